@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine of one model: a thread that steps all its sequences together.
+ *
+ * Everything here is called on the loop thread and never blocks: requests go down a ring, events
+ * come up another, `wake` (called on the engine's thread) says that there are some. Between the
+ * two a sequence belongs to the engine alone.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "engine/sample.h"
+
+struct model;
+struct place;
+struct engine;
+
+enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192 };
+
+struct engine_config {
+    int max_sequences;     /* together in a step; more wait in the queue */
+    int max_queue;         /* waiting requests; one more is refused with -EBUSY */
+    int step_rows;         /* rows of one step: decoding sequences first, then prompt chunks */
+    uint64_t cache_bytes;  /* latent cache; 0: as much as max_sequences short talks need */
+};
+
+/* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted. */
+struct engine_request {
+    int32_t *prompt; /* heap; ids are checked against the vocabulary at submit */
+    int n_prompt;
+    int max_tokens;        /* ≥ 0; the context limit may end it earlier */
+    int top_logprobs;      /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
+    bool show_special;     /* special tokens print their text */
+    bool ignore_end;       /* go on after an end token */
+    uint32_t uid;          /* of the peer, from the kernel */
+    char **stops;          /* heap, n_stops strings on the heap */
+    int n_stops;
+    struct sample_params sample;
+};
+struct engine_request *engine_request_new(void);
+void engine_request_free(struct engine_request *request);
+OWN_DEFINE(engine_request, engine_request_free);
+
+enum engine_finish {
+    ENGINE_STOP,      /* an end token, or a stop string */
+    ENGINE_LENGTH,    /* max_tokens or the context */
+    ENGINE_CANCELLED, /* by engine_cancel or engine_close */
+    ENGINE_ERROR,     /* non-finite logits, no memory: text says which */
+};
+
+enum engine_event_kind {
+    ENGINE_TOKEN, /* a sampled token with the text that may be sent for it (may be empty) */
+    ENGINE_MORE,  /* more text of the token before */
+    ENGINE_DONE,  /* the last event of a call */
+};
+
+struct engine_event {
+    uint64_t call;
+    enum engine_event_kind kind;
+    int32_t id;     /* TOKEN */
+    float logprob;  /* TOKEN, when asked for: natural log, before temperature and filters */
+    uint16_t n_top; /* TOKEN: most probable tokens */
+    uint16_t n_text;
+    struct {
+        int32_t id;
+        float logprob;
+    } top[ENGINE_MAX_TOP];
+    /* DONE */
+    enum engine_finish finish;
+    int stop_index; /* which stop string, -1: none */
+    int n_prompt, n_cached, n_tokens;
+    uint64_t queue_ns, prefill_ns, decode_ns; /* monotonic; decode from the first token on */
+    char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text is
+                                     sent as MORE before it; for ENGINE_ERROR the reason */
+};
+
+/* Starts the thread. The model must be loaded on `place`; both must outlive the engine. */
+int engine_open(struct model *model, struct place *place, const struct engine_config *config,
+                void (*wake)(void *arg), void *arg, struct engine **ret, struct err *err);
+/* Cancels everything, ends the thread; events not polled are lost. */
+void engine_close(struct engine *engine);
+OWN_DEFINE(engine, engine_close);
+
+/**
+ * Queue a request; on success the engine owns it and *call names it in events (never 0).
+ *
+ *   fails   -EBUSY  the queue is full
+ *           -EINVAL a bad token id or stop string; an empty prompt
+ *           -E2BIG  the prompt does not fit the context; the words give both numbers
+ *           -ENOMEM
+ */
+int engine_submit(struct engine *engine, struct engine_request *request, uint64_t *call,
+                  struct err *err);
+/* Ends a call within one step; its DONE still comes. Unknown calls are ignored. */
+void engine_cancel(struct engine *engine, uint64_t call);
+/* A paused call keeps its cache and gets no rows: for clients that do not read. */
+void engine_pause(struct engine *engine, uint64_t call, bool paused);
+/* Takes the next event; false: none. */
+bool engine_poll(struct engine *engine, struct engine_event *ret);
+
+struct engine_stat { /* a snapshot, any thread */
+    uint64_t steps, prompt_tokens, decoded_tokens, requests_done, requests_cancelled;
+    uint64_t errors;
+    uint64_t prefill_ns, decode_ns;
+    uint32_t sequences, queued, pages_used, pages_total;
+    uint32_t context, step_rows;
+    uint64_t cache_bytes; /* of the whole pool */
+};
+void engine_stat(const struct engine *engine, struct engine_stat *ret);

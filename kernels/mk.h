@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The arithmetic of the house: a table of kernels, and every kernel's contract.
+ *
+ * mk_init() fills a plain struct once; it is never a global, so that a test can hold two and
+ * compare them. Kernels work on pointers and sizes: no allocation, failure, lock, log, thread or
+ * global. Which thread runs what is the place's business. The functions of ref/ (prefix mk_ref_)
+ * are the truth; every faster one proves in tests/mkcheck that it agrees.
+ *
+ * What one row computes depends on that row alone: y[i] has the same bits for every m, n0, n1 and
+ * for gemv and gemm of one mk_mat, so that an answer never depends on its neighbours.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "type.h"
+
+/* ------------------------------------------------------------------ multiply */
+
+/**
+ * One tile of  y[yrow(i)][j] (+)= Σ_c x[xrow(i)][c] · w[j][c],   i in [0, m), j in [n0, n1)
+ *
+ *   x       float32, row stride ldx elements; row i is at x + xrow[i] * ldx (xrow NULL: i)
+ *   w       the whole matrix [n][k], packed by the same mk_mat
+ *   y       float32, row stride ldy; row i at y + yrow[i] * ldy; must not overlap x;
+ *           rows named twice in yrow are added one after the other
+ *   tmp     scratch of mk_mm_tmp(k) floats, 64-byte aligned, one a thread
+ *   needs   m ≥ 1, 0 ≤ n0 ≤ n1 ≤ n, k a multiple of the type's block
+ *   fails   never           thread   any; pure but for y and tmp
+ */
+struct mk_mm {
+    const float *x;
+    const void *w;
+    float *y;
+    float *tmp;
+    const int32_t *xrow, *yrow; /* NULL: rows in order */
+    int m, n, k;
+    int n0, n1;
+    int ldx, ldy;
+    bool add; /* add to y instead of writing it */
+};
+
+/* Floats of scratch that one thread needs to multiply rows of length k. */
+static inline size_t mk_mm_tmp(int k)
+{
+    return 4 * (((size_t)k + 15) / 16 * 16);
+}
+
+/* One number format on one instruction set. */
+struct mk_mat {
+    const char *isa;                               /* "c", "avx2", "avx512" */
+    enum mk_type type;                             /* what it packs from */
+    uint32_t pack_id;                              /* names the packed layout */
+    size_t (*pack_size)(int n, int k);             /* bytes of a packed [n][k] matrix */
+    void (*pack)(void *dst, const void *src, int n, int k); /* from GGUF rows */
+    void (*gemv)(const struct mk_mm *mm);          /* few rows: bound by memory */
+    void (*gemm)(const struct mk_mm *mm);          /* many rows: bound by arithmetic */
+    void (*row)(float *dst, const void *w, int n, int k, int j); /* unpack row j of a packed w */
+};
+
+/* ------------------------------------------------------------------ attention */
+
+/**
+ * Latent attention of one query row in the absorbed form, for n_heads heads that share the cache.
+ *
+ *   score_h(t) = q_h · [c_t | kpe_t]      out_h = Σ_t softmax(score_h)(t) · c_t
+ *
+ *   q       [n_heads][ldq] float32: latent part, then rope part; the softmax scale multiplied in
+ *   page    page p holds tokens [p · page_tokens, …): rows of latent + rope elements of `type`
+ *   n       tokens visible: positions 0 … n-1, n ≥ 1
+ *   out     [n_heads][ldo] float32, `latent` wide
+ *   tmp     mk_attend_tmp(page_tokens, latent) floats, 64-byte aligned
+ *   order   pages in order, one running softmax; never by thread or by neighbours
+ *   type    MK_F32, MK_F16 or MK_BF16
+ *   source  DeepSeek-V2 report, section 2.1 and appendix C
+ */
+struct mk_attend {
+    const float *q;
+    const void *const *page;
+    float *out;
+    float *tmp;
+    enum mk_type type;
+    int n_heads, ldq, ldo;
+    int latent, rope;
+    int page_tokens;
+    int n;
+};
+
+static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
+{
+    return (size_t)page_tokens * (size_t)(latent + rope) + (size_t)page_tokens + 64;
+}
+
+/* ------------------------------------------------------------------ router */
+
+enum mk_gate {
+    MK_GATE_SOFTMAX, /* p = softmax(z), chosen by p (V2) */
+    MK_GATE_SIGMOID, /* s = sigmoid(z), chosen by s + bias (V3) */
+};
+
+/**
+ * Chooses n_used of n_experts experts for one token, best first; ties go to the lower index.
+ * A NaN counts as the lowest score, so n_used distinct valid experts always come out.
+ *
+ *   groups      n_groups > 1 keeps the best n_groups_used groups: softmax scores a group by its
+ *               best expert, sigmoid by the sum of its two best (score + bias)
+ *   weight      score without bias; `norm`: divided by (sum + 1e-20), if n_used > 1 for softmax;
+ *               then times `scale`, but softmax with norm is not scaled (V2 norms or scales)
+ *   tmp         2 * n_experts floats
+ *   source      architecture of V2 (section 2.2.1 of its report) and V3 (section 2.1.2)
+ */
+struct mk_route {
+    enum mk_gate gate;
+    int n_experts, n_used;
+    int n_groups, n_groups_used;
+    bool norm;
+    float scale;
+    const float *bias; /* [n_experts], or NULL */
+};
+
+/* ------------------------------------------------------------------ rope */
+
+/* YaRN as architecture says; factor ≤ 1 or yarn = false: plain frequencies. */
+struct mk_rope {
+    int n_dims; /* rotated elements, even */
+    double theta;
+    bool yarn;
+    double factor, original_context, beta_fast, beta_slow;
+};
+
+/* ------------------------------------------------------------------ the table */
+
+struct mk {
+    const char *isa;                          /* best set used: "c", "avx2", "avx512" */
+    const struct mk_mat *mat[MK_TYPE_COUNT];  /* never NULL */
+
+    /* y[n] = w[n] · x[n] / sqrt(mean(x²) + eps); y may be x. The mean is summed in float32 lanes
+     * of a fixed order on each set. */
+    void (*rms_norm)(float *y, const float *x, const float *w, int n, float eps);
+    /* Rotates adjacent pairs (x[2i], x[2i+1]); cs holds n / 2 pairs (cos, sin). */
+    void (*rope)(float *x, const float *cs, int n);
+    /* y[n] = silu(gate) · up; y may be gate or up. */
+    void (*swiglu)(float *y, const float *gate, const float *up, int n);
+    /* x[n] = softmax(x), maximum subtracted. */
+    void (*softmax)(float *x, int n);
+    void (*attend)(const struct mk_attend *a);
+    void (*route)(const struct mk_route *r, const float *logits, int32_t *expert, float *weight,
+                  float *tmp);
+    /* dst[n] of `type` (F32, F16, BF16; round to nearest even) from float32, for the cache. */
+    void (*store)(void *dst, enum mk_type type, const float *src, int n);
+};
+
+/* Names of the instruction sets, slowest first, ended by NULL. */
+extern const char *const mk_isa_names[];
+
+/**
+ * Fill the table with the best kernels this CPU runs, no better than `isa` (NULL: the best).
+ *
+ *   fails   -EINVAL: no such name; -ENOTSUP: this CPU lacks it
+ */
+int mk_init(struct mk *ret, const char *isa);
+
+/* ------------------------------------------------------------------ the truth: ref/ */
+
+/* n weights of `type` at src to float32, bit for bit as the format's documents say. */
+void mk_ref_unpack(enum mk_type type, const void *src, float *dst, size_t n);
+/* The table of plain C kernels alone; what mk_init(…, "c") gives. */
+void mk_ref_init(struct mk *ret);
+/* Frequencies [n_dims / 2] of the rotation. */
+void mk_rope_frequencies(const struct mk_rope *rope, double *ret);
+/* (cos, sin) pairs for one position: cs[n_dims]. Computed in double. */
+void mk_rope_table(const double *frequency, int n_dims, int64_t position, float *cs);
+
+/**
+ * Latent attention in the naive form for one head: keys and values as expanded from the latents.
+ *
+ *   q [key]  scale multiplied in;  k [n][key];  v [n][value];  out [value];  tmp n floats
+ */
+void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *out, int n, int key,
+                         int value, float *tmp);
