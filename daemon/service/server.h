@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The service: sockets, peers, streams and the methods of moed.v1.Engine, on one uv loop.
+ *
+ * Loop thread, but for service_wake(). It owns neither the models nor the loop. Order of birth:
+ * service_new (before models_new, whose `changed` is service_wake), service_start with the models,
+ * then listeners. Order of death: service_drain, service_close, run the loop until it is empty,
+ * models_free.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#include "base/err.h"
+
+struct models;
+struct service;
+
+/* Every number has a default (service_config_init); the published ones appear in Hello. */
+struct service_config {
+    int max_connections;            /* 4096 */
+    int max_connections_uid;        /* 64 */
+    int max_connections_root;       /* 256 */
+    int max_calls;                  /* 128: open calls of a connection at which reading stops */
+    int64_t first_request_ms;       /* 10 s from connect to the first whole frame */
+    int64_t progress_ms;            /* 10 s without a byte inside a frame ends the connection */
+    int64_t frame_ms;               /* 30 s for a whole frame */
+    int64_t write_stall_ms;         /* 30 s without a byte taken by the peer */
+    int64_t slow_reader_ms;         /* 30 s above a soft limit end a stream */
+    uint64_t stream_soft_bytes;     /* 256 KiB unsent: the stream's sequence is paused */
+    uint64_t connection_soft_bytes; /* 1 MiB unsent: all its sequences are */
+    uint64_t connection_hard_bytes; /* 4 MiB unsent: the connection ends */
+    uint64_t request_bytes;         /* 32 MiB: the parts of one request */
+    uint64_t all_bytes;             /* 256 MiB: what all clients make us hold */
+    const uint32_t *allowed_uids;   /* borrowed; NULL: whoever can open the socket */
+    int n_allowed_uids;
+};
+void service_config_init(struct service_config *config);
+
+int service_new(uv_loop_t *loop, const struct service_config *config, struct service **ret,
+                struct err *err);
+/* Gives it the models it serves: once, before the first listener. Borrowed until closed. */
+void service_start(struct service *service, struct models *models);
+/**
+ * Something happened in an engine or the loader: `changed` of models_new, with the service as arg.
+ *
+ *   thread  any
+ */
+void service_wake(void *service);
+
+/**
+ * Listen on a path. A socket that nobody answers on is replaced; a living one is not.
+ *
+ *   path    also takes "path.lock", held as long as the listener lives
+ *   fails   -EADDRINUSE another daemon answers there; else what bind, chmod or listen said
+ */
+int service_listen_path(struct service *service, const char *path, struct err *err);
+/* Listen on a socket handed over by the supervisor, which keeps the path. Takes the descriptor. */
+int service_listen_fd(struct service *service, int fd, struct err *err);
+
+/**
+ * Refuse new calls with UNAVAILABLE "draining", tell the watchers, let what runs finish; what is
+ * left at the deadline ends with FINISH_DRAINING and UNAVAILABLE. Then `done` is called, once, from
+ * the loop. A second call only shortens the deadline (0: at once).
+ */
+void service_drain(struct service *service, int64_t deadline_ms, void (*done)(void *arg),
+                   void *arg);
+/* How many calls run now, for status lines. */
+int service_running(const struct service *service);
+
+/* Ends every connection at once and closes the handles; the memory goes with the last handle, so
+ * the loop must run once more. NULL is taken. */
+void service_close(struct service *service);
