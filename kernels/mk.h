@@ -51,13 +51,13 @@ static inline size_t mk_mm_tmp(int k)
 
 /* One number format on one instruction set. */
 struct mk_mat {
-    const char *isa;                               /* "c", "avx2", "avx512" */
-    enum mk_type type;                             /* what it packs from */
-    uint32_t pack_id;                              /* names the packed layout */
-    size_t (*pack_size)(int n, int k);             /* bytes of a packed [n][k] matrix */
+    const char *isa;                                        /* "c", "avx2", "avx512" */
+    enum mk_type type;                                      /* what it packs from */
+    uint32_t pack_id;                                       /* names the packed layout */
+    size_t (*pack_size)(int n, int k);                      /* bytes of a packed [n][k] matrix */
     void (*pack)(void *dst, const void *src, int n, int k); /* from GGUF rows */
-    void (*gemv)(const struct mk_mm *mm);          /* few rows: bound by memory */
-    void (*gemm)(const struct mk_mm *mm);          /* many rows: bound by arithmetic */
+    void (*gemv)(const struct mk_mm *mm);                   /* few rows: bound by memory */
+    void (*gemm)(const struct mk_mm *mm);                   /* many rows: bound by arithmetic */
     void (*row)(float *dst, const void *w, int n, int k, int j); /* unpack row j of a packed w */
 };
 
@@ -72,7 +72,7 @@ struct mk_mat {
  *   page    page p holds tokens [p · page_tokens, …): rows of latent + rope elements of `type`
  *   n       tokens visible: positions 0 … n-1, n ≥ 1
  *   out     [n_heads][ldo] float32, `latent` wide
- *   tmp     mk_attend_tmp(page_tokens, latent) floats, 64-byte aligned
+ *   tmp     mk_attend_tmp(page_tokens, latent, rope) floats, 64-byte aligned
  *   order   pages in order, one running softmax; never by thread or by neighbours
  *   type    MK_F32, MK_F16 or MK_BF16
  *   source  DeepSeek-V2 report, section 2.1 and appendix C
@@ -134,8 +134,8 @@ struct mk_rope {
 /* ------------------------------------------------------------------ the table */
 
 struct mk {
-    const char *isa;                          /* best set used: "c", "avx2", "avx512" */
-    const struct mk_mat *mat[MK_TYPE_COUNT];  /* never NULL */
+    const char *isa;                         /* best set used: "c", "avx2", "avx512" */
+    const struct mk_mat *mat[MK_TYPE_COUNT]; /* never NULL */
 
     /* y[n] = w[n] · x[n] / sqrt(mean(x²) + eps); y may be x. The mean is summed in float32 lanes
      * of a fixed order on each set. */
@@ -159,7 +159,7 @@ extern const char *const mk_isa_names[];
 /**
  * Fill the table with the best kernels this CPU runs, no better than `isa` (NULL: the best).
  *
- *   fails   -EINVAL: no such name; -ENOTSUP: this CPU lacks it
+ *   fails   -EINVAL: no such name; -ENOTSUP: this CPU or this build lacks it
  */
 int mk_init(struct mk *ret, const char *isa);
 
@@ -181,3 +181,17 @@ void mk_rope_table(const double *frequency, int n_dims, int64_t position, float 
  */
 void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *out, int n, int key,
                          int value, float *tmp);
+
+/* ------------------------------------------------------------------ the entry points of each set
+ *
+ * Each puts its kernels over those that the table already has. For table.c; others call mk_init().
+ */
+void mk_ref_mat(struct mk *mk);
+void mk_ref_vec(struct mk *mk);
+void mk_ref_attn(struct mk *mk);
+void mk_avx2_mat(struct mk *mk);
+void mk_avx2_vec(struct mk *mk);
+void mk_avx2_attn(struct mk *mk);
+void mk_avx512_mat(struct mk *mk);
+void mk_avx512_vec(struct mk *mk);
+void mk_avx512_attn(struct mk *mk);
