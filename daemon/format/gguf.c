@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * GGUF, versions 2 and 3: header, keys (gguf_keys.c), tensor infos, padding, data.
+ *
+ * Only struct reader touches the bytes; what it hands out is checked here and stored in struct
+ * meta and struct format. Belongs to the thread that opens the file.
+ */
+#include "format/table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/format.h"
+#include "format/gguf_keys.h"
+#include "format/meta.h"
+#include "format/reader.h"
+
+enum {
+    MAGIC_BYTES = 4,
+    DEFAULT_ALIGNMENT = 32,
+    LEAST_KEY_BYTES = 8 + 1 + 4 + 1,            /* length, one character, type, one byte */
+    LEAST_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8, /* length, name, n_dims, one dim, type, offset */
+};
+
+/* ------------------------------------------------------------------ keys */
+
+/* What the keys say about the container itself. */
+static int read_container_keys(struct format *format, struct err *err)
+{
+    uint32_t alignment = DEFAULT_ALIGNMENT;
+    int r = meta_u32(format->meta, "general.alignment", &alignment, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (alignment == 0 || (alignment & (alignment - 1)))
+        return err_set(err, -EINVAL,
+                       "'%s', key 'general.alignment': found %" PRIu32 ", expected a power of two",
+                       format->label, alignment);
+    format->alignment = alignment;
+
+    uint32_t parts = 1;
+    r = meta_u32(format->meta, "split.count", &parts, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (parts > 1)
+        return err_set(err, -ENOTSUP,
+                       "'%s', key 'split.count': found a file in %" PRIu32
+                       " parts, expected 1: split files are not supported yet; merge the parts",
+                       format->label, parts);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ tensors */
+
+/* Types that GGUF knows and this program does not: for the message. Ids from the format's list. */
+static const struct {
+    uint32_t id;
+    const char *name;
+} other_types[] = {
+    {2, "Q4_0"},   {3, "Q4_1"},    {6, "Q5_0"},   {7, "Q5_1"},     {9, "Q8_1"},    {10, "Q2_K"},
+    {11, "Q3_K"},  {13, "Q5_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
+    {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"}, {24, "I8"},
+    {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},  {34, "TQ1_0"},
+    {35, "TQ2_0"}, {39, "MXFP4"},  {40, "NVFP4"},
+};
+
+static const uint32_t removed_types[] = {4, 5, 31, 32, 33, 36, 37, 38};
+
+enum { FIRST_IK_TYPE = 97 };
+
+static int refuse_type(const struct reader *in, uint64_t offset, const char *name, uint32_t id)
+{
+    char list[128] = "";
+    size_t at = 0;
+    for (int i = 0; i < MK_TYPE_COUNT && at < sizeof list; i++)
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "",
+                               mk_type_info[i].name);
+    for (size_t i = 0; i < sizeof other_types / sizeof *other_types; i++)
+        if (other_types[i].id == id)
+            return reader_fail(in, offset, -ENOTSUP,
+                               "tensor '%s' has type %s (id %" PRIu32
+                               "), which is not supported yet; supported: %s",
+                               name, other_types[i].name, id, list);
+    for (size_t i = 0; i < sizeof removed_types / sizeof *removed_types; i++)
+        if (removed_types[i] == id)
+            return reader_fail(in, offset, -EINVAL,
+                               "tensor '%s' has type id %" PRIu32
+                               ", which was removed from GGUF; supported: %s",
+                               name, id, list);
+    if (id >= FIRST_IK_TYPE && id < 1000)
+        return reader_fail(in, offset, -ENOTSUP,
+                           "tensor '%s' has type id %" PRIu32
+                           ", one that only ik_llama.cpp writes; supported: %s",
+                           name, id, list);
+    return reader_fail(in, offset, -EINVAL,
+                       "tensor '%s' has type id %" PRIu32 ", which is unknown; supported: %s", name,
+                       id, list);
+}
+
+static int read_tensor_name(struct reader *in, char *name, size_t *bytes)
+{
+    uint64_t offset = in->pos;
+    uint64_t length;
+    int r = reader_count(in, 1, "the length of the name", &length);
+    if (r < 0)
+        return r;
+    if (length == 0 || length >= FORMAT_NAME_BYTES)
+        return reader_fail(in, offset, -EINVAL,
+                           "found a name of %" PRIu64 " bytes, expected 1 to %d", length,
+                           FORMAT_NAME_BYTES - 1);
+    *bytes = (size_t)length;
+    r = reader_bytes(in, name, *bytes, "the name");
+    if (r < 0)
+        return r;
+    name[*bytes] = '\0';
+    return 0;
+}
+
+static int read_tensor(struct reader *in, struct format *format)
+{
+    reader_where(in, "tensor %u", format->n_tensors);
+    char name[FORMAT_NAME_BYTES];
+    size_t name_bytes = 0;
+    int r = read_tensor_name(in, name, &name_bytes);
+    if (r < 0)
+        return r;
+    r = format_check_name(format, name, name_bytes, in->err);
+    if (r < 0)
+        return r;
+    reader_where(in, "tensor %u '%s'", format->n_tensors, name);
+
+    uint64_t offset = in->pos;
+    uint32_t n_dims;
+    r = reader_u32(in, "the number of dimensions", &n_dims);
+    if (r < 0)
+        return r;
+    if (n_dims < 1 || n_dims > TENSOR_MAX_DIMS)
+        return reader_fail(in, offset, -EINVAL, "found %" PRIu32 " dimensions, expected 1 to %d",
+                           n_dims, TENSOR_MAX_DIMS);
+    uint64_t dims[TENSOR_MAX_DIMS];
+    for (uint32_t i = 0; i < n_dims; i++) {
+        r = reader_u64(in, "a dimension", &dims[i]);
+        if (r < 0)
+            return r;
+    }
+
+    uint64_t type_offset = in->pos;
+    uint32_t id;
+    r = reader_u32(in, "the type", &id);
+    if (r < 0)
+        return r;
+    int type = 0;
+    while (type < MK_TYPE_COUNT && mk_type_info[type].gguf_id != id)
+        type++;
+    if (type == MK_TYPE_COUNT)
+        return refuse_type(in, type_offset, name, id);
+
+    uint64_t data_offset;
+    r = reader_u64(in, "the offset", &data_offset);
+    if (r < 0)
+        return r;
+    return format_add_tensor(format, name, name_bytes, (enum mk_type)type, dims, (int)n_dims,
+                             data_offset, in->err);
+}
+
+/* ------------------------------------------------------------------ file */
+
+static bool gguf_sniff(const void *head, size_t bytes)
+{
+    return bytes >= MAGIC_BYTES && memcmp(head, "GGUF", MAGIC_BYTES) == 0;
+}
+
+static int read_version(struct reader *in, uint32_t *ret)
+{
+    uint64_t offset = in->pos;
+    uint32_t version;
+    int r = reader_u32(in, "the version", &version);
+    if (r < 0)
+        return r;
+    if (version != 0 && (version & 0xffff) == 0)
+        return reader_fail(in, offset, -ENOTSUP,
+                           "found version 0x%08" PRIx32 ": this is a big-endian GGUF file, "
+                           "expected a little-endian one",
+                           version);
+    if (version == 1)
+        return reader_fail(in, offset, -ENOTSUP,
+                           "found GGUF version 1, expected 2 or 3: convert the file again");
+    if (version != 2 && version != 3)
+        return reader_fail(in, offset, version > 3 ? -ENOTSUP : -EINVAL,
+                           "found GGUF version %" PRIu32 ", expected 2 or 3", version);
+    *ret = version;
+    return 0;
+}
+
+static int read_counts(struct reader *in, uint64_t *n_tensors, uint64_t *n_keys)
+{
+    uint64_t offset = in->pos;
+    int r = reader_count(in, LEAST_TENSOR_BYTES, "the number of tensors", n_tensors);
+    if (r < 0)
+        return r;
+    if (*n_tensors > FORMAT_MAX_TENSORS)
+        return reader_fail(in, offset, -EINVAL, "found %" PRIu64 " tensors, expected at most %d",
+                           *n_tensors, FORMAT_MAX_TENSORS);
+    offset = in->pos;
+    r = reader_count(in, LEAST_KEY_BYTES, "the number of keys", n_keys);
+    if (r < 0)
+        return r;
+    if (*n_keys > META_MAX_KEYS)
+        return reader_fail(in, offset, -EINVAL, "found %" PRIu64 " keys, expected at most %d",
+                           *n_keys, META_MAX_KEYS);
+    return 0;
+}
+
+static int gguf_open(const char *path, struct format *format, struct err *err)
+{
+    (void)path; /* the descriptor in format is already that of the one file */
+    struct reader in;
+    reader_init(&in, format->fd, format->label, format->file_bytes, err);
+    int r = reader_skip(&in, MAGIC_BYTES, "the magic");
+    if (r < 0)
+        return r;
+    uint32_t version = 0;
+    r = read_version(&in, &version);
+    if (r < 0)
+        return r;
+    snprintf(format->kind, sizeof format->kind, "GGUF v%" PRIu32, version);
+    uint64_t n_tensors = 0, n_keys = 0;
+    r = read_counts(&in, &n_tensors, &n_keys);
+    if (r < 0)
+        return r;
+    r = gguf_keys_read(&in, n_keys, &format->meta);
+    if (r < 0)
+        return r;
+    r = read_container_keys(format, err);
+    if (r < 0)
+        return r;
+    r = format_expect_tensors(format, n_tensors, err);
+    if (r < 0)
+        return r;
+    for (uint64_t i = 0; i < n_tensors; i++) {
+        r = read_tensor(&in, format);
+        if (r < 0)
+            return r;
+    }
+    /* pos ≤ 2^63 and alignment ≤ 2^31, so the round-up cannot wrap. */
+    format->data =
+        n_tensors == 0 ? in.pos : (in.pos + (format->alignment - 1)) & ~(format->alignment - 1);
+    return 0;
+}
+
+const struct format_reader format_gguf = {
+    .name = "gguf",
+    .sniff = gguf_sniff,
+    .open = gguf_open,
+};
