@@ -15,7 +15,7 @@
 
 #include "base/own.h"
 
-const struct config_key config_keys[] = {
+const struct config_key config_keys[CONFIG_N_KEYS] = {
 #define CONFIG(section_, key_, member_, kind_, least_, most_, standard_, option_, argument_,       \
                words_)                                                                             \
     {.section = #section_,                                                                         \
@@ -31,7 +31,6 @@ const struct config_key config_keys[] = {
 #include "config.def"
 #undef CONFIG
 };
-const int config_n_keys = sizeof config_keys / sizeof *config_keys;
 
 static char *copy(const char *text)
 {
@@ -169,7 +168,7 @@ int config_set(struct config *config, const struct config_key *key, const char *
 void config_init(struct config *config)
 {
     memset(config, 0, sizeof *config);
-    for (int i = 0; i < config_n_keys; i++) {
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
         struct err err = {0};
         if (config_set(config, &config_keys[i], config_keys[i].standard, CONFIG_STANDARD, "default",
                        &err) < 0) {
@@ -181,7 +180,7 @@ void config_init(struct config *config)
 
 void config_fini(struct config *config)
 {
-    for (int i = 0; i < config_n_keys; i++) {
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
         void *member = (char *)config + config_keys[i].offset;
         if (config_keys[i].kind == CONFIG_TEXT)
             free(*(char **)member);
@@ -275,7 +274,7 @@ static void warn_unknown(const struct reader *reader, const char *section, const
 {
     const struct config_key *nearest = config_keys;
     int least = INT_MAX;
-    for (int i = 0; i < config_n_keys; i++) {
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
         /* the section decides only between keys that are equally near */
         int d =
             2 * distance(name, config_keys[i].key) + (strcmp(section, config_keys[i].section) != 0);
@@ -293,7 +292,7 @@ static int take_value(void *arg, const char *section, const char *name, const ch
     struct reader *reader = arg;
     if (reader->err.code)
         return 0;
-    for (int i = 0; i < config_n_keys; i++) {
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
         const struct config_key *key = &config_keys[i];
         if (strcmp(key->section, section) != 0 || strcmp(key->key, name) != 0)
             continue;

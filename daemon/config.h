@@ -45,8 +45,13 @@ struct config_key {
     const char *option, *argument; /* NULL: in the file only */
     const char *words;
 };
-extern const struct config_key config_keys[];
-extern const int config_n_keys;
+enum {
+    CONFIG_N_KEYS = 0
+#define CONFIG(...) +1
+#include "config.def"
+#undef CONFIG
+};
+extern const struct config_key config_keys[CONFIG_N_KEYS];
 
 void config_init(struct config *config); /* all defaults */
 void config_fini(struct config *config);

@@ -90,7 +90,7 @@ static void test_values(void **state)
 
 static const struct config_key *key_of_option(const char *option)
 {
-    for (int i = 0; i < config_n_keys; i++)
+    for (int i = 0; i < CONFIG_N_KEYS; i++)
         if (config_keys[i].option && strcmp(config_keys[i].option, option) == 0)
             return &config_keys[i];
     fail_msg("no option --%s", option);
@@ -243,7 +243,7 @@ static void test_installed_file(void **state)
         if (line[0] != '#' || line[1] == ' ' || !equals)
             continue;
         *equals = '\0';
-        if (seen == config_n_keys)
+        if (seen == CONFIG_N_KEYS)
             fail_msg("more keys than the table has: %s", line + 1);
         assert_string_equal(section, config_keys[seen].section);
         assert_string_equal(line + 1, config_keys[seen].key);
@@ -251,7 +251,7 @@ static void test_installed_file(void **state)
         seen++;
     }
     fclose(file);
-    assert_int_equal(seen, config_n_keys);
+    assert_int_equal(seen, CONFIG_N_KEYS);
     struct config config;
     struct err err = {0};
     config_init(&config);

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * moed: the order of birth and death, and nothing else. Everything here runs on the loop thread.
+ *
+ * Birth: options and configuration; signals blocked, before any thread is; models opened and
+ * checked; the socket served and the supervisor told so; weights loaded in the background.
+ * Death: SIGTERM or SIGINT drains, a second one ends at once.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "config.h"
+#include "engine/models.h"
+#include "model/model.h"
+#include "options.h"
+#include "sd.h"
+#include "service/service.h"
+
+#define EMBEDDED_MODEL "moed-tiny-Q4_K_M.gguf"
+enum { STATUS_MS = 250, END_S = 10 };
+
+struct moed {
+    struct config config;
+    uv_loop_t loop;
+    uv_poll_t signals;
+    uv_async_t woken;  /* a model or an engine has news */
+    uv_timer_t status; /* runs only while there is news */
+    char told[256];    /* the last status */
+    int signal_fd;
+    bool draining;
+    struct models *models;
+    struct service *service;
+};
+
+static int check(const char *path)
+{
+    struct err err = {0};
+    OWN(model) *model = NULL;
+    if (model_open(path, &model, &err) < 0) {
+        fprintf(stderr, "moed: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    model_print(model, stdout);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- the socket and the models */
+
+/* Where we listen when nobody said; makes the last folder of it. */
+static int default_socket(char *dst, size_t size, struct err *err)
+{
+    const char *runtime = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
+    char folder[PATH_MAX];
+
+    if (runtime && *runtime)
+        snprintf(folder, sizeof folder, "%.*s", (int)strcspn(runtime, ":"), runtime);
+    else if (geteuid() == 0)
+        snprintf(folder, sizeof folder, "/run/moed");
+    else if (user && *user)
+        snprintf(folder, sizeof folder, "%s/moed", user);
+    else
+        return err_set(err, -ENOENT,
+                       "XDG_RUNTIME_DIR is not set: say where to listen, with --socket PATH");
+    if (mkdir(folder, geteuid() == 0 ? 0755 : 0700) < 0 && errno != EEXIST)
+        return err_set(err, -errno, "cannot make '%s' for the socket: %s", folder, strerror(errno));
+    snprintf(dst, size, "%s/moed.sock", folder);
+    return 0;
+}
+
+static int listen_somewhere(struct moed *m, struct err *err)
+{
+    int fds[SD_MAX_LISTENERS];
+    int n = sd_take_listeners(fds, err), r = 0;
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++) {
+        if (r >= 0)
+            r = service_listen_fd(m->service, fds[i], err);
+        else
+            close(fds[i]);
+    }
+    if (n > 0)
+        return r;
+
+    char path[PATH_MAX + 16];
+    if (*m->config.socket)
+        snprintf(path, sizeof path, "%s", m->config.socket);
+    else if ((r = default_socket(path, sizeof path, err)) < 0)
+        return r;
+    r = service_listen_path(m->service, path, err);
+    if (r >= 0)
+        log_info("main", "listening on %s", path);
+    return r;
+}
+
+/* The model that needs no download: beside the program in a build tree, else where it was
+ * installed. */
+static void embedded_model(char *dst, size_t size)
+{
+    char program[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (n > 0) {
+        program[n] = '\0';
+        *strrchr(program, '/') = '\0';
+        snprintf(dst, size, "%s/../packaging/model/%s", program, EMBEDDED_MODEL);
+        if (access(dst, F_OK) == 0)
+            return;
+    }
+    snprintf(dst, size, "%s/models/%s", MOED_DATADIR, EMBEDDED_MODEL);
+}
+
+static int add_models(struct moed *m, struct err *err)
+{
+    if (m->config.models.n == 0) {
+        char path[PATH_MAX + 64];
+        embedded_model(path, sizeof path);
+        return models_add(m->models, path, err);
+    }
+    for (int i = 0; i < m->config.models.n; i++) {
+        int r = models_add(m->models, m->config.models.items[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* A model that can't be loaded leaves the daemon up: it says so in its list. */
+static void load_models(struct moed *m)
+{
+    for (int i = 0; i < models_count(m->models); i++) {
+        struct models_entry *entry = models_at(m->models, i);
+        struct err err = {0};
+        if (entry->state == MODELS_TEXT)
+            continue;
+        if (models_load(m->models, entry, &err) < 0)
+            log_error("main", "cannot load '%s': %s", entry->name, err.text);
+    }
+}
+
+/* ---- status */
+
+static void tell_status(uv_timer_t *timer)
+{
+    struct moed *m = timer->data;
+    char text[sizeof m->told] = "";
+    size_t used = 0;
+    for (int i = 0; i < models_count(m->models) && used < sizeof text - 1; i++) {
+        const struct models_entry *entry = models_at(m->models, i);
+        char percent[16] = "";
+        if (entry->state == MODELS_LOADING && entry->bytes_all)
+            snprintf(percent, sizeof percent, " %d %%",
+                     (int)(100 * ((double)entry->bytes_done / (double)entry->bytes_all)));
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s%s", i ? ", " : "",
+                                 entry->name, models_state_name(entry->state), percent);
+    }
+    if (strcmp(text, m->told) == 0)
+        return;
+    memcpy(m->told, text, sizeof text);
+    sd_tell_status(text);
+}
+
+/* News come with every step of an engine: the status looks at them a few times a second. */
+static void on_woken(uv_async_t *async)
+{
+    struct moed *m = async->data;
+    if (!m->service)
+        return;
+    service_wake(m->service);
+    if (!m->draining && !uv_is_active((uv_handle_t *)&m->status))
+        uv_timer_start(&m->status, tell_status, STATUS_MS, 0);
+}
+
+/* On the loader's or an engine's thread. The service may be gone by then, the handle never is. */
+static void on_changed(void *arg)
+{
+    struct moed *m = arg;
+    uv_async_send(&m->woken);
+}
+
+/* ---- the end */
+
+static void on_drained(void *arg)
+{
+    struct moed *m = arg;
+    service_close(m->service);
+    m->service = NULL;
+    uv_close((uv_handle_t *)&m->signals, NULL);
+    uv_close((uv_handle_t *)&m->status, NULL);
+    uv_unref((uv_handle_t *)&m->woken); /* engines may still call: closed after they ended */
+}
+
+static void on_signal(uv_poll_t *poll, int status, int events)
+{
+    struct moed *m = poll->data;
+    struct signalfd_siginfo info;
+    (void)status;
+    (void)events;
+    while (read(m->signal_fd, &info, sizeof info) == sizeof info) {
+        uint64_t grace_ms = m->draining ? 0 : m->config.drain_ms;
+        log_info("main", "%s: %d answers run; ending %s",
+                 info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", service_running(m->service),
+                 grace_ms ? "when they are written" : "at once");
+        if (!m->draining)
+            sd_tell_stopping(grace_ms + 1000 * END_S);
+        m->draining = true;
+        alarm((unsigned)(grace_ms / 1000 + END_S)); /* whatever hangs by then: the kernel ends it */
+        service_drain(m->service, (int64_t)grace_ms, on_drained, m);
+        if (!m->service)
+            return; /* nothing ran: it is done already */
+    }
+}
+
+/* ---- birth */
+
+/* Signals are read from a descriptor: no handler interrupts a worker in the middle of a step. */
+static int block_signals(struct err *err)
+{
+    sigset_t set;
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd >= 0 ? fd : err_set(err, -errno, "cannot watch signals: %s", strerror(errno));
+}
+
+/* Each client is a descriptor; the soft limit is there for programs that use select(2). */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int open_handles(struct moed *m, struct err *err)
+{
+    int r;
+    m->signal_fd = block_signals(err);
+    if (m->signal_fd < 0)
+        return m->signal_fd;
+    /* libuv has four helpers; ours render and tokenise, and two of them keep up with any engine */
+    setenv("UV_THREADPOOL_SIZE", "2", 0);
+    if ((r = uv_loop_init(&m->loop)) < 0 ||
+        (r = uv_poll_init(&m->loop, &m->signals, m->signal_fd)) < 0 ||
+        (r = uv_async_init(&m->loop, &m->woken, on_woken)) < 0 ||
+        (r = uv_timer_init(&m->loop, &m->status)) < 0)
+        return err_set(err, r, "cannot start the loop: %s", uv_strerror(r));
+    m->signals.data = m->woken.data = m->status.data = m;
+    r = uv_poll_start(&m->signals, UV_READABLE, on_signal);
+    return r < 0 ? err_set(err, r, "cannot watch signals: %s", uv_strerror(r)) : 0;
+}
+
+/* Returns an exit status in words, 0 while all is well. */
+static int start(struct moed *m, struct err *err)
+{
+    struct service_config limits;
+    service_config_init(&limits);
+    const struct models_config models = {
+        .place = m->config.place,
+        .isa = *m->config.isa ? m->config.isa : NULL,
+        .threads = m->config.threads,
+        .engine = {.max_sequences = m->config.max_sequences,
+                   .max_queue = m->config.max_queue,
+                   .step_rows = m->config.step_rows,
+                   .cache_bytes = m->config.cache_bytes},
+    };
+    raise_descriptor_limit();
+    if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
+        return EXIT_FAILURE;
+    if (models_new(&models, on_changed, m, &m->models, err) < 0)
+        return EX_CONFIG; /* no such place or instruction set here */
+    if (add_models(m, err) < 0)
+        return EXIT_FAILURE;
+    service_start(m->service, m->models);
+    if (listen_somewhere(m, err) < 0)
+        return EXIT_FAILURE;
+    load_models(m);
+    sd_tell_ready();
+    uv_async_send(&m->woken);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    static struct moed moed;
+    struct err err = {0};
+
+    config_init(&moed.config);
+    const char *to_check = NULL;
+    int status = options_read(argc, argv, &moed.config, &to_check);
+    if (status == OPTIONS_GO_ON && to_check)
+        status = check(to_check);
+    if (status != OPTIONS_GO_ON) {
+        config_fini(&moed.config);
+        return status;
+    }
+    log_set_level(moed.config.log_level);
+    log_info("main", "moed %s", MOED_VERSION);
+    status = start(&moed, &err);
+    if (status != EXIT_SUCCESS) {
+        log_error("main", "%s", err.text);
+        _exit(status); /* nobody was promised anything, and threads may already run */
+    }
+    uv_run(&moed.loop, UV_RUN_DEFAULT);
+
+    models_free(moed.models);
+    uv_close((uv_handle_t *)&moed.woken, NULL);
+    uv_run(&moed.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&moed.loop);
+    close(moed.signal_fd);
+    config_fini(&moed.config);
+    log_info("main", "ended");
+    return EXIT_SUCCESS;
+}

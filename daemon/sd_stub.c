@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sd.h for builds without libsystemd. A supervisor that counts on us is refused, not ignored: its
+ * clients would wait on a socket that nobody serves, and it on a READY=1 that never comes.
+ */
+#include "sd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int sd_take_listeners(int *fds, struct err *err)
+{
+    (void)fds;
+    if (getenv("LISTEN_FDS") || getenv("NOTIFY_SOCKET"))
+        return err_set(err, -ENOTSUP,
+                       "LISTEN_FDS or NOTIFY_SOCKET is set, but this build has no libsystemd");
+    return 0;
+}
+
+void sd_tell_ready(void) {}
+
+void sd_tell_status(const char *text)
+{
+    (void)text;
+}
+
+void sd_tell_stopping(unsigned long long grace_ms)
+{
+    (void)grace_ms;
+}
