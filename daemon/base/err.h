@@ -16,6 +16,7 @@ struct err {
  * `err` may be NULL. Control bytes in the result are replaced by '?': names come from files. */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "where: " in front of the words already there; returns err->code (or `code` if err is NULL). */
+/* Puts "where: " in front of the words already there; returns err->code (or `code` if err is NULL).
+ */
 int err_prefix(struct err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

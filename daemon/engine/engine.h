@@ -23,22 +23,23 @@ struct engine;
 enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192 };
 
 struct engine_config {
-    int max_sequences;     /* together in a step; more wait in the queue */
-    int max_queue;         /* waiting requests; one more is refused with -EBUSY */
-    int step_rows;         /* rows of one step: decoding sequences first, then prompt chunks */
-    uint64_t cache_bytes;  /* latent cache; 0: as much as max_sequences short talks need */
+    int max_sequences;    /* together in a step; more wait in the queue */
+    int max_queue;        /* waiting requests; one more is refused with -EBUSY */
+    int step_rows;        /* rows of one step: decoding sequences first, then prompt chunks */
+    uint64_t cache_bytes; /* latent cache; 0: as much as max_sequences short talks need */
 };
 
-/* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted. */
+/* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted.
+ */
 struct engine_request {
     int32_t *prompt; /* heap; ids are checked against the vocabulary at submit */
     int n_prompt;
-    int max_tokens;        /* ≥ 0; the context limit may end it earlier */
-    int top_logprobs;      /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
-    bool show_special;     /* special tokens print their text */
-    bool ignore_end;       /* go on after an end token */
-    uint32_t uid;          /* of the peer, from the kernel */
-    char **stops;          /* heap, n_stops strings on the heap */
+    int max_tokens;    /* ≥ 0; the context limit may end it earlier */
+    int top_logprobs;  /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
+    bool show_special; /* special tokens print their text */
+    bool ignore_end;   /* go on after an end token */
+    uint32_t uid;      /* of the peer, from the kernel */
+    char **stops;      /* heap, n_stops strings on the heap */
     int n_stops;
     struct sample_params sample;
 };

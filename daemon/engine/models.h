@@ -37,8 +37,8 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     const char *name;
     const char *path;
     enum models_state state;
-    const struct model *model; /* open in every state but FAILED at open */
-    struct engine *engine;     /* MODELS_READY, else NULL */
+    const struct model *model;      /* open in every state but FAILED at open */
+    struct engine *engine;          /* MODELS_READY, else NULL */
     uint64_t bytes_done, bytes_all; /* MODELS_LOADING */
     double load_seconds;            /* MODELS_READY */
     struct err error;               /* MODELS_FAILED */

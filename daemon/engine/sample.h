@@ -21,10 +21,11 @@ struct sample_params {
     int top_k;         /* 0: off */
     float top_p;       /* 1: off */
     float min_p;       /* 0: off */
-    float repetition_penalty; /* 1: off; divides positive logits of seen tokens, multiplies others */
-    float presence_penalty;   /* 0: off; subtracted once from tokens already generated */
-    float frequency_penalty;  /* 0: off; subtracted once for each time it was generated */
-    uint64_t seed;            /* same seed, same text */
+    float
+        repetition_penalty;  /* 1: off; divides positive logits of seen tokens, multiplies others */
+    float presence_penalty;  /* 0: off; subtracted once from tokens already generated */
+    float frequency_penalty; /* 0: off; subtracted once for each time it was generated */
+    uint64_t seed;           /* same seed, same text */
     struct sample_bias *bias; /* heap, or NULL */
     int n_bias;
 };

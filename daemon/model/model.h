@@ -22,17 +22,17 @@ struct chat_family;
 struct format;
 struct place;
 
-struct model_info { /* for show and list; borrowed from the model */
+struct model_info {   /* for show and list; borrowed from the model */
     const char *name; /* file name without .gguf and split suffix */
     const char *path;
-    const char *family;     /* "deepseek2" */
-    const char *chat;       /* chat family, or NULL */
-    const char *file_type;  /* "Q4_K_M", or "" */
-    const char *kind;       /* "GGUF v3" */
+    const char *family;    /* "deepseek2" */
+    const char *chat;      /* chat family, or NULL */
+    const char *file_type; /* "Q4_K_M", or "" */
+    const char *kind;      /* "GGUF v3" */
     uint64_t file_bytes;
-    uint64_t weight_bytes;  /* resident when loaded */
+    uint64_t weight_bytes; /* resident when loaded */
     uint64_t parameters;
-    uint32_t context;       /* tokens */
+    uint32_t context; /* tokens */
     uint32_t vocab;
     bool text_only;
     bool has_mtp;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The latent cache as pages: each holds the rows of 32 consecutive tokens of all layers.
+ *
+ * The schema says what a row is; an architecture declares it, so a new kind of cache row needs
+ * nothing here. Pages are counted, so that sequences may share them later. Owned by the engine's
+ * thread. Memory is reserved at open and touched only when a page is first used; a page given to
+ * another user is cleared first.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "place/place.h"
+
+enum { PAGE_TOKENS = 32 };
+
+struct kv_schema {
+    int n_layers;
+    int row_elements; /* of one token in one layer: latent + rotated key */
+};
+
+/* Bytes of one row, of one layer's rows in a page (a plane), and of a page on that place. */
+size_t kv_row_bytes(const struct kv_schema *schema, enum mk_type type);
+size_t kv_plane_bytes(const struct kv_schema *schema, enum mk_type type);
+size_t kv_page_bytes(const struct kv_schema *schema, enum mk_type type);
+
+struct page {
+    unsigned refs; /* 0: free */
+    uint32_t uid;  /* of the last user */
+    bool dirty;    /* was used before */
+    void *data;
+    struct page *next_free;
+};
+
+struct page_pool;
+
+/* -ENOMEM; -EINVAL if not one page fits in `bytes`. */
+int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t bytes,
+                   struct page_pool **ret, struct err *err);
+void page_pool_close(struct page_pool *pool);
+OWN_DEFINE(page_pool, page_pool_close);
+
+int page_pool_total(const struct page_pool *pool);
+int page_pool_used(const struct page_pool *pool);
+
+/* A free page with one reference, NULL if there is none. */
+struct page *page_take(struct page_pool *pool, uint32_t uid);
+void page_ref(struct page *page);
+void page_unref(struct page_pool *pool, struct page *page);

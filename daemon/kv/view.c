@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "kv/view.h"
+
+#include <errno.h>
+
+int view_pages(int tokens)
+{
+    return (tokens + PAGE_TOKENS - 1) / PAGE_TOKENS;
+}
+
+int view_init(struct view *view, int max_tokens, uint32_t uid)
+{
+    int room = view_pages(max_tokens);
+    *view = (struct view){.uid = uid, .room = room};
+    view->data = calloc((size_t)room, sizeof *view->data);
+    view->page = calloc((size_t)room, sizeof *view->page);
+    if (view->data && view->page)
+        return 0;
+    free(view->data);
+    free(view->page);
+    *view = (struct view){0};
+    return -ENOMEM;
+}
+
+void view_fini(struct view *view, struct page_pool *pool)
+{
+    for (int i = 0; i < view->n; i++)
+        page_unref(pool, view->page[i]);
+    free(view->data);
+    free(view->page);
+    *view = (struct view){0};
+}
+
+int view_grow(struct view *view, struct page_pool *pool, int tokens)
+{
+    int want = view_pages(tokens);
+    if (want > view->room || want - view->n > page_pool_total(pool) - page_pool_used(pool))
+        return -ENOSPC;
+    while (view->n < want) {
+        struct page *page = page_take(pool, view->uid);
+        view->page[view->n] = page;
+        view->data[view->n++] = page->data;
+    }
+    return 0;
+}

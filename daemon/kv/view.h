@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A sequence's view of the cache: its pages in order, as the page list an attention op takes.
+ *
+ * Owned by one sequence on the engine's thread. Room for the longest possible context is asked for
+ * once, so that growing by a page allocates nothing.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "kv/page.h"
+
+struct view {
+    void **data;        /* [n] page memory, in token order: struct rows wants this */
+    struct page **page; /* [n] the same pages */
+    int n, room;
+    uint32_t uid;
+};
+
+int view_init(struct view *view, int max_tokens, uint32_t uid); /* -ENOMEM */
+void view_fini(struct view *view, struct page_pool *pool);
+/* Pages that `tokens` need in all. */
+int view_pages(int tokens);
+/* Makes room for positions below `tokens`; -ENOSPC (and nothing taken) if the pool is short. */
+int view_grow(struct view *view, struct page_pool *pool, int tokens);

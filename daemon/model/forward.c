@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/forward.h"
+
+#include <errno.h>
+
+#include "model/model.h"
+#include "model/parts.h"
+
+struct forward {
+    struct place *place;
+    struct program program;
+    struct kv_schema schema;
+    double *frequency;
+    int vocab;
+};
+
+static int buffers(struct forward *f, const struct hparams *hp, int max_rows, int max_wanted)
+{
+    size_t rows = (size_t)max_rows;
+    int r = buf_new(f->place, rows * (size_t)hp->hidden * sizeof(float), &f->program.x);
+    if (r == 0)
+        r = buf_new(f->place, rows * (size_t)hp->rope_dims * sizeof(float), &f->program.cs);
+    if (r == 0)
+        r = buf_new(f->place, (size_t)max_wanted * (size_t)hp->vocab * sizeof(float),
+                    &f->program.logits);
+    f->program.ops = calloc((size_t)hp->layers * ARCH_LAYER_OPS + 2, sizeof *f->program.ops);
+    f->frequency = calloc((size_t)hp->rope_dims / 2, sizeof *f->frequency);
+    return r < 0 || !f->program.ops || !f->frequency ? -ENOMEM : 0;
+}
+
+static void write_program(struct forward *f, const struct arch *arch, const struct hparams *hp,
+                          const struct weights *weights)
+{
+    struct program *p = &f->program;
+    mk_rope_frequencies(&hp->rope, f->frequency);
+    p->ops[p->n++] = (struct op){
+        .kind = OP_BEGIN,
+        .begin = {.x = p->x,
+                  .cs = p->cs,
+                  .embedding = weights->file[ROLE_EMBEDDING],
+                  .frequency = f->frequency,
+                  .rope = hp->rope_dims},
+    };
+    for (int layer = 0; layer < hp->layers; layer++)
+        arch->layer(hp, weights, layer, p);
+    p->ops[p->n++] = (struct op){
+        .kind = OP_HEAD,
+        .head = {.x = p->x,
+                 .logits = p->logits,
+                 .eps = hp->eps,
+                 .norm = weights->file[ROLE_FINAL_NORM],
+                 .head = weights->file[ROLE_HEAD]},
+    };
+}
+
+int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
+                struct err *err)
+{
+    const struct hparams *hp = model_hparams(model);
+    const struct loaded *loaded = model_loaded(model);
+    OWN(forward) *f = calloc(1, sizeof *f);
+    if (!f)
+        return err_set(err, -ENOMEM, "no memory for a program");
+    f->place = loaded->place;
+    f->vocab = hp->vocab;
+    f->program.cache_type = f->place->cache_type;
+    model_arch(model)->kv_schema(hp, &f->schema);
+    int r = buffers(f, hp, max_rows, max_wanted);
+    if (r < 0)
+        return err_set(err, r, "no memory for steps of %d rows", max_rows);
+    write_program(f, model_arch(model), hp, &loaded->weights);
+    r = f->place->ops->prepare(f->place, f->program.ops, f->program.n, max_rows, err);
+    if (r < 0)
+        return r;
+    *ret = TAKE(f);
+    return 0;
+}
+
+void forward_free(struct forward *f)
+{
+    if (!f)
+        return;
+    buf_free(f->program.x);
+    buf_free(f->program.cs);
+    buf_free(f->program.logits);
+    free(f->program.ops);
+    free(f->frequency);
+    free(f);
+}
+
+void forward_schema(const struct forward *f, struct kv_schema *ret)
+{
+    *ret = f->schema;
+}
+
+enum mk_type forward_cache_type(const struct forward *f)
+{
+    return f->program.cache_type;
+}
+
+void forward_run(struct forward *f, const struct rows *rows)
+{
+    f->place->ops->submit(f->place, f->program.ops, f->program.n, rows);
+}
+
+void forward_logits(struct forward *f, int i, float *dst)
+{
+    size_t bytes = (size_t)f->vocab * sizeof *dst;
+    buf_fetch(f->place, f->program.logits, (size_t)i * bytes, dst, bytes);
+}
+
+void forward_rest(struct forward *f)
+{
+    f->place->ops->rest(f->place);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A loaded model's program and its buffers: rows go in, logits come out.
+ *
+ * Made and used on the engine's thread. A step allocates nothing.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/own.h"
+#include "kv/page.h"
+#include "place/op.h"
+
+struct model;
+struct forward;
+
+/* For steps of at most max_rows rows, max_wanted of them with logits. */
+int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
+                struct err *err);
+void forward_free(struct forward *forward);
+OWN_DEFINE(forward, forward_free);
+
+void forward_schema(const struct forward *forward, struct kv_schema *ret);
+enum mk_type forward_cache_type(const struct forward *forward);
+
+/* Runs one step. Rows of one sequence must come in ascending position, their pages in place. */
+void forward_run(struct forward *forward, const struct rows *rows);
+/* Logits of the i-th wanted row of the last step: [vocabulary], valid until the next. */
+void forward_logits(struct forward *forward, int i, float *dst);
+/* No step will follow for a while. */
+void forward_rest(struct forward *forward);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of this room see of an open model besides model.h.
+ */
+#pragma once
+
+#include "model/arch.h"
+#include "model/weights.h"
+
+struct model;
+
+const struct arch *model_arch(const struct model *model);
+const struct loaded *model_loaded(const struct model *model); /* place NULL: not loaded */

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Checks every tensor of a file against the architecture's own list.
+ */
+#include "model/weights.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct planner {
+    const struct arch *arch;
+    const struct hparams *hp;
+    const struct format *format;
+    bool classic;
+    int n_rules;
+    const struct tensor **found; /* [n_rules][layers + mtp_layers]; IN_FILE at layer 0 */
+    int n_blocks;
+    struct plan *plan;
+};
+
+static uint64_t dim_size(const struct hparams *hp, enum dim dim)
+{
+    switch (dim) {
+    case DIM_NONE:
+        return 1;
+    case DIM_HIDDEN:
+        return (uint64_t)hp->hidden;
+    case DIM_TWO_HIDDEN:
+        return 2 * (uint64_t)hp->hidden;
+    case DIM_VOCAB:
+        return (uint64_t)hp->vocab;
+    case DIM_Q_RANK:
+        return (uint64_t)hp->q_rank;
+    case DIM_Q:
+        return (uint64_t)hp->heads * (uint64_t)(hp->nope + hp->rope_dims);
+    case DIM_LATENT:
+        return (uint64_t)hp->latent;
+    case DIM_KV:
+        return (uint64_t)(hp->latent + hp->rope_dims);
+    case DIM_KV_B:
+        return (uint64_t)hp->heads * (uint64_t)(hp->nope + hp->value);
+    case DIM_NOPE:
+        return (uint64_t)hp->nope;
+    case DIM_VALUE:
+        return (uint64_t)hp->value;
+    case DIM_HEADS:
+        return (uint64_t)hp->heads;
+    case DIM_O:
+        return (uint64_t)hp->heads * (uint64_t)hp->value;
+    case DIM_DENSE:
+        return (uint64_t)hp->dense_width;
+    case DIM_EXPERT:
+        return (uint64_t)hp->expert_width;
+    case DIM_SHARED:
+        return (uint64_t)hp->shared_width;
+    case DIM_EXPERTS:
+        return (uint64_t)hp->experts;
+    }
+    return 0;
+}
+
+/* "blk.12.attn_norm.weight" → 12 and the rest; false for names without a layer. */
+static bool split_name(const char *name, int *layer, const char **rest)
+{
+    if (strncmp(name, "blk.", 4))
+        return false;
+    const char *c = name + 4;
+    int n = 0;
+    if (*c < '0' || *c > '9' || (c[0] == '0' && c[1] != '.'))
+        return false;
+    for (; *c >= '0' && *c <= '9'; c++) {
+        n = n * 10 + (*c - '0');
+        if (n > 1000000)
+            return false;
+    }
+    if (*c != '.')
+        return false;
+    *layer = n;
+    *rest = c + 1;
+    return true;
+}
+
+static bool applies(const struct planner *p, const struct tensor_rule *rule, int layer)
+{
+    const struct hparams *hp = p->hp;
+    unsigned f = rule->flags;
+    if ((f & IF_Q_RANK && !hp->q_rank) || (f & IF_NO_Q_RANK && hp->q_rank) ||
+        (f & IF_SHARED && !hp->shared_width) || (f & IF_CLASSIC && !p->classic) ||
+        (f & IF_SPLIT && p->classic))
+        return false;
+    if (f & IN_FILE)
+        return layer < 0;
+    if (layer < 0)
+        return false;
+    if (f & IN_MTP)
+        return layer >= hp->layers;
+    if (f & IN_DENSE)
+        return layer < hp->dense_layers;
+    if (f & IN_MOE)
+        return layer >= hp->dense_layers;
+    return true;
+}
+
+static void shape_text(const uint64_t *dims, int n, char *dst, size_t size)
+{
+    size_t used = 0;
+    dst[0] = '\0';
+    for (int i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(dst + used, size - used, "%s%llu", i ? " x " : "",
+                                 (unsigned long long)dims[i]);
+}
+
+static int check_shape(const struct planner *p, const struct tensor_rule *rule,
+                       const struct tensor *tensor, struct err *err)
+{
+    uint64_t want[TENSOR_MAX_DIMS] = {1, 1, 1, 1};
+    int n = 0;
+    for (int i = 0; i < 3; i++) {
+        want[i] = dim_size(p->hp, rule->dim[i]);
+        if (rule->dim[i] != DIM_NONE)
+            n = i + 1;
+    }
+    bool fits = true;
+    for (int i = 0; i < TENSOR_MAX_DIMS; i++)
+        fits &= tensor->dims[i] <= INT32_MAX; /* sizes are ints from here on */
+    if (fits && !memcmp(want, tensor->dims, sizeof want))
+        return 0;
+    char found[96], expected[96];
+    shape_text(tensor->dims, tensor->n_dims, found, sizeof found);
+    shape_text(want, n, expected, sizeof expected);
+    return err_set(err, -EINVAL, "%s: tensor '%s' is %s, expected %s", format_path(p->format),
+                   tensor->name, found, expected);
+}
+
+static int assign(struct planner *p, const struct tensor *tensor, struct err *err)
+{
+    int layer = -1;
+    const char *name = tensor->name;
+    split_name(tensor->name, &layer, &name);
+    if (layer >= p->n_blocks)
+        return err_set(err, -EINVAL, "%s: tensor '%s' is of block %d, but the file has %d blocks",
+                       format_path(p->format), tensor->name, layer, p->n_blocks);
+    bool known = false;
+    for (int i = 0; i < p->n_rules; i++) {
+        const struct tensor_rule *rule = &p->arch->tensors[i];
+        if (strcmp(rule->name, name))
+            continue;
+        known = true;
+        if (!applies(p, rule, layer))
+            continue;
+        int r = check_shape(p, rule, tensor, err);
+        if (r < 0)
+            return r;
+        p->found[i * p->n_blocks + (layer < 0 ? 0 : layer)] = tensor;
+        return 0;
+    }
+    return err_set(err, -ENOTSUP,
+                   known ? "%s: tensor '%s' does not belong where it is, by the numbers in the file"
+                         : "%s: tensor '%s' is not known in architecture %s",
+                   format_path(p->format), tensor->name, p->arch->name);
+}
+
+static struct mat mat_of(const struct tensor *tensor)
+{
+    return (struct mat){
+        .type = tensor->type,
+        .n = (int)tensor->dims[1],
+        .k = (int)tensor->dims[0],
+        .count = (int)tensor->dims[2],
+    };
+}
+
+static struct plan_item *add(struct plan *plan, const struct tensor *tensor, enum role role,
+                             int layer, enum plan_how how)
+{
+    struct plan_item *item = &plan->item[plan->n++];
+    *item = (struct plan_item){
+        .tensor = tensor, .role = role, .layer = layer, .how = how, .mat = mat_of(tensor)};
+    if (how == PLAN_AS_F32)
+        item->mat.type = MK_F32;
+    return item;
+}
+
+/* One matrix of keys and values a head becomes the two that the ops want. */
+static void add_classic(const struct planner *p, const struct tensor *tensor, int layer)
+{
+    const struct hparams *hp = p->hp;
+    struct plan_item *keys = add(p->plan, tensor, ROLE_K_B, layer, PLAN_KEYS);
+    /* Transposing breaks up quantised blocks: their numbers are kept as they are, in float32. */
+    bool plain = mk_type_info[tensor->type].block_elements == 1;
+    keys->mat = (struct mat){
+        .type = plain ? tensor->type : MK_F32, .n = hp->latent, .k = hp->nope, .count = hp->heads};
+    struct plan_item *values = add(p->plan, tensor, ROLE_V_B, layer, PLAN_VALUES);
+    values->mat =
+        (struct mat){.type = tensor->type, .n = hp->value, .k = hp->latent, .count = hp->heads};
+}
+
+static bool has_role(const struct planner *p, enum role role, int layer)
+{
+    for (int i = 0; i < p->n_rules; i++)
+        if (p->arch->tensors[i].role == role && p->found[i * p->n_blocks + layer])
+            return true;
+    return false;
+}
+
+static int collect(struct planner *p, int rule_index, int layer, struct err *err)
+{
+    const struct tensor_rule *rule = &p->arch->tensors[rule_index];
+    const struct tensor *tensor = p->found[rule_index * p->n_blocks + (layer < 0 ? 0 : layer)];
+    if (!tensor && rule->flags & OPTIONAL)
+        return 0;
+    if (!tensor) {
+        char name[96];
+        if (layer < 0)
+            snprintf(name, sizeof name, "%s", rule->name);
+        else
+            snprintf(name, sizeof name, "blk.%d.%s", layer, rule->name);
+        return err_set(err, -EINVAL, "%s: tensor '%s' is missing", format_path(p->format), name);
+    }
+    if (rule->role == ROLE_KV_B)
+        add_classic(p, tensor, layer);
+    else
+        add(p->plan, tensor, rule->role, layer, rule->flags & AS_F32 ? PLAN_AS_F32 : PLAN_AS_IS);
+    return 0;
+}
+
+static int collect_all(struct planner *p, struct err *err)
+{
+    for (int i = 0; i < p->n_rules; i++) {
+        const struct tensor_rule *rule = &p->arch->tensors[i];
+        for (int layer = rule->flags & IN_FILE ? -1 : 0; layer < p->hp->layers; layer++) {
+            if (layer >= 0 && rule->flags & IN_FILE)
+                break;
+            if (!applies(p, rule, layer))
+                continue;
+            int r = collect(p, i, layer, err);
+            if (r < 0)
+                return r;
+        }
+    }
+    bool sigmoid = p->hp->route.gate == MK_GATE_SIGMOID;
+    for (int layer = p->hp->dense_layers; sigmoid && layer < p->hp->layers; layer++)
+        if (has_role(p, ROLE_ROUTER_BIAS, layer) !=
+            has_role(p, ROLE_ROUTER_BIAS, p->hp->dense_layers))
+            return err_set(err, -EINVAL,
+                           "%s: tensor 'blk.%d.exp_probs_b.bias' is missing or alone: either all "
+                           "expert layers have one or none",
+                           format_path(p->format), layer);
+    return 0;
+}
+
+static int make(struct planner *p, struct err *err)
+{
+    for (int i = 0; i < format_n_tensors(p->format); i++) {
+        const struct tensor *tensor = format_tensor(p->format, i);
+        int r = assign(p, tensor, err);
+        if (r < 0)
+            return r;
+        uint64_t elements = 1;
+        for (int d = 0; d < TENSOR_MAX_DIMS; d++)
+            elements *= tensor->dims[d]; /* the format has checked that their bytes exist */
+        p->plan->parameters += elements;
+    }
+    int r = collect_all(p, err);
+    if (r < 0)
+        return r;
+    p->plan->tied = !has_role(p, ROLE_HEAD, 0);
+    for (int layer = p->hp->layers; layer < p->n_blocks; layer++)
+        p->plan->has_mtp |= has_role(p, ROLE_MTP, layer);
+    return 0;
+}
+
+int plan_make(const struct arch *arch, const struct hparams *hp, const struct format *format,
+              struct plan *ret, struct err *err)
+{
+    struct plan plan = {0};
+    struct planner p = {
+        .arch = arch,
+        .hp = hp,
+        .format = format,
+        .classic = arch->is_classic(format),
+        .n_blocks = hp->layers + hp->mtp_layers,
+        .plan = &plan,
+    };
+    while (arch->tensors[p.n_rules].name)
+        p.n_rules++;
+    OWN_MEM const struct tensor **found =
+        calloc((size_t)p.n_rules * (size_t)p.n_blocks, sizeof *found);
+    plan.item = calloc(2 * (size_t)p.n_rules * (size_t)p.n_blocks, sizeof *plan.item);
+    if (!found || !plan.item) {
+        plan_fini(&plan);
+        return err_set(err, -ENOMEM, "%s: no memory to plan %d blocks", format_path(format),
+                       p.n_blocks);
+    }
+    p.found = found;
+    int r = make(&p, err);
+    if (r < 0) {
+        plan_fini(&plan);
+        return r;
+    }
+    *ret = plan;
+    return 0;
+}
+
+void plan_fini(struct plan *plan)
+{
+    free(plan->item);
+    *plan = (struct plan){0};
+}

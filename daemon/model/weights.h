@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From the tensors of a file to weights on a place, in two steps: a plan that checks every name,
+ * shape and type before any memory is asked for, and loading, which reads, packs and binds.
+ *
+ * The plan is made when a model is opened; loading runs on the loader thread.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/own.h"
+#include "base/tensor.h"
+#include "format/format.h"
+#include "model/arch.h"
+
+/* How a tensor's rows become a weight. */
+enum plan_how {
+    PLAN_AS_IS,  /* same numbers, packed by the place */
+    PLAN_AS_F32, /* unpacked to float32 */
+    PLAN_KEYS,   /* classic layout: the key rows of each head, transposed */
+    PLAN_VALUES, /* classic layout: the value rows of each head */
+};
+
+struct plan_item {
+    const struct tensor *tensor;
+    enum role role;
+    int layer; /* -1: of the file */
+    enum plan_how how;
+    struct mat mat;
+};
+
+struct plan {
+    struct plan_item *item;
+    int n;
+    uint64_t parameters; /* in all tensors, the ones kept aside included */
+    bool has_mtp;        /* tensors of a prediction block are there and kept aside */
+    bool tied;           /* no output matrix: the embedding serves */
+};
+
+/* Fails with -EINVAL naming a tensor that is missing, unknown, or of another shape. */
+int plan_make(const struct arch *arch, const struct hparams *hp, const struct format *format,
+              struct plan *ret, struct err *err);
+void plan_fini(struct plan *plan);
+
+struct loaded { /* weights on a place */
+    struct weights weights;
+    struct place *place;
+    void *mem;
+    size_t bytes;
+};
+
+/* Bytes that the weights take on a place. */
+size_t plan_bytes(const struct plan *plan, const struct place *place);
+int weights_load(const struct plan *plan, const struct hparams *hp, const struct format *format,
+                 struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
+                 void *arg, struct loaded *ret, struct err *err);
+void weights_unload(struct loaded *loaded);

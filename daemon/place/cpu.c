@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The CPU place: ops are cut into phases, phases into tiles, a tile is a kernel call.
+ *
+ * Every output element is computed by exactly one tile with sums in a fixed order, so the answer
+ * depends neither on the number of threads nor on who took which tile. Between two phases all
+ * workers have met: a phase may read whatever the one before it wrote.
+ */
+#include "place/place.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "place/pool.h"
+#include "place/scratch.h"
+#include "place/topo.h"
+
+enum {
+    NORM_ROWS = 8,    /* rows of a tile of row-wise work */
+    ATTEND_ROWS = 16, /* query rows that share one unpacking of a head's k_b and v_b */
+    MIN_TILE = 16,    /* weight rows below which a tile isn't worth handing out */
+    TILES_A_THREAD = 4,
+    GEMV_ROWS = 4,
+};
+
+struct cpu {
+    struct place place;
+    struct mk mk;
+    struct pool *pool;
+    struct scratch scratch;
+};
+
+/* What a phase works on; one at a time, on the caller's stack. */
+struct job {
+    struct cpu *cpu;
+    const struct op *op;
+    const struct rows *rows;
+    int tile_n;  /* weight rows of a tile */
+    int n_tiles; /* tiles of the first matrix, where a phase has two */
+    int n_second;
+};
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int ceil_div(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Weight rows a tile, so that every thread gets a few tiles of n rows. */
+static int tile_rows(const struct cpu *cpu, int n)
+{
+    int tile = ceil_div(n, cpu->place.threads * TILES_A_THREAD);
+    tile = ceil_div(tile, MIN_TILE) * MIN_TILE;
+    return tile > 0 ? tile : MIN_TILE;
+}
+
+static void run(struct job *job, void (*phase)(void *, int, int), int n_tiles)
+{
+    pool_run(job->cpu->pool, phase, job, n_tiles);
+}
+
+static const void *matrix(const struct weight *w, int i)
+{
+    return (const char *)w->data + (size_t)i * w->stride;
+}
+
+/* Matrix `index` of w times m rows; the caller fills in x, y, tile and options. */
+static void multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                     struct mk_mm mm)
+{
+    mm.w = matrix(w, index);
+    mm.n = w->n;
+    mm.k = w->k;
+    mm.tmp = cpu->scratch.worker[worker].mm;
+    const struct mk_mat *mat = cpu->mk.mat[w->type];
+    if (mm.m <= GEMV_ROWS)
+        mat->gemv(&mm);
+    else
+        mat->gemm(&mm);
+}
+
+static void norm_tile(const struct job *job, const struct buf *x, const struct weight *norm,
+                      float eps, int tile)
+{
+    const struct scratch *s = &job->cpu->scratch;
+    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
+    for (int i = tile * NORM_ROWS; i < end; i++)
+        job->cpu->mk.rms_norm(s->h + (size_t)i * (size_t)norm->k,
+                              x->data + (size_t)i * (size_t)norm->k, norm->data, norm->k, eps);
+}
+
+/* ------------------------------------------------------------------ begin */
+
+static void begin_rows(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    const struct op_begin *op = &job->op->begin;
+    const struct mk_mat *mat = job->cpu->mk.mat[op->embedding.type];
+    int hidden = op->embedding.k;
+    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
+    for (int i = tile * NORM_ROWS; i < end; i++) {
+        mat->row(op->x->data + (size_t)i * (size_t)hidden, op->embedding.data, op->embedding.n,
+                 hidden, job->rows->token[i]);
+        mk_rope_table(op->frequency, op->rope, job->rows->position[i],
+                      op->cs->data + (size_t)i * (size_t)op->rope);
+    }
+}
+
+static void run_begin(struct job *job)
+{
+    run(job, begin_rows, ceil_div(job->rows->n, NORM_ROWS));
+}
+
+/* ------------------------------------------------------------------ latent attention */
+
+static void mla_norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    norm_tile(job, job->op->mla.x, &job->op->mla.norm, job->op->mla.eps, tile);
+}
+
+/* One tile of y = h · wᵀ for all rows. */
+static void project(const struct job *job, int worker, const struct weight *w, const float *x,
+                    float *y, bool add, int tile)
+{
+    multiply(job->cpu, worker, w, 0,
+             (struct mk_mm){
+                 .x = x,
+                 .y = y,
+                 .m = job->rows->n,
+                 .ldx = w->k,
+                 .ldy = w->n,
+                 .n0 = tile * job->tile_n,
+                 .n1 = min_int((tile + 1) * job->tile_n, w->n),
+                 .add = add,
+             });
+}
+
+static void mla_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    struct scratch *s = &job->cpu->scratch;
+    if (tile >= job->n_tiles)
+        project(job, worker, &op->kv_a, s->h, s->kv, false, tile - job->n_tiles);
+    else if (op->q_rank)
+        project(job, worker, &op->q_a, s->h, s->q_latent, false, tile);
+    else
+        project(job, worker, &op->q_b, s->h, s->q, false, tile);
+}
+
+static void *cached_row(const struct op_mla *op, enum mk_type type, void *const *pages,
+                        int position)
+{
+    size_t bytes = mk_row_bytes(type, (size_t)(op->latent + op->rope));
+    return (char *)pages[position / op->page_tokens] + op->plane +
+           (size_t)(position % op->page_tokens) * bytes;
+}
+
+static void mla_store(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    const struct mk *mk = &job->cpu->mk;
+    struct scratch *s = &job->cpu->scratch;
+    int width = op->latent + op->rope;
+    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
+    for (int i = tile * NORM_ROWS; i < end; i++) {
+        float *kv = s->kv + (size_t)i * (size_t)width;
+        mk->rms_norm(kv, kv, op->kv_a_norm.data, op->latent, op->eps);
+        mk->rope(kv + op->latent, op->cs->data + (size_t)i * (size_t)op->rope, op->rope);
+        void *row =
+            cached_row(op, job->cpu->place.cache_type, job->rows->page[i], job->rows->position[i]);
+        mk->store(row, job->cpu->place.cache_type, kv, width);
+        if (op->q_rank) {
+            float *q = s->q_latent + (size_t)i * (size_t)op->q_rank;
+            mk->rms_norm(q, q, op->q_a_norm.data, op->q_rank, op->eps);
+        }
+    }
+}
+
+static void mla_query(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    struct scratch *s = &job->cpu->scratch;
+    project(job, worker, &job->op->mla.q_b, s->q_latent, s->q, false, tile);
+}
+
+static void attend_row(const struct job *job, int worker, int row, const float *q, float *out)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    struct worker_scratch *w = &cpu->scratch.worker[worker];
+    int n = job->rows->position[row] + 1;
+    for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
+        w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
+    cpu->mk.attend(&(struct mk_attend){
+        .q = q,
+        .page = w->page,
+        .out = out,
+        .tmp = w->attend,
+        .type = cpu->place.cache_type,
+        .n_heads = 1,
+        .ldq = op->latent + op->rope,
+        .ldo = op->latent,
+        .latent = op->latent,
+        .rope = op->rope,
+        .page_tokens = op->page_tokens,
+        .n = n,
+    });
+}
+
+/* A head of a block of rows: absorb k_b into the query, attend, leave the latent through v_b. */
+static void mla_attend(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    struct worker_scratch *w = &cpu->scratch.worker[worker];
+    int head = tile % op->heads;
+    int first = tile / op->heads * ATTEND_ROWS;
+    int m = min_int(ATTEND_ROWS, job->rows->n - first);
+    int ldq = op->heads * (op->nope + op->rope);
+    int width = op->latent + op->rope;
+    float *q =
+        cpu->scratch.q + (size_t)first * (size_t)ldq + (size_t)head * (size_t)(op->nope + op->rope);
+
+    multiply(cpu, worker, &op->k_b, head,
+             (struct mk_mm){
+                 .x = q,
+                 .y = w->absorbed,
+                 .m = m,
+                 .ldx = ldq,
+                 .ldy = width,
+                 .n1 = op->latent,
+             });
+    for (int i = 0; i < m; i++) {
+        float *absorbed = w->absorbed + (size_t)i * (size_t)width;
+        float *rotated = absorbed + op->latent;
+        memcpy(rotated, q + (size_t)i * (size_t)ldq + op->nope, (size_t)op->rope * sizeof *q);
+        cpu->mk.rope(rotated, op->cs->data + (size_t)(first + i) * (size_t)op->rope, op->rope);
+        for (int c = 0; c < width; c++)
+            absorbed[c] *= op->scale;
+        attend_row(job, worker, first + i, absorbed, w->latent + (size_t)i * (size_t)op->latent);
+    }
+    int ldo = op->heads * op->value;
+    multiply(
+        cpu, worker, &op->v_b, head,
+        (struct mk_mm){
+            .x = w->latent,
+            .y = cpu->scratch.o + (size_t)first * (size_t)ldo + (size_t)head * (size_t)op->value,
+            .m = m,
+            .ldx = op->latent,
+            .ldy = ldo,
+            .n1 = op->value,
+        });
+}
+
+static void mla_out(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    project(job, worker, &op->out, job->cpu->scratch.o, op->x->data, true, tile);
+}
+
+static void run_mla(struct job *job)
+{
+    const struct op_mla *op = &job->op->mla;
+    int row_tiles = ceil_div(job->rows->n, NORM_ROWS);
+    run(job, mla_norm, row_tiles);
+
+    int n_query = op->q_rank ? op->q_a.n : op->q_b.n;
+    job->tile_n = tile_rows(job->cpu, n_query + op->kv_a.n);
+    job->n_tiles = ceil_div(n_query, job->tile_n);
+    run(job, mla_down, job->n_tiles + ceil_div(op->kv_a.n, job->tile_n));
+
+    run(job, mla_store, row_tiles);
+    if (op->q_rank) {
+        job->tile_n = tile_rows(job->cpu, op->q_b.n);
+        run(job, mla_query, ceil_div(op->q_b.n, job->tile_n));
+    }
+    run(job, mla_attend, op->heads * ceil_div(job->rows->n, ATTEND_ROWS));
+    job->tile_n = tile_rows(job->cpu, op->out.n);
+    run(job, mla_out, ceil_div(op->out.n, job->tile_n));
+}
+
+/* ------------------------------------------------------------------ feed forward */
+
+/* hidden[n0, n1) = silu(gate · h) ⊙ (up · h) for m rows of h, then times each row's weight. */
+static void gate_up(const struct job *job, int worker, const struct weight *gate,
+                    const struct weight *up, int index, const int32_t *rows,
+                    const float *row_weight, int m, float *hidden, float *other, int n0, int n1)
+{
+    struct cpu *cpu = job->cpu;
+    struct mk_mm mm = {
+        .x = cpu->scratch.h,
+        .y = hidden,
+        .xrow = rows,
+        .m = m,
+        .ldx = gate->k,
+        .ldy = gate->n,
+        .n0 = n0,
+        .n1 = n1,
+    };
+    multiply(cpu, worker, gate, index, mm);
+    mm.y = other;
+    multiply(cpu, worker, up, index, mm);
+    for (int i = 0; i < m; i++) {
+        float *g = hidden + (size_t)i * (size_t)gate->n + n0;
+        cpu->mk.swiglu(g, g, other + (size_t)i * (size_t)gate->n + n0, n1 - n0);
+        if (row_weight)
+            for (int j = 0; j < n1 - n0; j++)
+                g[j] *= row_weight[i];
+    }
+}
+
+static void ffn_norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    norm_tile(job, job->op->ffn.x, &job->op->ffn.norm, job->op->ffn.eps, tile);
+}
+
+static void ffn_gate_up(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_ffn *op = &job->op->ffn;
+    struct scratch *s = &job->cpu->scratch;
+    gate_up(job, worker, &op->gate, &op->up, 0, NULL, NULL, job->rows->n, s->hidden, s->other,
+            tile * job->tile_n, min_int((tile + 1) * job->tile_n, op->gate.n));
+}
+
+static void ffn_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_ffn *op = &job->op->ffn;
+    project(job, worker, &op->down, job->cpu->scratch.hidden, op->x->data, true, tile);
+}
+
+static void run_ffn(struct job *job)
+{
+    const struct op_ffn *op = &job->op->ffn;
+    run(job, ffn_norm, ceil_div(job->rows->n, NORM_ROWS));
+    job->tile_n = tile_rows(job->cpu, op->gate.n);
+    run(job, ffn_gate_up, ceil_div(op->gate.n, job->tile_n));
+    job->tile_n = tile_rows(job->cpu, op->down.n);
+    run(job, ffn_down, ceil_div(op->down.n, job->tile_n));
+}
+
+/* ------------------------------------------------------------------ mixture of experts */
+
+static void moe_route(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    const struct cpu *cpu = job->cpu;
+    const struct scratch *s = &cpu->scratch;
+    norm_tile(job, op->x, &op->norm, op->eps, tile);
+    int first = tile * NORM_ROWS, n_experts = op->route.n_experts, n_used = op->route.n_used;
+    int m = min_int(NORM_ROWS, job->rows->n - first);
+    float *logits = s->worker[worker].router;
+    multiply(cpu, worker, &op->router, 0,
+             (struct mk_mm){
+                 .x = s->h + (size_t)first * (size_t)op->router.k,
+                 .y = logits,
+                 .m = m,
+                 .ldx = op->router.k,
+                 .ldy = n_experts,
+                 .n1 = n_experts,
+             });
+    for (int i = 0; i < m; i++)
+        cpu->mk.route(&op->route, logits + (size_t)i * (size_t)n_experts,
+                      s->chosen + (size_t)(first + i) * (size_t)n_used,
+                      s->chosen_weight + (size_t)(first + i) * (size_t)n_used,
+                      logits + (size_t)NORM_ROWS * (size_t)n_experts);
+}
+
+/* Sorts (row, expert) pairs by expert, rows in order inside: each expert's weights are read once.
+ */
+static void sort_by_expert(const struct op_moe *op, struct scratch *s, int n_rows)
+{
+    int n_used = op->route.n_used, n_experts = op->route.n_experts;
+    memset(s->expert_start, 0, (size_t)(n_experts + 1) * sizeof *s->expert_start);
+    for (int i = 0; i < n_rows * n_used; i++)
+        s->expert_start[s->chosen[i] + 1]++;
+    s->n_active = 0;
+    for (int e = 0; e < n_experts; e++) {
+        if (s->expert_start[e + 1])
+            s->active[s->n_active++] = e;
+        s->expert_start[e + 1] += s->expert_start[e];
+        s->expert_next[e] = s->expert_start[e];
+    }
+    for (int i = 0; i < n_rows * n_used; i++) {
+        int slot = s->expert_next[s->chosen[i]]++;
+        s->slot_row[slot] = i / n_used;
+        s->slot_weight[slot] = s->chosen_weight[i];
+    }
+}
+
+static void moe_gate_up(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    if (tile >= s->n_active * job->n_tiles) {
+        tile -= s->n_active * job->n_tiles;
+        gate_up(job, worker, &op->shared_gate, &op->shared_up, 0, NULL, NULL, job->rows->n,
+                s->shared_hidden, s->shared_other, tile * job->tile_n,
+                min_int((tile + 1) * job->tile_n, op->shared_gate.n));
+        return;
+    }
+    int expert = s->active[tile / job->n_tiles];
+    int n0 = tile % job->n_tiles * job->tile_n;
+    int start = s->expert_start[expert], m = s->expert_start[expert + 1] - start;
+    size_t at = (size_t)start * (size_t)op->gate.n;
+    gate_up(job, worker, &op->gate, &op->up, expert, s->slot_row + start, s->slot_weight + start, m,
+            s->hidden + at, s->other + at, n0, min_int(n0 + job->tile_n, op->gate.n));
+}
+
+/* A block of output columns for all experts in ascending order, then the shared one. */
+static void moe_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    struct mk_mm mm = {
+        .y = op->x->data,
+        .ldx = op->down.k,
+        .ldy = op->down.n,
+        .n0 = tile * job->tile_n,
+        .n1 = min_int((tile + 1) * job->tile_n, op->down.n),
+        .add = true,
+    };
+    for (int a = 0; a < s->n_active; a++) {
+        int expert = s->active[a], start = s->expert_start[expert];
+        mm.x = s->hidden + (size_t)start * (size_t)op->down.k;
+        mm.yrow = s->slot_row + start;
+        mm.m = s->expert_start[expert + 1] - start;
+        multiply(job->cpu, worker, &op->down, expert, mm);
+    }
+    if (op->shared_down.data) {
+        mm.x = s->shared_hidden;
+        mm.yrow = NULL;
+        mm.m = job->rows->n;
+        mm.ldx = op->shared_down.k;
+        multiply(job->cpu, worker, &op->shared_down, 0, mm);
+    }
+}
+
+static void run_moe(struct job *job)
+{
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    run(job, moe_route, ceil_div(job->rows->n, NORM_ROWS));
+    sort_by_expert(op, s, job->rows->n);
+
+    int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
+    job->tile_n = tile_rows(job->cpu, s->n_active * op->gate.n + shared_n);
+    job->n_tiles = ceil_div(op->gate.n, job->tile_n);
+    run(job, moe_gate_up, s->n_active * job->n_tiles + ceil_div(shared_n, job->tile_n));
+    job->tile_n = tile_rows(job->cpu, op->down.n);
+    run(job, moe_down, ceil_div(op->down.n, job->tile_n));
+}
+
+/* ------------------------------------------------------------------ head */
+
+static void head_norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    const struct op_head *op = &job->op->head;
+    size_t hidden = (size_t)op->norm.k;
+    job->cpu->mk.rms_norm(job->cpu->scratch.h + (size_t)tile * hidden,
+                          op->x->data + (size_t)job->rows->wanted[tile] * hidden, op->norm.data,
+                          op->norm.k, op->eps);
+}
+
+static void head_logits(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_head *op = &job->op->head;
+    multiply(job->cpu, worker, &op->head, 0,
+             (struct mk_mm){
+                 .x = job->cpu->scratch.h,
+                 .y = op->logits->data,
+                 .m = job->rows->n_wanted,
+                 .ldx = op->head.k,
+                 .ldy = op->head.n,
+                 .n0 = tile * job->tile_n,
+                 .n1 = min_int((tile + 1) * job->tile_n, op->head.n),
+             });
+}
+
+static void run_head(struct job *job)
+{
+    if (job->rows->n_wanted == 0)
+        return;
+    run(job, head_norm, job->rows->n_wanted);
+    job->tile_n = tile_rows(job->cpu, job->op->head.head.n);
+    run(job, head_logits, ceil_div(job->op->head.head.n, job->tile_n));
+}
+
+/* ------------------------------------------------------------------ the place */
+
+static void (*const run_op[])(struct job *job) = {
+    [OP_BEGIN] = run_begin, [OP_MLA] = run_mla,   [OP_FFN] = run_ffn,
+    [OP_MOE] = run_moe,     [OP_HEAD] = run_head,
+};
+
+static void cpu_submit(struct place *place, const struct op *ops, int n_ops,
+                       const struct rows *rows)
+{
+    struct cpu *cpu = (struct cpu *)place;
+    for (int i = 0; i < n_ops; i++)
+        run_op[ops[i].kind](&(struct job){.cpu = cpu, .op = &ops[i], .rows = rows});
+}
+
+static void cpu_rest(struct place *place)
+{
+    pool_rest(((struct cpu *)place)->pool);
+}
+
+static int cpu_prepare(struct place *place, const struct op *ops, int n_ops, int max_rows,
+                       struct err *err)
+{
+    struct cpu *cpu = (struct cpu *)place;
+    return scratch_prepare(&cpu->scratch, ops, n_ops, max_rows, place->threads, ATTEND_ROWS,
+                           NORM_ROWS, err);
+}
+
+static size_t cpu_pack_size(const struct place *place, const struct mat *mat)
+{
+    const struct cpu *cpu = (const struct cpu *)place;
+    return cpu->mk.mat[mat->type]->pack_size(mat->n, mat->k);
+}
+
+static void cpu_pack(struct place *place, const struct mat *rows, const void *src, void *dst)
+{
+    struct cpu *cpu = (struct cpu *)place;
+    cpu->mk.mat[rows->type]->pack(dst, src, rows->n, rows->k);
+}
+
+static void cpu_bind(struct place *place, const struct mat *mat, const void *packed,
+                     struct weight *ret)
+{
+    *ret = (struct weight){
+        .type = mat->type,
+        .n = mat->n,
+        .k = mat->k,
+        .count = mat->count,
+        .stride = cpu_pack_size(place, mat),
+        .data = packed,
+    };
+}
+
+static void cpu_close(struct place *place)
+{
+    struct cpu *cpu = (struct cpu *)place;
+    pool_free(cpu->pool);
+    scratch_fini(&cpu->scratch);
+    free(cpu);
+}
+
+static void destroy(struct cpu *cpu)
+{
+    if (cpu)
+        cpu_close(&cpu->place);
+}
+OWN_DEFINE(cpu, destroy);
+
+extern const struct place_ops place_cpu;
+
+static int cpu_open(const struct place_spec *spec, struct place **ret, struct err *err)
+{
+    OWN(cpu) *cpu = calloc(1, sizeof *cpu);
+    if (!cpu)
+        return err_set(err, -ENOMEM, "no memory for a place");
+    int r = mk_init(&cpu->mk, spec->isa);
+    if (r == -EINVAL)
+        return err_set(err, r, "no instruction set is called '%s'", spec->isa);
+    if (r < 0)
+        return err_set(err, r, "this processor lacks the instruction set '%s'", spec->isa);
+
+    struct topo topo;
+    r = topo_read(&topo, err);
+    if (r < 0)
+        return r;
+    cpu->place = (struct place){
+        .ops = &place_cpu,
+        .cache_type = MK_F16,
+        .threads = spec->threads > 0 ? spec->threads : topo.n_cores,
+        .isa = cpu->mk.isa,
+    };
+    r = pool_new(&topo, cpu->place.threads, &cpu->pool, err);
+    if (r < 0)
+        return r;
+    *ret = &TAKE(cpu)->place;
+    return 0;
+}
+
+const struct place_ops place_cpu = {
+    .kind = "cpu",
+    .what = "all cores, the fastest kernels they run",
+    .open = cpu_open,
+    .close = cpu_close,
+    .pack_size = cpu_pack_size,
+    .pack = cpu_pack,
+    .bind = cpu_bind,
+    .prepare = cpu_prepare,
+    .submit = cpu_submit,
+    .rest = cpu_rest,
+};

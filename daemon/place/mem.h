@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Large zeroed blocks straight from the kernel, with huge pages where they help.
+ *
+ * Any thread. Blocks are page aligned, touched by nobody yet, and left out of core dumps: they hold
+ * weights and users' contexts.
+ */
+#pragma once
+
+#include <stddef.h>
+
+int mem_alloc(size_t bytes, void **ret); /* -ENOMEM */
+void mem_free(void *mem, size_t bytes);

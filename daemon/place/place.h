@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A place: somewhere weights live and ops run. A new kind is one file and a line in place_table[].
+ *
+ * A place is driven by one thread at a time (the engine's); packing is the loader's, before that.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "place/op.h"
+
+struct place_spec {
+    const char *kind; /* a name in place_table[] */
+    const char *isa;  /* NULL: the best this CPU has */
+    int threads;      /* 0: one a physical core */
+};
+
+/* The shape of a weight before it is packed. */
+struct mat {
+    enum mk_type type;
+    int n, k, count;
+};
+
+struct place {
+    const struct place_ops *ops;
+    enum mk_type cache_type; /* number format of cached latents */
+    int threads;
+    const char *isa;
+};
+
+/* Memory of a place, float32 rows unless said otherwise; host memory on every kind so far. */
+struct buf {
+    float *data;
+    size_t bytes;
+};
+
+struct place_ops {
+    const char *kind;
+    const char *what; /* for --help */
+    int (*open)(const struct place_spec *spec, struct place **ret, struct err *err);
+    void (*close)(struct place *place);
+    /* Bytes of a packed mat; rows of one matrix may be packed in pieces of a multiple of
+     * PLACE_PACK_ROWS, each at the size of the rows before it. */
+    size_t (*pack_size)(const struct place *place, const struct mat *mat);
+    void (*pack)(struct place *place, const struct mat *rows, const void *src, void *dst);
+    void (*bind)(struct place *place, const struct mat *mat, const void *packed,
+                 struct weight *ret);
+    /* Asks for all scratch that the program needs for steps of max_rows; -ENOMEM. */
+    int (*prepare)(struct place *place, const struct op *ops, int n_ops, int max_rows,
+                   struct err *err);
+    /* Runs the program over the rows (at most max_rows); returns when it is done. */
+    void (*submit)(struct place *place, const struct op *ops, int n_ops, const struct rows *rows);
+    /* The step is over: workers may sleep. */
+    void (*rest)(struct place *place);
+};
+
+enum { PLACE_PACK_ROWS = 64 };
+
+extern const struct place_ops *const place_table[]; /* ended by NULL */
+
+/* -EINVAL names an unknown kind or instruction set; -ENOTSUP one that this machine lacks. */
+int place_open(const struct place_spec *spec, struct place **ret, struct err *err);
+void place_close(struct place *place);
+OWN_DEFINE(place, place_close);
+
+int buf_new(struct place *place, size_t bytes, struct buf **ret);
+void buf_free(struct buf *buf);
+OWN_DEFINE(buf, buf_free);
+/* Copies bytes of a buffer to the caller. */
+void buf_fetch(struct place *place, const struct buf *src, size_t offset, void *dst, size_t bytes);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The scratch of a step on a host place: one block, cut once for the program's largest ops.
+ *
+ * Sized at prepare, so that a step allocates nothing. Row-wise areas hold max_rows rows; they are
+ * written by one phase of an op and read by the next.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "place/op.h"
+
+struct worker_scratch { /* one a thread: nobody else touches it */
+    float *mm;          /* mk_mm_tmp of the longest row */
+    float *attend;      /* mk_attend_tmp */
+    float *absorbed;    /* [attend_rows][latent + rope] */
+    float *latent;      /* [attend_rows][latent] */
+    float *router;      /* [route_rows + 2][experts] */
+    const void **page;  /* pages of the longest context */
+};
+
+struct scratch {
+    float *h;              /* [rows][hidden] normed input */
+    float *q_latent;       /* [rows][q_rank] */
+    float *q;              /* [rows][heads · (nope + rope)] */
+    float *kv;             /* [rows][latent + rope] */
+    float *o;              /* [rows][heads · value] */
+    float *hidden, *other; /* [rows · experts used][expert width], or [rows][dense width] */
+    float *shared_hidden, *shared_other; /* [rows][shared width] */
+    int32_t *chosen;                     /* [rows][used] experts of each row */
+    float *chosen_weight;
+    int32_t *slot_row; /* [rows · used] sorted by expert */
+    float *slot_weight;
+    int32_t *expert_start; /* [experts + 1] */
+    int32_t *expert_next;  /* [experts] */
+    int32_t *active;       /* experts that have rows, ascending */
+    int n_active;
+    struct worker_scratch *worker;
+    void *mem;
+    size_t bytes;
+};
+
+int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
+                    int attend_rows, int route_rows, struct err *err);
+void scratch_fini(struct scratch *s);
