@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * libmoed: talk to a moed daemon from a program.
+ *
+ * A connection (struct moed) carries any number of calls (struct moed_call). Every method starts a
+ * call and returns at once; nothing is sent or received before one of these runs:
+ *
+ *     blocking     moed_wait() for one answer, moed_next() for each message of a stream
+ *     event loop   poll moed_fd() for moed_events() until moed_timeout(), then moed_dispatch();
+ *                  answers come through callbacks set by moed_call_on()
+ *
+ *     struct moed *moed;
+ *     struct moed_call *call;
+ *     struct moed_error error = MOED_ERROR_INIT;
+ *     int r = moed_open(NULL, &moed, &error);
+ *     …
+ *     r = moed_generate(moed, request, &call, &error);
+ *     while ((r = moed_next(call, &error)) > 0)
+ *         fwrite(moed_call_event(call)->text, 1, moed_call_event(call)->text_bytes, stdout);
+ *     moed_call_free(call);
+ *     moed_close(moed);
+ *
+ * Threads: a connection and its calls belong to one thread at a time; a program with several
+ * threads opens a connection in each. The library starts no thread, installs no signal handler,
+ * has no global state and prints nothing. Its descriptors are close-on-exec, a peer that goes away
+ * never raises SIGPIPE.
+ *
+ * Errors: functions return 0 or more on success and a negative errno on failure. Where a `struct
+ * moed_error *` is taken it may be NULL; otherwise it gets the code, the daemon's status and a
+ * sentence.
+ *
+ * Text is UTF-8 without zero bytes. Pointers into results live as long as each function says.
+ * Structs that the library fills begin with their size, so that a later library may add fields.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define MOED_API __attribute__((visibility("default")))
+#else
+#define MOED_API
+#endif
+
+/* Of this header; moed_version() tells that of the library that runs. */
+#define MOED_HEADER_MAJOR 0
+#define MOED_HEADER_MINOR 1
+
+/* The library's version, "0.1.0". */
+MOED_API const char *moed_version(void);
+
+/* ---- errors */
+
+/* The status of an answer; the numbers are gRPC's. */
+enum moed_status {
+    MOED_OK = 0,
+    MOED_CANCELLED = 1,
+    MOED_UNKNOWN = 2,
+    MOED_INVALID_ARGUMENT = 3, /* the message names the field */
+    MOED_DEADLINE_EXCEEDED = 4,
+    MOED_NOT_FOUND = 5, /* no such model */
+    MOED_ALREADY_EXISTS = 6,
+    MOED_PERMISSION_DENIED = 7,
+    MOED_RESOURCE_EXHAUSTED = 8,  /* queue full, quota, slow reader, out of memory */
+    MOED_FAILED_PRECONDITION = 9, /* the model is not loaded */
+    MOED_ABORTED = 10,
+    MOED_OUT_OF_RANGE = 11,
+    MOED_UNIMPLEMENTED = 12, /* an older daemon */
+    MOED_INTERNAL = 13,
+    MOED_UNAVAILABLE = 14, /* no daemon, it went away, or it is draining */
+    MOED_DATA_LOSS = 15,   /* part of an answer is missing */
+    MOED_UNAUTHENTICATED = 16,
+};
+
+/* "NOT_FOUND"; "CODE_?" for a number this library does not know. */
+MOED_API const char *moed_status_name(int status);
+
+struct moed_error {
+    size_t size;        /* set by MOED_ERROR_INIT */
+    int code;           /* negative errno */
+    int status;         /* enum moed_status */
+    char message[1024]; /* one line of UTF-8 without control characters */
+};
+#define MOED_ERROR_INIT                                                                            \
+    {                                                                                              \
+        sizeof(struct moed_error), 0, 0, ""                                                        \
+    }
+
+/* ---- connections */
+
+struct moed;
+
+/**
+ * Connect to a daemon.
+ *
+ *   socket  path; NULL: $MOED_SOCKET if set, else $XDG_RUNTIME_DIR/moed/moed.sock, else
+ *           /run/moed/moed.sock, whichever answers first
+ *   ret     closed with moed_close
+ *   fails   -ENOENT, -ECONNREFUSED, -EACCES … of the last socket tried, status UNAVAILABLE; the
+ *           message names every socket tried. -ENAMETOOLONG, -ENOMEM.
+ */
+MOED_API int moed_open(const char *socket, struct moed **ret, struct moed_error *error);
+
+/**
+ * Use a connected stream socket; it becomes the connection's (non-blocking, close-on-exec) when
+ * this succeeds. Cancelling then always uses this connection.
+ *
+ *   fails   -EBADF, -ENOMEM; the descriptor stays the caller's
+ */
+MOED_API int moed_adopt_fd(int fd, struct moed **ret, struct moed_error *error);
+
+/* Ends the connection: the daemon cancels what was running. Open calls become -ECANCELED without
+ * a callback; their handles stay valid until moed_call_free. NULL is accepted. Not in a callback.
+ */
+MOED_API void moed_close(struct moed *moed);
+
+/* The path that was connected to, "" for an adopted descriptor. Lives as long as the connection. */
+MOED_API const char *moed_socket(const struct moed *moed);
+
+/* False once the daemon has gone away; a new connection must then be opened. */
+MOED_API bool moed_is_open(const struct moed *moed);
+
+/* Calls with a single answer that are started from now on fail with -ETIMEDOUT after this many
+ * milliseconds. 0, the default: never. moed_load with `wait` is excepted. */
+MOED_API void moed_set_timeout(struct moed *moed, uint32_t milliseconds);
+
+/* ---- event loops */
+
+/* The descriptor to poll; valid until moed_close. */
+MOED_API int moed_fd(const struct moed *moed);
+/* POLLIN and POLLOUT as they are needed now; ask again after every call into the library. */
+MOED_API short moed_events(const struct moed *moed);
+/* When moed_dispatch must run even without an event: CLOCK_MONOTONIC in microseconds;
+ * UINT64_MAX: never. */
+MOED_API uint64_t moed_timeout(const struct moed *moed);
+
+/**
+ * Send and receive what is possible without blocking, and run callbacks.
+ *
+ *   returns 1       something moved: there may be more at once
+ *           0       nothing to do
+ *   fails   -ECONNRESET the daemon went away; -EPROTO it does not speak the protocol; other errnos
+ *           of the socket. All open calls have failed with status UNAVAILABLE, callbacks included.
+ *           -EDEADLK inside a callback.
+ */
+MOED_API int moed_dispatch(struct moed *moed);
+
+/* ---- calls */
+
+struct moed_call;
+
+/**
+ * Told of a call's progress, inside moed_dispatch (or moed_wait, moed_next of another call).
+ *
+ *   result  1           a stream's next message is there: look at it by the views below
+ *           0           the call is over; the answer of a call with a single one is there
+ *           negative    the call failed: see moed_call_result
+ *
+ * After 0 or a negative result no more callbacks come. A callback may start, cancel and free
+ * calls, its own too; it must not dispatch, wait or close.
+ */
+typedef void (*moed_callback)(struct moed_call *call, int result, void *arg);
+
+/* Sets the callback, before the first message has arrived; -EBUSY after that. */
+MOED_API int moed_call_on(struct moed_call *call, moed_callback callback, void *arg);
+
+/**
+ * Block until a call is over.
+ *
+ *   returns 0       done; the answer is looked at by the views below
+ *   fails   the call's own failure; -EINTR a signal handler ran: call again; -EINVAL a stream
+ *           without a callback: use moed_next; -EDEADLK inside a callback
+ */
+MOED_API int moed_wait(struct moed_call *call, struct moed_error *error);
+
+/**
+ * Block until a stream's next message.
+ *
+ *   returns 1       there is one, looked at by the views below until the next call of moed_next
+ *           0       the stream ended well
+ *   fails   as moed_wait; messages that came before a failure are given first. -EINVAL if the call
+ *           has a callback or is no stream
+ */
+MOED_API int moed_next(struct moed_call *call, struct moed_error *error);
+
+MOED_API bool moed_call_is_done(const struct moed_call *call);
+/* 0, or the failure of a call that is done; -EINPROGRESS while it runs. */
+MOED_API int moed_call_result(const struct moed_call *call, struct moed_error *error);
+
+/**
+ * Stop a call. No callback of it runs after this returns, its result is -ECANCELED. A generation
+ * is cancelled in the daemon by its id: on this connection, or on a fresh one where this one is
+ * congested. Does nothing to a call that is done. The messages already there can still be read.
+ */
+MOED_API void moed_call_cancel(struct moed_call *call);
+
+/* Frees the handle and what its views point at, cancelling the call if it still runs. NULL is
+ * accepted. */
+MOED_API void moed_call_free(struct moed_call *call);
+
+/* ---- what is asked of a model */
+
+enum moed_role { MOED_SYSTEM = 0, MOED_USER = 1, MOED_ASSISTANT = 2, MOED_TOOL = 3 };
+
+/* Fields of a request. What is not set is the daemon's default; ranges are the daemon's too, a
+ * value outside is answered with INVALID_ARGUMENT and the field's name. */
+enum moed_field {
+    MOED_TEMPERATURE = 1,    /* real; 0: greedy */
+    MOED_TOP_K,              /* integer; 0: off */
+    MOED_TOP_P,              /* real; 1: off */
+    MOED_MIN_P,              /* real; 0: off */
+    MOED_REPETITION_PENALTY, /* real; 1: off */
+    MOED_PRESENCE_PENALTY,   /* real; 0: off */
+    MOED_FREQUENCY_PENALTY,  /* real; 0: off */
+    MOED_SEED,               /* integer, 64 bits without sign */
+    MOED_MAX_TOKENS,         /* integer; 0: up to the context limit */
+    MOED_LOGPROBS,           /* flag: log-probabilities of the tokens */
+    MOED_TOP_LOGPROBS,       /* integer: and of the most probable ones at each place */
+    MOED_IGNORE_END,         /* flag: go on after the model's end token */
+    MOED_RETURN_PROMPT,      /* flag: the first event has the prompt's ids */
+    MOED_SHOW_SPECIAL,       /* flag: special tokens print their text */
+    MOED_THINKING,           /* flag: ask a chat model to think first */
+    MOED_TIMEOUT_MS,         /* integer: of the whole generation; 0: none */
+};
+
+/* A request is filled, used by any number of moed_generate and moed_render, and freed. */
+struct moed_request;
+MOED_API struct moed_request *moed_request_new(void); /* NULL: no memory */
+MOED_API void moed_request_free(struct moed_request *request);
+
+/* Setters: -EINVAL for a field of the other kind, for text that is not UTF-8 or has a zero byte,
+ * for a second kind of prompt (messages, text and ids exclude each other); -ERANGE for a number
+ * that its field cannot hold; -ENOMEM. */
+MOED_API int moed_request_set_real(struct moed_request *request, enum moed_field field,
+                                   double value);
+/* Flags too: 0 or 1. A seed above INT64_MAX is passed as its bits. */
+MOED_API int moed_request_set_integer(struct moed_request *request, enum moed_field field,
+                                      int64_t value);
+/* NULL or "": the daemon's first model. */
+MOED_API int moed_request_set_model(struct moed_request *request, const char *model);
+/* A string that ends the generation; may be called again for more. */
+MOED_API int moed_request_add_stop(struct moed_request *request, const char *text);
+/* Added to a token's logit; -INFINITY bans it. */
+MOED_API int moed_request_add_bias(struct moed_request *request, int32_t id, float bias);
+
+/* Raw prompt text, appended to what is there: special tokens are parsed, BOS is put in front where
+ * the model file says so. Of any size: sent in parts where it exceeds a frame. */
+MOED_API int moed_request_add_text(struct moed_request *request, const char *text, size_t bytes);
+/* Token ids as the prompt, taken as they are, appended. */
+MOED_API int moed_request_add_ids(struct moed_request *request, const int32_t *ids, size_t n);
+/* A message of a conversation. A single one must fit a frame (4 MiB): -EMSGSIZE. */
+MOED_API int moed_request_add_message(struct moed_request *request, enum moed_role role,
+                                      const char *text, size_t bytes);
+/* A tool call in the assistant message added last; -EINVAL if the last one is of another role. */
+MOED_API int moed_request_add_tool_call(struct moed_request *request, const char *name,
+                                        const char *arguments_json);
+/* The answer continues the assistant message added last. */
+MOED_API int moed_request_continue_last(struct moed_request *request);
+
+/* ---- methods. All start a call: *ret is the handle, freed with moed_call_free.
+ *   fails   -ENOTCONN the connection has ended; -EMSGSIZE the request exceeds a frame (status
+ *           RESOURCE_EXHAUSTED); -EINVAL text that is not UTF-8 or has a zero byte; -EOVERFLOW all
+ *           of a connection's 2³¹ calls are used up; -ENOMEM */
+
+/* Who the daemon is: moed_call_hello. `client` names the program, "moectl 0.1"; may be NULL. */
+MOED_API int moed_hello(struct moed *moed, const char *client, struct moed_call **ret,
+                        struct moed_error *error);
+MOED_API int moed_ping(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+
+/* A stream of moed_call_event. The request is copied. Gaps in the events, and an end without the
+ * final event, are DATA_LOSS. A reader that leaves 16 MiB of events unread while other calls run
+ * on the same connection loses the stream with RESOURCE_EXHAUSTED. */
+MOED_API int moed_generate(struct moed *moed, const struct moed_request *request,
+                           struct moed_call **ret, struct moed_error *error);
+/* Cancels a generation by the 16 bytes of its id, from any connection of the same user:
+ * moed_call_found. To stop one's own stream, moed_call_cancel is simpler. */
+MOED_API int moed_cancel(struct moed *moed, const uint8_t id[16], struct moed_call **ret,
+                         struct moed_error *error);
+
+enum moed_text_flags {
+    MOED_ADD_BOS = 1,      /* tokenize: put BOS in front */
+    MOED_NO_SPECIAL = 2,   /* tokenize: special tokens in the text are plain text */
+    MOED_HIDE_SPECIAL = 4, /* detokenize: special tokens print nothing */
+};
+/* moed_call_ids */
+MOED_API int moed_tokenize(struct moed *moed, const char *model, const char *text, size_t bytes,
+                           unsigned flags, struct moed_call **ret, struct moed_error *error);
+/* moed_call_text (U+FFFD for what is not UTF-8) and moed_call_bytes (the very bytes) */
+MOED_API int moed_detokenize(struct moed *moed, const char *model, const int32_t *ids, size_t n,
+                             unsigned flags, struct moed_call **ret, struct moed_error *error);
+/* The prompt that the request's messages become: moed_call_ids, moed_call_text */
+MOED_API int moed_render(struct moed *moed, const struct moed_request *request,
+                         struct moed_call **ret, struct moed_error *error);
+
+/* moed_call_model of 0 … moed_call_n_models - 1 */
+MOED_API int moed_list(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+/* moed_call_model 0, moed_call_metadata */
+MOED_API int moed_show(struct moed *moed, const char *model, struct moed_call **ret,
+                       struct moed_error *error);
+/* moed_call_model 0. `wait`: the answer comes when the model is ready. */
+MOED_API int moed_load(struct moed *moed, const char *model, bool wait, struct moed_call **ret,
+                       struct moed_error *error);
+MOED_API int moed_unload(struct moed *moed, const char *model, struct moed_call **ret,
+                         struct moed_error *error);
+/* moed_call_stats */
+MOED_API int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+/* A stream of changes: each message has a model (moed_call_model 0), moed_call_draining, or both.
+ */
+MOED_API int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+
+enum moed_raw_flags { MOED_RAW_STREAM = 1 }; /* the method answers with a stream */
+/* Any method of the service by its bare name, with protobuf bytes both ways: moed_call_bytes. */
+MOED_API int moed_raw(struct moed *moed, const char *method, unsigned flags, const void *message,
+                      size_t bytes, struct moed_call **ret, struct moed_error *error);
+
+/* ---- views: what the answer, or a stream's current message, holds. NULL, 0 or false where the
+ * method has no such thing. Pointers live until the stream's next message or moed_call_free. */
+
+struct moed_top {
+    size_t size;
+    int32_t id;
+    float logprob;
+    const uint8_t *text; /* the token's bytes, NULL if the daemon left them out */
+    size_t text_bytes;
+};
+struct moed_token {
+    size_t size;
+    int32_t id;
+    float logprob;       /* natural, before temperature and filters; NAN if not asked for */
+    const uint8_t *text; /* the token's own bytes, which may end inside a character */
+    size_t text_bytes;
+    const struct moed_top *const *top; /* most probable first */
+    size_t n_top;
+};
+struct moed_usage {
+    size_t size;
+    int32_t prompt_tokens, cached_tokens, completion_tokens, thinking_tokens;
+    double queue_seconds, prefill_seconds, decode_seconds;
+};
+enum moed_finish {
+    MOED_FINISH_NONE = 0, /* it goes on */
+    MOED_FINISH_STOP = 1,
+    MOED_FINISH_LENGTH = 2,
+    MOED_FINISH_CANCELLED = 3,
+    MOED_FINISH_ERROR = 4,
+    MOED_FINISH_DRAINING = 5,
+};
+/* "stop", "length", "cancelled", "error", "draining"; "none"; "unknown" for others */
+MOED_API const char *moed_finish_name(enum moed_finish finish);
+
+/* What was generated since the event before. `text` and `thinking` are whole characters, not
+ * ended by a zero byte in any useful sense: use the sizes. */
+struct moed_event {
+    size_t size;
+    uint64_t seq;
+    const uint8_t *generation_id; /* 16 bytes, in every event */
+    const char *model;            /* first event, else NULL */
+    const int32_t *prompt;        /* first event, if MOED_RETURN_PROMPT */
+    size_t n_prompt;
+    int32_t first_index; /* of tokens[0] in the answer */
+    const struct moed_token *const *tokens;
+    size_t n_tokens;
+    const char *thinking, *text; /* never NULL */
+    size_t thinking_bytes, text_bytes;
+    enum moed_finish finish;        /* last event */
+    const char *stop;               /* last event: the stop string that ended it, or NULL */
+    const char *error;              /* MOED_FINISH_ERROR: why */
+    const struct moed_usage *usage; /* last event, else NULL */
+};
+MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
+
+enum moed_model_state {
+    MOED_MODEL_UNLOADED = 0,
+    MOED_MODEL_LOADING = 1,
+    MOED_MODEL_READY = 2,
+    MOED_MODEL_TEXT = 3, /* a vocabulary only: tokenises, never generates */
+    MOED_MODEL_FAILED = 4,
+};
+/* "unloaded", "loading", "ready", "text", "failed"; "unknown" for others */
+MOED_API const char *moed_model_state_name(enum moed_model_state state);
+
+struct moed_model { /* strings are "" where unknown */
+    size_t size;
+    const char *name, *path;
+    enum moed_model_state state;
+    const char *family, *chat, *quantisation, *container;
+    uint64_t file_bytes, weight_bytes, parameters;
+    uint32_t context, vocabulary;
+    bool has_mtp;
+    uint64_t bytes_done, bytes_all; /* loading */
+    double load_seconds;            /* ready */
+    const char *error;              /* failed: why */
+};
+MOED_API size_t moed_call_n_models(const struct moed_call *call);
+MOED_API const struct moed_model *moed_call_model(const struct moed_call *call, size_t i);
+MOED_API bool moed_call_draining(const struct moed_call *call);
+
+/* The i-th pair of the model file's metadata; false past the end. */
+MOED_API bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key,
+                                 const char **value);
+
+struct moed_hello_info {
+    size_t size;
+    const char *version;     /* of the daemon */
+    uint32_t protocol_minor; /* grows when fields or methods are added */
+    const char *const *features;
+    size_t n_features;
+    const char *const *limit_names;
+    const uint64_t *limits;
+    size_t n_limits;
+    const char *boot_id;        /* of the machine */
+    const uint8_t *instance_id; /* of the daemon's process */
+    size_t instance_id_bytes;
+    uint32_t uid; /* who the daemon thinks you are */
+    bool draining;
+};
+MOED_API const struct moed_hello_info *moed_call_hello(const struct moed_call *call);
+
+struct moed_counter {
+    size_t size;
+    const char *name, *unit, *help;
+    uint64_t value;
+};
+struct moed_model_stats {
+    size_t size;
+    const char *model;
+    uint64_t steps, prompt_tokens, decoded_tokens;
+    double prefill_seconds, decode_seconds;
+    uint32_t sequences, queued, pages_used, pages_total;
+    uint64_t cache_bytes;
+};
+struct moed_generation { /* a running call */
+    size_t size;
+    const uint8_t *id;
+    size_t id_bytes;
+    const char *model;
+    uint32_t uid;
+    int32_t prompt_tokens, completion_tokens;
+    double seconds;
+};
+struct moed_stats_info {
+    size_t size;
+    const struct moed_counter *const *counters;
+    size_t n_counters;
+    const struct moed_model_stats *const *models;
+    size_t n_models;
+    const struct moed_generation *const *generations;
+    size_t n_generations;
+    double uptime_seconds;
+    uint64_t resident_bytes;
+};
+MOED_API const struct moed_stats_info *moed_call_stats(const struct moed_call *call);
+
+/* tokenize, render */
+MOED_API const int32_t *moed_call_ids(const struct moed_call *call, size_t *n);
+/* detokenize, render; ended by a zero byte */
+MOED_API const char *moed_call_text(const struct moed_call *call, size_t *bytes);
+/* detokenize: the text's very bytes; raw: the message */
+MOED_API const void *moed_call_bytes(const struct moed_call *call, size_t *bytes);
+/* cancel: whether there was such a generation */
+MOED_API bool moed_call_found(const struct moed_call *call);
+
+#ifdef __cplusplus
+}
+#endif

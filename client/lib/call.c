@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Messages of a call. A generation's events must come without gaps: `seq` counts them, and the
+ * last one states a hash of everything before it, so that lost text can't pass for an answer.
+ */
+#include "lib/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "moed/v1/engine.pb-c.h"
+#include "ttrpc.h"
+
+struct message {
+    struct message *next;
+    ProtobufCMessage *decoded; /* NULL: raw */
+    size_t n;                  /* bytes on the wire */
+    uint8_t raw[];
+};
+
+/* XXH3-64 of all thinking, then all text. They come interleaved only where a model thinks again
+ * after it began to answer; the sum over both is then out of reach of one pass. */
+struct digest {
+    XXH3_state_t *state;
+    bool has_text, is_mixed;
+};
+
+static void message_free(struct message *m)
+{
+    if (!m)
+        return;
+    if (m->decoded)
+        protobuf_c_message_free_unpacked(m->decoded, NULL);
+    free(m);
+}
+OWN_DEFINE(message, message_free);
+
+static void digest_free(struct digest *d)
+{
+    if (!d)
+        return;
+    XXH3_freeState(d->state);
+    free(d);
+}
+OWN_DEFINE(digest, digest_free);
+
+static struct digest *digest_new(void)
+{
+    OWN(digest) *d = calloc(1, sizeof *d);
+    if (!d)
+        return NULL;
+    d->state = XXH3_createState();
+    if (!d->state)
+        return NULL;
+    XXH3_64bits_reset(d->state);
+    return TAKE(d);
+}
+
+struct moed_call *call_new(void)
+{
+    struct moed_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return NULL;
+    call->deadline = UINT64_MAX;
+    call->error = (struct moed_error)MOED_ERROR_INIT;
+    return call;
+}
+
+void call_free(struct moed_call *call)
+{
+    if (!call)
+        return;
+    view_fini(&call->view);
+    message_free(call->current);
+    while (call->first) {
+        struct message *next = call->first->next;
+        message_free(call->first);
+        call->first = next;
+    }
+    digest_free(call->digest);
+    free(call);
+}
+
+/* ---- generations */
+static void digest_add(struct digest *d, const char *thinking, const char *text)
+{
+    size_t n_thinking = thinking ? strlen(thinking) : 0, n_text = text ? strlen(text) : 0;
+    if (n_thinking > 0 && d->has_text)
+        d->is_mixed = true;
+    if (n_thinking > 0)
+        XXH3_64bits_update(d->state, thinking, n_thinking);
+    if (n_text > 0)
+        XXH3_64bits_update(d->state, text, n_text);
+    d->has_text |= n_text > 0;
+}
+
+static int lost(struct moed_error *error, const char *what, unsigned long long found,
+                unsigned long long expected)
+{
+    return error_set(error, -EBADMSG, MOED_DATA_LOSS,
+                     "part of the answer is missing: %s is %llu, expected %llu", what, found,
+                     expected);
+}
+
+static int take_event(struct moed_call *call, const Moed__V1__GenerateEvent *event,
+                      struct moed_error *error)
+{
+    if (call->finished)
+        return error_set(error, -EBADMSG, MOED_INTERNAL, "an event after the last one");
+    if (event->seq != call->next_seq)
+        return lost(error, "seq", event->seq, call->next_seq);
+    if (event->n_tokens > 0 && event->has_first_index && event->first_index != call->next_index)
+        return lost(error, "first_index", (unsigned)event->first_index, (unsigned)call->next_index);
+    if (event->has_generation_id && event->generation_id.len == sizeof call->id) {
+        memcpy(call->id, event->generation_id.data, sizeof call->id);
+        call->has_id = true;
+    }
+    if (!call->digest && !(call->digest = digest_new()))
+        return error_set(error, -ENOMEM, MOED_RESOURCE_EXHAUSTED, "no memory for an event");
+    digest_add(call->digest, event->thinking, event->text);
+    call->next_seq++;
+    call->next_index += (int32_t)event->n_tokens;
+    call->finished = event->finish != MOED__V1__FINISH__FINISH_NONE;
+    if (call->finished && event->has_text_hash && !call->digest->is_mixed) {
+        unsigned long long sum = XXH3_64bits_digest(call->digest->state);
+        if (sum != event->text_hash)
+            return lost(error, "the hash of its text", sum, event->text_hash);
+    }
+    return 0;
+}
+
+int call_check_end(const struct moed_call *call, struct moed_error *error)
+{
+    if (!call->is_generation || call->finished)
+        return 0;
+    return error_set(error, -EBADMSG, MOED_DATA_LOSS,
+                     "part of the answer is missing: the stream ended after %llu events without "
+                     "the last one",
+                     (unsigned long long)call->next_seq);
+}
+
+/* ---- messages */
+static struct message *message_new(const struct moed_call *call, const uint8_t *bytes, size_t n,
+                                   struct moed_error *error)
+{
+    OWN(message) *m = calloc(1, sizeof *m + (call->answer ? 0 : n + 1));
+    if (!m) {
+        error_set(error, -ENOMEM, MOED_RESOURCE_EXHAUSTED, "no memory for a message");
+        return NULL;
+    }
+    m->n = n;
+    if (!call->answer) {
+        if (n > 0)
+            memcpy(m->raw, bytes, n);
+        return TAKE(m);
+    }
+    char words[TTRPC_WORDS] = "";
+    m->decoded = ttrpc_unpack(call->answer, bytes, n, words);
+    if (!m->decoded) {
+        error_set(error, -EBADMSG, MOED_INTERNAL, "the daemon sent a broken %s: %s",
+                  call->answer->short_name, words);
+        return NULL;
+    }
+    return TAKE(m);
+}
+
+int call_take(struct moed_call *call, const uint8_t *bytes, size_t n, struct moed_error *error)
+{
+    struct moed_error why = MOED_ERROR_INIT;
+    OWN(message) *m = message_new(call, bytes, n, &why);
+    if (!m)
+        return error_give(&why, error);
+    if (call->is_generation && m->decoded) {
+        int r = take_event(call, (const Moed__V1__GenerateEvent *)(const void *)m->decoded, error);
+        if (r < 0)
+            return r;
+    }
+    call->queued_bytes += m->n;
+    if (call->last)
+        call->last->next = m;
+    else
+        call->first = m;
+    call->last = TAKE(m);
+    return 0;
+}
+
+int call_show_next(struct moed_call *call)
+{
+    struct message *m = call->first;
+    if (!m)
+        return 0;
+    call->first = m->next;
+    if (!call->first)
+        call->last = NULL;
+    call->queued_bytes -= m->n;
+    view_fini(&call->view);
+    message_free(call->current);
+    call->current = m;
+    if (!m->decoded) {
+        call->view.bytes = m->raw;
+        call->view.n_bytes = m->n;
+        return 1;
+    }
+    int r = view_build(&call->view, m->decoded, call->has_id ? call->id : NULL);
+    if (r < 0)
+        return r;
+    return 1;
+}
+
+/* ---- views */
+const struct moed_event *moed_call_event(const struct moed_call *call)
+{
+    return call->view.event;
+}
+
+size_t moed_call_n_models(const struct moed_call *call)
+{
+    return call->view.n_models;
+}
+
+const struct moed_model *moed_call_model(const struct moed_call *call, size_t i)
+{
+    return i < call->view.n_models ? call->view.models[i] : NULL;
+}
+
+bool moed_call_draining(const struct moed_call *call)
+{
+    return call->view.draining;
+}
+
+bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key,
+                        const char **value)
+{
+    const Moed__V1__ShowResponse *shown = (const void *)call->view.shown;
+    if (!shown || i >= shown->n_metadata)
+        return false;
+    *key = shown->metadata[i]->key ? shown->metadata[i]->key : "";
+    *value = shown->metadata[i]->value ? shown->metadata[i]->value : "";
+    return true;
+}
+
+const struct moed_hello_info *moed_call_hello(const struct moed_call *call)
+{
+    return call->view.hello;
+}
+
+const struct moed_stats_info *moed_call_stats(const struct moed_call *call)
+{
+    return call->view.stats;
+}
+
+const int32_t *moed_call_ids(const struct moed_call *call, size_t *n)
+{
+    *n = call->view.n_ids;
+    return call->view.ids;
+}
+
+const char *moed_call_text(const struct moed_call *call, size_t *bytes)
+{
+    *bytes = call->view.text ? strlen(call->view.text) : 0;
+    return call->view.text;
+}
+
+const void *moed_call_bytes(const struct moed_call *call, size_t *bytes)
+{
+    *bytes = call->view.n_bytes;
+    return call->view.bytes;
+}
+
+bool moed_call_found(const struct moed_call *call)
+{
+    return call->view.found;
+}
+
+const char *moed_finish_name(enum moed_finish finish)
+{
+    static const char *const names[] = {"none", "stop", "length", "cancelled", "error", "draining"};
+    return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
+}
+
+const char *moed_model_state_name(enum moed_model_state state)
+{
+    static const char *const names[] = {"unloaded", "loading", "ready", "text", "failed"};
+    return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
+}

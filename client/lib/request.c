@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Requests. The fields are one table; the prompt is text, ids or messages, cut into parts when it
+ * is sent, since it may be larger than a frame.
+ */
+#include "lib/request.h"
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "moed/v1/engine.pb-c.h"
+
+typedef Moed__V1__GenerateRequest Part;
+
+enum {
+    PART_BYTES = 1 << 20,
+    PART_IDS = 100000, /* 10 bytes each at most */
+    PART_FIELDS = 900, /* of messages: the daemon counts fields before it unpacks */
+    MAX_BIAS = 1000,
+};
+
+enum prompt_kind { PROMPT_NONE, PROMPT_TEXT, PROMPT_IDS, PROMPT_CHAT };
+
+struct moed_request {
+    Part fields;                 /* scalars and stops; the strings are ours */
+    Moed__V1__Sampling sampling; /* scalars and biases */
+    bool has_sampling, thinking;
+    enum prompt_kind kind;
+    char *text;
+    size_t n_text, text_room;
+    int32_t *ids;
+    size_t n_ids, ids_room;
+    Moed__V1__Message **messages;
+    size_t n_messages, messages_room;
+};
+
+/* ---- growing */
+static int grow(void *array, size_t *room, size_t want, size_t size)
+{
+    if (want <= *room)
+        return 0;
+    if (want > SIZE_MAX / size / 2)
+        return -ENOMEM;
+    size_t next = want < 16 ? 16 : want + want / 2;
+    void *p = realloc(*(void **)array, next * size);
+    if (!p)
+        return -ENOMEM;
+    *(void **)array = p;
+    *room = next;
+    return 0;
+}
+
+/* A copy with a zero byte behind; -EINVAL if it is no UTF-8 or holds a zero byte. */
+static int copy_text(const char *text, size_t bytes, char **ret)
+{
+    if (memchr(text, '\0', bytes) || !ttrpc_is_utf8(text, bytes))
+        return -EINVAL;
+    char *copy = malloc(bytes + 1);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    *ret = copy;
+    return 0;
+}
+
+struct moed_request *moed_request_new(void)
+{
+    struct moed_request *request = calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    moed__v1__generate_request__init(&request->fields);
+    moed__v1__sampling__init(&request->sampling);
+    request->fields.model = NULL;
+    return request;
+}
+
+static void message_free(Moed__V1__Message *message)
+{
+    for (size_t i = 0; i < message->n_calls; i++) {
+        free(message->calls[i]->name);
+        free(message->calls[i]->arguments);
+        free(message->calls[i]);
+    }
+    free(message->calls);
+    free(message->content);
+    free(message);
+}
+
+void moed_request_free(struct moed_request *request)
+{
+    if (!request)
+        return;
+    for (size_t i = 0; i < request->n_messages; i++)
+        message_free(request->messages[i]);
+    for (size_t i = 0; i < request->fields.n_stop; i++)
+        free(request->fields.stop[i]);
+    for (size_t i = 0; i < request->sampling.n_logit_bias; i++)
+        free(request->sampling.logit_bias[i]);
+    free(request->messages);
+    free(request->fields.stop);
+    free(request->fields.model);
+    free(request->sampling.logit_bias);
+    free(request->text);
+    free(request->ids);
+    free(request);
+}
+
+/* ---- fields */
+enum field_type { FIELD_FLOAT, FIELD_INT32, FIELD_INT64, FIELD_UINT64, FIELD_FLAG, FIELD_THINKING };
+
+struct field {
+    enum field_type type;
+    bool in_sampling;
+    size_t value, has;
+};
+
+#define IN_REQUEST(type, name)                                                                     \
+    {                                                                                              \
+        type, false, offsetof(Part, name), offsetof(Part, has_##name)                              \
+    }
+#define IN_SAMPLING(type, name)                                                                    \
+    {                                                                                              \
+        type, true, offsetof(Moed__V1__Sampling, name), offsetof(Moed__V1__Sampling, has_##name)   \
+    }
+static const struct field field_table[] = {
+    [MOED_TEMPERATURE] = IN_SAMPLING(FIELD_FLOAT, temperature),
+    [MOED_TOP_K] = IN_SAMPLING(FIELD_INT32, top_k),
+    [MOED_TOP_P] = IN_SAMPLING(FIELD_FLOAT, top_p),
+    [MOED_MIN_P] = IN_SAMPLING(FIELD_FLOAT, min_p),
+    [MOED_REPETITION_PENALTY] = IN_SAMPLING(FIELD_FLOAT, repetition_penalty),
+    [MOED_PRESENCE_PENALTY] = IN_SAMPLING(FIELD_FLOAT, presence_penalty),
+    [MOED_FREQUENCY_PENALTY] = IN_SAMPLING(FIELD_FLOAT, frequency_penalty),
+    [MOED_SEED] = IN_SAMPLING(FIELD_UINT64, seed),
+    [MOED_MAX_TOKENS] = IN_REQUEST(FIELD_INT32, max_tokens),
+    [MOED_LOGPROBS] = IN_REQUEST(FIELD_FLAG, logprobs),
+    [MOED_TOP_LOGPROBS] = IN_REQUEST(FIELD_INT32, top_logprobs),
+    [MOED_IGNORE_END] = IN_REQUEST(FIELD_FLAG, ignore_end),
+    [MOED_RETURN_PROMPT] = IN_REQUEST(FIELD_FLAG, return_prompt),
+    [MOED_SHOW_SPECIAL] = IN_REQUEST(FIELD_FLAG, show_special),
+    [MOED_THINKING] = {FIELD_THINKING, false, 0, 0},
+    [MOED_TIMEOUT_MS] = IN_REQUEST(FIELD_INT64, timeout_ms),
+};
+
+static const struct field *find_field(enum moed_field name)
+{
+    if (name < MOED_TEMPERATURE || (size_t)name >= sizeof field_table / sizeof *field_table)
+        return NULL;
+    return &field_table[name];
+}
+
+/* Marks the field as given; where its value is kept. */
+static void *touch(struct moed_request *request, const struct field *field)
+{
+    char *base = field->in_sampling ? (char *)&request->sampling : (char *)&request->fields;
+    request->has_sampling |= field->in_sampling;
+    *(protobuf_c_boolean *)(void *)(base + field->has) = true;
+    return base + field->value;
+}
+
+int moed_request_set_real(struct moed_request *request, enum moed_field name, double value)
+{
+    const struct field *field = find_field(name);
+    if (!field || field->type != FIELD_FLOAT)
+        return -EINVAL;
+    if (!isfinite(value) || fabs(value) > (double)FLT_MAX)
+        return -ERANGE;
+    *(float *)touch(request, field) = (float)value;
+    return 0;
+}
+
+int moed_request_set_integer(struct moed_request *request, enum moed_field name, int64_t value)
+{
+    const struct field *field = find_field(name);
+    if (!field || field->type == FIELD_FLOAT)
+        return -EINVAL;
+    bool is_flag = field->type == FIELD_FLAG || field->type == FIELD_THINKING;
+    if (is_flag && value != 0 && value != 1)
+        return -ERANGE;
+    if (field->type == FIELD_INT32 && (value < INT32_MIN || value > INT32_MAX))
+        return -ERANGE;
+    if (field->type == FIELD_THINKING)
+        request->thinking = value != 0;
+    else if (field->type == FIELD_FLAG)
+        *(protobuf_c_boolean *)touch(request, field) = value != 0;
+    else if (field->type == FIELD_INT32)
+        *(int32_t *)touch(request, field) = (int32_t)value;
+    else if (field->type == FIELD_INT64)
+        *(int64_t *)touch(request, field) = value;
+    else
+        *(uint64_t *)touch(request, field) = (uint64_t)value;
+    return 0;
+}
+
+int moed_request_set_model(struct moed_request *request, const char *model)
+{
+    char *copy = NULL;
+    if (model && *model) {
+        int r = copy_text(model, strlen(model), &copy);
+        if (r < 0)
+            return r;
+    }
+    free(request->fields.model);
+    request->fields.model = copy;
+    return 0;
+}
+
+int moed_request_add_stop(struct moed_request *request, const char *text)
+{
+    OWN_MEM char *copy = NULL;
+    int r = copy_text(text, strlen(text), &copy);
+    if (r < 0)
+        return r;
+    size_t n = request->fields.n_stop;
+    char **more = realloc(request->fields.stop, (n + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    request->fields.stop = more;
+    more[n] = TAKE(copy);
+    request->fields.n_stop++;
+    return 0;
+}
+
+int moed_request_add_bias(struct moed_request *request, int32_t id, float bias)
+{
+    size_t n = request->sampling.n_logit_bias;
+    if (n >= MAX_BIAS || isnan(bias))
+        return -ERANGE;
+    Moed__V1__LogitBias **more = realloc(request->sampling.logit_bias, (n + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    request->sampling.logit_bias = more;
+    more[n] = malloc(sizeof **more);
+    if (!more[n])
+        return -ENOMEM;
+    moed__v1__logit_bias__init(more[n]);
+    more[n]->has_id = more[n]->has_bias = true;
+    more[n]->id = id;
+    more[n]->bias = bias;
+    request->sampling.n_logit_bias++;
+    request->has_sampling = true;
+    return 0;
+}
+
+int64_t request_timeout_ms(const struct moed_request *request)
+{
+    return request->fields.timeout_ms;
+}
+
+/* ---- prompt */
+static int choose(struct moed_request *request, enum prompt_kind kind)
+{
+    if (request->kind != PROMPT_NONE && request->kind != kind)
+        return -EINVAL;
+    request->kind = kind;
+    return 0;
+}
+
+int moed_request_add_text(struct moed_request *request, const char *text, size_t bytes)
+{
+    if (bytes > 0 && (memchr(text, '\0', bytes) || !ttrpc_is_utf8(text, bytes)))
+        return -EINVAL;
+    int r = choose(request, PROMPT_TEXT);
+    if (r < 0)
+        return r;
+    if (bytes > SIZE_MAX - request->n_text - 1)
+        return -ENOMEM;
+    r = grow(&request->text, &request->text_room, request->n_text + bytes + 1, 1);
+    if (r < 0)
+        return r;
+    if (bytes > 0)
+        memcpy(request->text + request->n_text, text, bytes);
+    request->n_text += bytes;
+    request->text[request->n_text] = '\0';
+    return 0;
+}
+
+int moed_request_add_ids(struct moed_request *request, const int32_t *ids, size_t n)
+{
+    int r = choose(request, PROMPT_IDS);
+    if (r < 0)
+        return r;
+    if (n > SIZE_MAX - request->n_ids)
+        return -ENOMEM;
+    r = grow(&request->ids, &request->ids_room, request->n_ids + n, sizeof *ids);
+    if (r < 0)
+        return r;
+    if (n > 0)
+        memcpy(request->ids + request->n_ids, ids, n * sizeof *ids);
+    request->n_ids += n;
+    return 0;
+}
+
+int moed_request_add_message(struct moed_request *request, enum moed_role role, const char *text,
+                             size_t bytes)
+{
+    if (role < MOED_SYSTEM || role > MOED_TOOL)
+        return -EINVAL;
+    if (bytes > TTRPC_MAX_DATA)
+        return -EMSGSIZE;
+    OWN_MEM char *copy = NULL;
+    int r = copy_text(bytes > 0 ? text : "", bytes, &copy);
+    if (r < 0)
+        return r;
+    r = choose(request, PROMPT_CHAT);
+    if (r < 0)
+        return r;
+    r = grow(&request->messages, &request->messages_room, request->n_messages + 1,
+             sizeof *request->messages);
+    if (r < 0)
+        return r;
+    Moed__V1__Message *message = malloc(sizeof *message);
+    if (!message)
+        return -ENOMEM;
+    moed__v1__message__init(message);
+    message->has_role = true;
+    message->role = (Moed__V1__Role)role;
+    message->content = TAKE(copy);
+    request->messages[request->n_messages++] = message;
+    return 0;
+}
+
+static Moed__V1__Message *last_assistant(struct moed_request *request)
+{
+    if (request->n_messages == 0)
+        return NULL;
+    Moed__V1__Message *last = request->messages[request->n_messages - 1];
+    return last->role == MOED__V1__ROLE__ROLE_ASSISTANT ? last : NULL;
+}
+
+int moed_request_add_tool_call(struct moed_request *request, const char *name,
+                               const char *arguments_json)
+{
+    Moed__V1__Message *last = last_assistant(request);
+    if (!last)
+        return -EINVAL;
+    OWN_MEM char *name_copy = NULL;
+    OWN_MEM char *arguments = NULL;
+    int r = copy_text(name, strlen(name), &name_copy);
+    if (r == 0)
+        r = copy_text(arguments_json, strlen(arguments_json), &arguments);
+    if (r < 0)
+        return r;
+    Moed__V1__ToolCall **more = realloc(last->calls, (last->n_calls + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    last->calls = more;
+    Moed__V1__ToolCall *call = malloc(sizeof *call);
+    if (!call)
+        return -ENOMEM;
+    moed__v1__tool_call__init(call);
+    call->name = TAKE(name_copy);
+    call->arguments = TAKE(arguments);
+    more[last->n_calls++] = call;
+    return 0;
+}
+
+int moed_request_continue_last(struct moed_request *request)
+{
+    Moed__V1__Message *last = last_assistant(request);
+    if (!last)
+        return -EINVAL;
+    last->has_prefix = last->prefix = true;
+    return 0;
+}
+
+/* ---- parts */
+struct slice { /* the prompt's place in one part; the part's pointers lead here */
+    Moed__V1__Chat chat;
+    Moed__V1__Tokens tokens;
+    char *text; /* on the heap */
+};
+
+/* At most PART_BYTES of text from `at` on, ended between characters. */
+static int slice_text(const struct moed_request *request, size_t *at, struct slice *slice,
+                      Part *part)
+{
+    size_t n = request->n_text - *at;
+    if (n > PART_BYTES) {
+        n = PART_BYTES;
+        while (((unsigned char)request->text[*at + n] & 0xc0) == 0x80)
+            n--;
+    }
+    slice->text = malloc(n + 1);
+    if (!slice->text)
+        return -ENOMEM;
+    memcpy(slice->text, request->text + *at, n);
+    slice->text[n] = '\0';
+    part->text = slice->text;
+    *at += n;
+    return *at == request->n_text;
+}
+
+static int slice_ids(const struct moed_request *request, size_t *at, struct slice *slice,
+                     Part *part)
+{
+    size_t n = request->n_ids - *at;
+    if (n > PART_IDS)
+        n = PART_IDS;
+    moed__v1__tokens__init(&slice->tokens);
+    slice->tokens.ids = request->ids + *at;
+    slice->tokens.n_ids = n;
+    part->tokens = &slice->tokens;
+    *at += n;
+    return *at == request->n_ids;
+}
+
+static int slice_messages(const struct moed_request *request, size_t *at, struct slice *slice,
+                          Part *part)
+{
+    moed__v1__chat__init(&slice->chat);
+    slice->chat.has_thinking = true;
+    slice->chat.thinking = request->thinking;
+    slice->chat.messages = request->messages + *at;
+    size_t bytes = 0, fields = 0;
+    for (; *at < request->n_messages; ++*at) {
+        const Moed__V1__Message *m = request->messages[*at];
+        bytes += moed__v1__message__get_packed_size(m);
+        fields += 4 + 3 * m->n_calls;
+        if (slice->chat.n_messages > 0 && (bytes > PART_BYTES || fields > PART_FIELDS))
+            break;
+        slice->chat.n_messages++;
+    }
+    part->chat = &slice->chat;
+    return *at == request->n_messages;
+}
+
+/* Puts the next slice into the part; 1: it was the last. */
+static int next_slice(const struct moed_request *request, size_t *at, struct slice *slice,
+                      Part *part)
+{
+    switch (request->kind) {
+    case PROMPT_TEXT:
+        return slice_text(request, at, slice, part);
+    case PROMPT_IDS:
+        return slice_ids(request, at, slice, part);
+    case PROMPT_CHAT:
+        return slice_messages(request, at, slice, part);
+    case PROMPT_NONE:
+        break; /* the daemon says what is missing */
+    }
+    return 1;
+}
+
+static int put_whole(struct out_list *list, uint32_t stream, const Part *part)
+{
+    size_t n = moed__v1__generate_request__get_packed_size(part);
+    OWN_MEM uint8_t *bytes = malloc(n + 1);
+    if (!bytes)
+        return -ENOMEM;
+    moed__v1__generate_request__pack(part, bytes);
+    return session_put_request(list, stream, TTRPC_REMOTE_CLOSED, "Generate", bytes, n, 0);
+}
+
+int request_frames(const struct moed_request *request, uint32_t stream, struct out_list *ret)
+{
+    Part part = request->fields;
+    Moed__V1__Sampling sampling = request->sampling;
+    part.sampling = request->has_sampling ? &sampling : NULL;
+    size_t at = 0;
+    for (bool is_first = true;; is_first = false) {
+        struct slice slice = {0};
+        int is_last = next_slice(request, &at, &slice, &part);
+        int r = is_last < 0 ? is_last : 0;
+        if (r == 0 && is_first && is_last)
+            r = put_whole(ret, stream, &part);
+        else if (r == 0 && is_first)
+            r = session_put_request(ret, stream, TTRPC_REMOTE_OPEN, "Generate", NULL, 0, 0);
+        if (r == 0 && !(is_first && is_last))
+            r = session_put_data(ret, stream, 0, &part.base);
+        free(slice.text);
+        if (r < 0 || (is_first && is_last))
+            return r;
+        if (is_last)
+            return session_put_data(ret, stream, 0, NULL);
+        part = (Part)MOED__V1__GENERATE_REQUEST__INIT; /* the rest is prompt alone */
+    }
+}
+
+int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n)
+{
+    Moed__V1__RenderRequest render = MOED__V1__RENDER_REQUEST__INIT;
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    render.model = request->fields.model;
+    chat.has_thinking = true;
+    chat.thinking = request->thinking;
+    chat.messages = request->messages;
+    chat.n_messages = request->n_messages;
+    render.chat = &chat;
+    *n = moed__v1__render_request__get_packed_size(&render);
+    *ret = malloc(*n + 1);
+    if (!*ret)
+        return -ENOMEM;
+    moed__v1__render_request__pack(&render, *ret);
+    return 0;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A generation's request as it is built up by the setters of moed.h, and the frames it becomes.
+ */
+#pragma once
+
+#include "lib/session.h"
+#include "moed/moed.h"
+
+struct _Moed__V1__RenderRequest;
+
+/**
+ * The frames of a Generate call: one REQUEST where everything fits a part, else a REQUEST and DATA
+ * of at most a MiB of prompt each, then the end. Text is cut between characters.
+ *
+ *   fails   -EMSGSIZE a message that exceeds a frame; -ENOMEM. *ret is then to be dropped.
+ */
+int request_frames(const struct moed_request *request, uint32_t stream, struct out_list *ret);
+/* The bytes of a RenderRequest, on the heap. -ENOMEM */
+int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n);
+/* Milliseconds the whole generation may take, 0: any. */
+int64_t request_timeout_ms(const struct moed_request *request);

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Views: one builder a message type, found by the message's descriptor.
+ */
+#include "lib/view.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "moed/v1/engine.pb-c.h"
+
+struct view_chunk {
+    struct view_chunk *next;
+    max_align_t data[];
+};
+
+/* Zeroed memory that lives as long as the view; NULL: no memory. */
+static void *lay(struct view *view, size_t n, size_t size)
+{
+    if (n > (SIZE_MAX - sizeof(struct view_chunk)) / size)
+        return NULL;
+    struct view_chunk *chunk = calloc(1, sizeof *chunk + n * size);
+    if (!chunk)
+        return NULL;
+    chunk->next = view->chunks;
+    view->chunks = chunk;
+    return chunk->data;
+}
+
+void view_fini(struct view *view)
+{
+    while (view->chunks) {
+        struct view_chunk *next = view->chunks->next;
+        free(view->chunks);
+        view->chunks = next;
+    }
+    *view = (struct view){0};
+}
+
+static const char *word(const char *s)
+{
+    return s ? s : "";
+}
+
+/* ---- events */
+static const struct moed_top *const *lay_top(struct view *view, const Moed__V1__Token *from)
+{
+    const struct moed_top **list = lay(view, from->n_top, sizeof *list);
+    struct moed_top *top = lay(view, from->n_top, sizeof *top);
+    if (!list || !top)
+        return NULL;
+    for (size_t i = 0; i < from->n_top; i++) {
+        const Moed__V1__TopLogprob *t = from->top[i];
+        top[i] = (struct moed_top){.size = sizeof top[i], .id = t->id, .logprob = t->logprob};
+        if (t->has_text) {
+            top[i].text = t->text.data ? t->text.data : (const uint8_t *)"";
+            top[i].text_bytes = t->text.len;
+        }
+        list[i] = &top[i];
+    }
+    return list;
+}
+
+static const struct moed_token *const *lay_tokens(struct view *view,
+                                                  const Moed__V1__GenerateEvent *from)
+{
+    const struct moed_token **list = lay(view, from->n_tokens, sizeof *list);
+    struct moed_token *token = lay(view, from->n_tokens, sizeof *token);
+    if (!list || !token)
+        return NULL;
+    for (size_t i = 0; i < from->n_tokens; i++) {
+        const Moed__V1__Token *t = from->tokens[i];
+        token[i] = (struct moed_token){
+            .size = sizeof token[i],
+            .id = t->id,
+            .logprob = t->has_logprob ? t->logprob : NAN,
+            .text = t->text.data ? t->text.data : (const uint8_t *)"",
+            .text_bytes = t->text.len,
+            .top = lay_top(view, t),
+            .n_top = t->n_top,
+        };
+        if (!token[i].top)
+            return NULL;
+        list[i] = &token[i];
+    }
+    return list;
+}
+
+static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usage *from)
+{
+    struct moed_usage *usage = lay(view, 1, sizeof *usage);
+    if (!usage)
+        return NULL;
+    *usage = (struct moed_usage){
+        .size = sizeof *usage,
+        .prompt_tokens = from->prompt_tokens,
+        .cached_tokens = from->cached_tokens,
+        .completion_tokens = from->completion_tokens,
+        .thinking_tokens = from->thinking_tokens,
+        .queue_seconds = from->queue_seconds,
+        .prefill_seconds = from->prefill_seconds,
+        .decode_seconds = from->decode_seconds,
+    };
+    return usage;
+}
+
+static int build_event(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    const Moed__V1__GenerateEvent *from = (const void *)message;
+    struct moed_event *event = lay(view, 1, sizeof *event);
+    if (!event)
+        return -ENOMEM;
+    *event = (struct moed_event){
+        .size = sizeof *event,
+        .seq = from->seq,
+        .generation_id = id,
+        .model = from->model,
+        .prompt = from->prompt,
+        .n_prompt = from->n_prompt,
+        .first_index = from->first_index,
+        .n_tokens = from->n_tokens,
+        .thinking = word(from->thinking),
+        .text = word(from->text),
+        .finish = (enum moed_finish)from->finish,
+        .stop = from->stop,
+        .error = from->error,
+    };
+    event->thinking_bytes = strlen(event->thinking);
+    event->text_bytes = strlen(event->text);
+    event->tokens = lay_tokens(view, from);
+    if (!event->tokens)
+        return -ENOMEM;
+    if (from->usage && !(event->usage = lay_usage(view, from->usage)))
+        return -ENOMEM;
+    view->event = event;
+    return 0;
+}
+
+/* ---- models */
+static int build_models(struct view *view, Moed__V1__Model *const *from, size_t n)
+{
+    const struct moed_model **list = lay(view, n, sizeof *list);
+    struct moed_model *model = lay(view, n, sizeof *model);
+    if (!list || !model)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const Moed__V1__Model *m = from[i];
+        model[i] = (struct moed_model){
+            .size = sizeof model[i],
+            .name = word(m->name),
+            .path = word(m->path),
+            .state = (enum moed_model_state)m->state,
+            .family = word(m->family),
+            .chat = word(m->chat),
+            .quantisation = word(m->quantisation),
+            .container = word(m->container),
+            .file_bytes = m->file_bytes,
+            .weight_bytes = m->weight_bytes,
+            .parameters = m->parameters,
+            .context = m->context,
+            .vocabulary = m->vocabulary,
+            .has_mtp = m->has_mtp,
+            .bytes_done = m->bytes_done,
+            .bytes_all = m->bytes_all,
+            .load_seconds = m->load_seconds,
+            .error = word(m->error),
+        };
+        list[i] = &model[i];
+    }
+    view->models = list;
+    view->n_models = n;
+    return 0;
+}
+
+static int build_list(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__ListResponse *from = (const void *)message;
+    return build_models(view, from->models, from->n_models);
+}
+
+static int build_show(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__ShowResponse *from = (const void *)message;
+    view->shown = message;
+    return build_models(view, &from->model, from->model ? 1 : 0);
+}
+
+static int build_load(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__LoadResponse *from = (const void *)message;
+    return build_models(view, &from->model, from->model ? 1 : 0);
+}
+
+static int build_unload(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__UnloadResponse *from = (const void *)message;
+    return build_models(view, &from->model, from->model ? 1 : 0);
+}
+
+static int build_watch(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__WatchEvent *from = (const void *)message;
+    view->draining = from->draining;
+    return build_models(view, &from->model, from->model ? 1 : 0);
+}
+
+/* ---- the daemon */
+static int build_hello(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__HelloResponse *from = (const void *)message;
+    struct moed_hello_info *hello = lay(view, 1, sizeof *hello);
+    const char **names = lay(view, from->n_limits, sizeof *names);
+    uint64_t *limits = lay(view, from->n_limits, sizeof *limits);
+    if (!hello || !names || !limits)
+        return -ENOMEM;
+    for (size_t i = 0; i < from->n_limits; i++) {
+        names[i] = word(from->limits[i]->name);
+        limits[i] = from->limits[i]->value;
+    }
+    *hello = (struct moed_hello_info){
+        .size = sizeof *hello,
+        .version = word(from->version),
+        .protocol_minor = from->protocol_minor,
+        .features = (const char *const *)from->features,
+        .n_features = from->n_features,
+        .limit_names = names,
+        .limits = limits,
+        .n_limits = from->n_limits,
+        .boot_id = word(from->boot_id),
+        .instance_id = from->instance_id.data,
+        .instance_id_bytes = from->instance_id.len,
+        .uid = from->uid,
+        .draining = from->draining,
+    };
+    view->hello = hello;
+    return 0;
+}
+
+static const struct moed_counter *const *lay_counters(struct view *view,
+                                                      const Moed__V1__StatsResponse *from)
+{
+    const struct moed_counter **list = lay(view, from->n_counters, sizeof *list);
+    struct moed_counter *counter = lay(view, from->n_counters, sizeof *counter);
+    if (!list || !counter)
+        return NULL;
+    for (size_t i = 0; i < from->n_counters; i++) {
+        const Moed__V1__Counter *c = from->counters[i];
+        counter[i] = (struct moed_counter){.size = sizeof counter[i],
+                                           .name = word(c->name),
+                                           .unit = word(c->unit),
+                                           .help = word(c->help),
+                                           .value = c->value};
+        list[i] = &counter[i];
+    }
+    return list;
+}
+
+static const struct moed_model_stats *const *lay_model_stats(struct view *view,
+                                                             const Moed__V1__StatsResponse *from)
+{
+    const struct moed_model_stats **list = lay(view, from->n_models, sizeof *list);
+    struct moed_model_stats *stats = lay(view, from->n_models, sizeof *stats);
+    if (!list || !stats)
+        return NULL;
+    for (size_t i = 0; i < from->n_models; i++) {
+        const Moed__V1__ModelStats *m = from->models[i];
+        stats[i] = (struct moed_model_stats){
+            .size = sizeof stats[i],
+            .model = word(m->model),
+            .steps = m->steps,
+            .prompt_tokens = m->prompt_tokens,
+            .decoded_tokens = m->decoded_tokens,
+            .prefill_seconds = m->prefill_seconds,
+            .decode_seconds = m->decode_seconds,
+            .sequences = m->sequences,
+            .queued = m->queued,
+            .pages_used = m->pages_used,
+            .pages_total = m->pages_total,
+            .cache_bytes = m->cache_bytes,
+        };
+        list[i] = &stats[i];
+    }
+    return list;
+}
+
+static const struct moed_generation *const *lay_generations(struct view *view,
+                                                            const Moed__V1__StatsResponse *from)
+{
+    const struct moed_generation **list = lay(view, from->n_generations, sizeof *list);
+    struct moed_generation *generation = lay(view, from->n_generations, sizeof *generation);
+    if (!list || !generation)
+        return NULL;
+    for (size_t i = 0; i < from->n_generations; i++) {
+        const Moed__V1__Generation *g = from->generations[i];
+        generation[i] = (struct moed_generation){
+            .size = sizeof generation[i],
+            .id = g->generation_id.data,
+            .id_bytes = g->generation_id.len,
+            .model = word(g->model),
+            .uid = g->uid,
+            .prompt_tokens = g->prompt_tokens,
+            .completion_tokens = g->completion_tokens,
+            .seconds = g->seconds,
+        };
+        list[i] = &generation[i];
+    }
+    return list;
+}
+
+static int build_stats(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__StatsResponse *from = (const void *)message;
+    struct moed_stats_info *stats = lay(view, 1, sizeof *stats);
+    if (!stats)
+        return -ENOMEM;
+    *stats = (struct moed_stats_info){
+        .size = sizeof *stats,
+        .counters = lay_counters(view, from),
+        .n_counters = from->n_counters,
+        .models = lay_model_stats(view, from),
+        .n_models = from->n_models,
+        .generations = lay_generations(view, from),
+        .n_generations = from->n_generations,
+        .uptime_seconds = from->uptime_seconds,
+        .resident_bytes = from->resident_bytes,
+    };
+    if (!stats->counters || !stats->models || !stats->generations)
+        return -ENOMEM;
+    view->stats = stats;
+    return 0;
+}
+
+/* ---- text and tokens */
+static int build_tokenize(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__TokenizeResponse *from = (const void *)message;
+    view->ids = from->ids;
+    view->n_ids = from->n_ids;
+    return 0;
+}
+
+static int build_detokenize(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__DetokenizeResponse *from = (const void *)message;
+    view->text = word(from->text);
+    view->bytes = from->raw.data ? (const void *)from->raw.data : "";
+    view->n_bytes = from->raw.len;
+    return 0;
+}
+
+static int build_render(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__RenderResponse *from = (const void *)message;
+    view->ids = from->ids;
+    view->n_ids = from->n_ids;
+    view->text = word(from->text);
+    return 0;
+}
+
+static int build_cancel(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__CancelResponse *from = (const void *)message;
+    view->found = from->found;
+    return 0;
+}
+
+int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t *generation_id)
+{
+    static const struct {
+        const ProtobufCMessageDescriptor *type;
+        int (*build)(struct view *view, const ProtobufCMessage *message, const uint8_t *id);
+    } builders[] = {
+        {&moed__v1__generate_event__descriptor, build_event},
+        {&moed__v1__list_response__descriptor, build_list},
+        {&moed__v1__show_response__descriptor, build_show},
+        {&moed__v1__load_response__descriptor, build_load},
+        {&moed__v1__unload_response__descriptor, build_unload},
+        {&moed__v1__watch_event__descriptor, build_watch},
+        {&moed__v1__hello_response__descriptor, build_hello},
+        {&moed__v1__stats_response__descriptor, build_stats},
+        {&moed__v1__tokenize_response__descriptor, build_tokenize},
+        {&moed__v1__detokenize_response__descriptor, build_detokenize},
+        {&moed__v1__render_response__descriptor, build_render},
+        {&moed__v1__cancel_response__descriptor, build_cancel},
+    };
+    view_fini(view);
+    for (size_t i = 0; i < sizeof builders / sizeof *builders; i++)
+        if (builders[i].type == message->descriptor)
+            return builders[i].build(view, message, generation_id);
+    return 0;
+}
