@@ -91,7 +91,7 @@ struct mk_attend {
 
 static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
 {
-    return (size_t)page_tokens * (size_t)(latent + rope) + (size_t)page_tokens + 64;
+    return (size_t)page_tokens * (size_t)(latent + rope) + 4 * (size_t)page_tokens + 64;
 }
 
 /* ------------------------------------------------------------------ router */

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Multiplication on AVX2 with FMA and F16C.
+ *
+ * A dot product is cut into chunks of 8; chunk c goes to accumulator c % 2, lane by lane, and the
+ * 16 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp, but
+ * both do these same operations, so a result depends on its own row and column alone.
+ *
+ * Packed rows are the rows of the file. Pure; any thread.
+ */
+#include <immintrin.h>
+#include <string.h>
+
+#include "mk.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    CHUNK = 8,        /* floats a register */
+    GROUP = 4 * 8,    /* weights unpacked together */
+    W_BLOCK = 4,      /* results stored at once */
+    W_PAIR = 2,       /* weight rows multiplied at once by gemm */
+    GEMV_X_BLOCK = 2, /* x rows that share what gemv unpacked */
+    GEMM_X_BLOCK = 3, /* 2 × 3 × 2 accumulators and their factors fill the register file */
+};
+
+/* ------------------------------------------------------------------ unpack */
+
+/* What a K block says about its groups, before the weights are touched. */
+struct block {
+    float step[16];  /* Q4_K: of 32 weights, 8 of them; Q6_K: of 16 weights */
+    float offset[8]; /* Q4_K: subtracted */
+};
+
+INLINE __m256 splat_f16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof(h));
+    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+
+INLINE __m128i load8(const uint8_t *p)
+{
+    return _mm_loadl_epi64((const void *)p);
+}
+
+INLINE __m128i load16(const uint8_t *p)
+{
+    return _mm_loadu_si128((const void *)p);
+}
+
+INLINE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
+}
+
+INLINE __m256 signed_bytes(__m128i v)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v));
+}
+
+INLINE void open_block(enum mk_type type, const uint8_t *w, struct block *b)
+{
+    if (type == MK_Q4_K) { /* 6-bit scales and minimums, the upper four's high bits set apart */
+        uint32_t s[3];
+        memcpy(s, w + 4, sizeof(s));
+        __m128i scale = _mm_set_epi32(0, 0, (int)((s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030)),
+                                      (int)(s[0] & 0x3f3f3f3f));
+        __m128i minimum =
+            _mm_set_epi32(0, 0, (int)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030)),
+                          (int)(s[1] & 0x3f3f3f3f));
+        _mm256_storeu_ps(b->step, _mm256_mul_ps(splat_f16(w), signed_bytes(scale)));
+        _mm256_storeu_ps(b->offset, _mm256_mul_ps(splat_f16(w + 2), signed_bytes(minimum)));
+    }
+    if (type == MK_Q6_K)
+        for (int half = 0; half < 2; half++)
+            _mm256_storeu_ps(
+                b->step + 8 * half,
+                _mm256_mul_ps(splat_f16(w + 208), signed_bytes(load8(w + 192 + 8 * half))));
+}
+
+/* Group g of an opened block (K types), or the group at w (others), as four chunks. */
+INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block *b, int g,
+                         __m256 v[4])
+{
+    if (type == MK_F32)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm256_loadu_ps((const void *)(w + 32 * c));
+    if (type == MK_F16)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm256_cvtph_ps(load16(w + 16 * c));
+    if (type == MK_BF16)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm256_castsi256_ps(
+                _mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(w + 16 * c)), 16));
+    if (type == MK_Q8_0)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm256_mul_ps(splat_f16(w), signed_bytes(load8(w + 2 + 8 * c)));
+    if (type == MK_Q4_K) {
+        __m256 step = _mm256_set1_ps(b->step[g]), offset = _mm256_set1_ps(b->offset[g]);
+        __m256i q = load32(w + 16 + 32 * (g / 2));
+        q = _mm256_srl_epi16(q, _mm_cvtsi32_si128(4 * (g % 2)));
+        q = _mm256_and_si256(q, _mm256_set1_epi8(15));
+        __m128i half[2] = {_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)};
+        for (int c = 0; c < 4; c++) {
+            __m128i eight = c % 2 ? _mm_unpackhi_epi64(half[c / 2], half[c / 2]) : half[c / 2];
+            v[c] = _mm256_sub_ps(_mm256_mul_ps(step, signed_bytes(eight)), offset);
+        }
+    }
+    if (type == MK_Q6_K) { /* nibbles, and two bits from elsewhere */
+        int part = g % 4;
+        __m256i low = load32(w + 64 * (g / 4) + 32 * (part % 2));
+        __m256i high = load32(w + 128 + 32 * (g / 4));
+        low = _mm256_srl_epi16(low, _mm_cvtsi32_si128(4 * (part / 2)));
+        high = _mm256_srl_epi16(high, _mm_cvtsi32_si128(2 * part));
+        __m256i q =
+            _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
+                            _mm256_and_si256(_mm256_slli_epi16(high, 4), _mm256_set1_epi8(48)));
+        q = _mm256_sub_epi8(q, _mm256_set1_epi8(32));
+        __m128i half[2] = {_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)};
+        for (int c = 0; c < 4; c++) {
+            __m128i eight = c % 2 ? _mm_unpackhi_epi64(half[c / 2], half[c / 2]) : half[c / 2];
+            v[c] = _mm256_mul_ps(_mm256_set1_ps(b->step[2 * g + c / 2]), signed_bytes(eight));
+        }
+    }
+}
+
+INLINE __m256i first(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* Chunk c behind the last whole group at w, of which n weights exist; the rest is zero. */
+INLINE __m256 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
+{
+    if (type == MK_F32)
+        return _mm256_maskload_ps((const void *)(w + 32 * c), first(n));
+
+    uint16_t half[8] = {0};
+    memcpy(half, w + 16 * c, 2 * (size_t)(n < CHUNK ? n : CHUNK));
+    __m128i v = load16((const void *)half);
+    if (type == MK_F16)
+        return _mm256_cvtph_ps(v);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+}
+
+INLINE int block_elements(enum mk_type type)
+{
+    return type == MK_Q4_K || type == MK_Q6_K ? 256 : GROUP;
+}
+
+/* Only these can end within a group. */
+INLINE bool has_tail(enum mk_type type)
+{
+    return type == MK_F32 || type == MK_F16 || type == MK_BF16;
+}
+
+INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
+{
+    const int elements = block_elements(type);
+    size_t bytes = mk_row_bytes(type, (size_t)elements);
+    struct block b;
+    __m256 v[4];
+    int c = 0;
+
+    for (; c + elements <= k; c += elements, w += bytes) {
+        open_block(type, w, &b);
+        for (int g = 0; g < elements / GROUP; g++) {
+            unpack_group(type, w, &b, g, v);
+            for (int i = 0; i < 4; i++)
+                _mm256_storeu_ps(dst + c + GROUP * g + CHUNK * i, v[i]);
+        }
+    }
+    if (has_tail(type))
+        for (int i = 0; c < k; i++, c += CHUNK)
+            _mm256_maskstore_ps(dst + c, first(k - c), unpack_tail(type, w, i, k - c));
+}
+
+/* ------------------------------------------------------------------ sums */
+
+INLINE __m128 fold(__m256 v)
+{
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+}
+
+/* The sums of four registers: lane l with l + 4, l + 2, l + 1, in this order. */
+INLINE __m128 sum4(const __m256 v[4])
+{
+    __m128 a = fold(v[0]), b = fold(v[1]), c = fold(v[2]), d = fold(v[3]);
+    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+}
+
+INLINE const float *x_row(const struct mk_mm *mm, int i)
+{
+    return mm->x + (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx;
+}
+
+/* Row i of the result gets the sums of `rows` weight rows from column j on. */
+INLINE void put(const struct mk_mm *mm, int i, int j, int rows, const __m256 v[4])
+{
+    float *y = mm->y + (size_t)(mm->yrow ? mm->yrow[i] : i) * (size_t)mm->ldy + (size_t)j;
+    __m128i mask = _mm_cmpgt_epi32(_mm_set1_epi32(rows), _mm_setr_epi32(0, 1, 2, 3));
+    __m128 sum = sum4(v);
+    if (mm->add)
+        sum = _mm_add_ps(_mm_maskload_ps(y, mask), sum);
+    _mm_maskstore_ps(y, mask, sum);
+}
+
+/* ------------------------------------------------------------------ few rows */
+
+/* One weight row times M rows of x, unpacked in registers. */
+INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *x, int k, int M,
+                       __m256 *ret)
+{
+    const int elements = block_elements(type);
+    size_t bytes = mk_row_bytes(type, (size_t)elements);
+    struct block b;
+    __m256 v[4], acc[GEMV_X_BLOCK][2];
+    int c = 0;
+
+    for (int m = 0; m < M; m++)
+        acc[m][0] = acc[m][1] = _mm256_setzero_ps();
+    for (; c + elements <= k; c += elements, w += bytes) {
+        open_block(type, w, &b);
+        for (int g = 0; g < elements / GROUP; g++) {
+            unpack_group(type, w, &b, g, v);
+            for (int m = 0; m < M; m++) {
+                const float *at = x[m] + c + GROUP * g;
+                acc[m][0] = _mm256_fmadd_ps(v[0], _mm256_loadu_ps(at), acc[m][0]);
+                acc[m][1] = _mm256_fmadd_ps(v[1], _mm256_loadu_ps(at + 8), acc[m][1]);
+                acc[m][0] = _mm256_fmadd_ps(v[2], _mm256_loadu_ps(at + 16), acc[m][0]);
+                acc[m][1] = _mm256_fmadd_ps(v[3], _mm256_loadu_ps(at + 24), acc[m][1]);
+            }
+        }
+    }
+    if (has_tail(type))
+        for (int i = 0; c < k; i++, c += CHUNK) {
+            __m256i mask = first(k - c);
+            __m256 tail = unpack_tail(type, w, i, k - c);
+            for (int m = 0; m < M; m++) {
+                __m256 xv = _mm256_maskload_ps(x[m] + c, mask);
+                if (i % 2)
+                    acc[m][1] = _mm256_fmadd_ps(tail, xv, acc[m][1]);
+                else
+                    acc[m][0] = _mm256_fmadd_ps(tail, xv, acc[m][0]);
+            }
+        }
+    for (int m = 0; m < M; m++)
+        ret[m] = _mm256_add_ps(acc[m][0], acc[m][1]);
+}
+
+/* M rows from row i on. */
+INLINE void gemv_rows(const struct mk_mm *mm, enum mk_type type, int i, int M)
+{
+    size_t row_bytes = mk_row_bytes(type, (size_t)mm->k);
+    const float *x[GEMV_X_BLOCK];
+    for (int m = 0; m < M; m++)
+        x[m] = x_row(mm, i + m);
+
+    for (int j = mm->n0; j < mm->n1; j += W_BLOCK) {
+        int rows = mm->n1 - j < W_BLOCK ? mm->n1 - j : W_BLOCK;
+        __m256 sum[GEMV_X_BLOCK][W_BLOCK], one[GEMV_X_BLOCK];
+        for (int m = 0; m < M; m++)
+            for (int r = 0; r < W_BLOCK; r++)
+                sum[m][r] = _mm256_setzero_ps();
+        for (int r = 0; r < rows; r++) {
+            dot_packed(type, (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes, x, mm->k, M,
+                       one);
+            for (int m = 0; m < M; m++)
+                sum[m][r] = one[m];
+        }
+        for (int m = 0; m < M; m++)
+            put(mm, i + m, j, rows, sum[m]);
+    }
+}
+
+INLINE void gemv(const struct mk_mm *mm, enum mk_type type)
+{
+    int i = 0;
+    for (; i + 2 <= mm->m; i += 2)
+        gemv_rows(mm, type, i, 2);
+    if (i < mm->m)
+        gemv_rows(mm, type, i, 1);
+}
+
+/* ------------------------------------------------------------------ many rows */
+
+/* Loads once and stays in a register: GCC would rather repeat the load in each product. */
+INLINE __m256 load_once(const float *p)
+{
+    __m256 v = _mm256_loadu_ps(p);
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+/* Two unpacked weight rows times M rows of x from row i on, into columns from j on. */
+INLINE void gemm_rows(const struct mk_mm *mm, const float *const *w, int i, int j, int rows, int M)
+{
+    __m256 acc[GEMM_X_BLOCK][W_PAIR][2];
+    const float *x[GEMM_X_BLOCK];
+    int c = 0;
+
+    for (int m = 0; m < M; m++) {
+        x[m] = x_row(mm, i + m);
+        for (int r = 0; r < W_PAIR; r++)
+            acc[m][r][0] = acc[m][r][1] = _mm256_setzero_ps();
+    }
+    for (; c + 2 * CHUNK <= mm->k; c += 2 * CHUNK)
+        for (int a = 0; a < 2; a++) {
+            __m256 w0 = load_once(w[0] + c + CHUNK * a), w1 = load_once(w[1] + c + CHUNK * a);
+            for (int m = 0; m < M; m++) {
+                __m256 xv = load_once(x[m] + c + CHUNK * a);
+                acc[m][0][a] = _mm256_fmadd_ps(w0, xv, acc[m][0][a]);
+                acc[m][1][a] = _mm256_fmadd_ps(w1, xv, acc[m][1][a]);
+            }
+        }
+    if (c < mm->k)
+        for (int a = 0; a < 2 && c + CHUNK * a < mm->k; a++) {
+            __m256i mask = first(mm->k - c - CHUNK * a);
+            for (int r = 0; r < W_PAIR; r++) {
+                __m256 wv = _mm256_maskload_ps(w[r] + c + CHUNK * a, mask);
+                for (int m = 0; m < M; m++)
+                    acc[m][r][a] = _mm256_fmadd_ps(
+                        wv, _mm256_maskload_ps(x[m] + c + CHUNK * a, mask), acc[m][r][a]);
+            }
+        }
+    for (int m = 0; m < M; m++) {
+        __m256 zero = _mm256_setzero_ps();
+        __m256 sum[W_BLOCK] = {_mm256_add_ps(acc[m][0][0], acc[m][0][1]),
+                               _mm256_add_ps(acc[m][1][0], acc[m][1][1]), zero, zero};
+        put(mm, i + m, j, rows, sum);
+    }
+}
+
+static void gemm_unpacked(const struct mk_mm *mm, const float *const *w, int j, int rows)
+{
+    int i = 0;
+    for (; i + 3 <= mm->m; i += 3)
+        gemm_rows(mm, w, i, j, rows, 3);
+    if (mm->m - i == 2)
+        gemm_rows(mm, w, i, j, rows, 2);
+    if (mm->m - i == 1)
+        gemm_rows(mm, w, i, j, rows, 1);
+}
+
+INLINE void gemm(const struct mk_mm *mm, enum mk_type type)
+{
+    size_t row_bytes = mk_row_bytes(type, (size_t)mm->k);
+    size_t stride = ((size_t)mm->k + 15) / 16 * 16;
+
+    for (int j = mm->n0; j < mm->n1; j += W_PAIR) {
+        int rows = mm->n1 - j < W_PAIR ? mm->n1 - j : W_PAIR;
+        const float *w[W_PAIR] = {mm->tmp, mm->tmp + (size_t)(rows - 1) * stride};
+        for (int r = 0; r < rows; r++)
+            unpack_row(type, (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes, mm->k,
+                       mm->tmp + (size_t)r * stride);
+        gemm_unpacked(mm, w, j, rows);
+    }
+}
+
+/* ------------------------------------------------------------------ the table */
+
+enum { GEMM_LEAST = 3 }; /* fewer rows don't repay the way through tmp */
+
+#define FUNCTIONS(id, name, gguf, elements, bytes)                                                 \
+    static size_t pack_size_##id(int n, int k)                                                     \
+    {                                                                                              \
+        return (size_t)n * mk_row_bytes(MK_##id, (size_t)k);                                       \
+    }                                                                                              \
+    static void pack_##id(void *dst, const void *src, int n, int k)                                \
+    {                                                                                              \
+        memcpy(dst, src, pack_size_##id(n, k));                                                    \
+    }                                                                                              \
+    static void gemv_##id(const struct mk_mm *mm)                                                  \
+    {                                                                                              \
+        gemv(mm, MK_##id);                                                                         \
+    }                                                                                              \
+    static void gemm_##id(const struct mk_mm *mm)                                                  \
+    {                                                                                              \
+        if (mm->m < GEMM_LEAST)                                                                    \
+            gemv_##id(mm);                                                                         \
+        else                                                                                       \
+            gemm(mm, MK_##id);                                                                     \
+    }                                                                                              \
+    static void row_##id(float *dst, const void *w, int n, int k, int j)                           \
+    {                                                                                              \
+        (void)n;                                                                                   \
+        unpack_row(MK_##id, (const uint8_t *)w + (size_t)j * mk_row_bytes(MK_##id, (size_t)k), k,  \
+                   dst);                                                                           \
+    }
+MK_TYPE_MAP(FUNCTIONS)
+#undef FUNCTIONS
+
+#define MAT(id, name, gguf, elements, bytes)                                                       \
+    {"avx2", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
+static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
+#undef MAT
+
+void mk_avx2_mat(struct mk *mk)
+{
+    for (int t = 0; t < MK_TYPE_COUNT; t++)
+        mk->mat[t] = &mat[t];
+}

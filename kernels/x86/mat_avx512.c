@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Multiplication on AVX-512 (F, BW, DQ, VL).
+ *
+ * A dot product is cut into chunks of 16; chunk c goes to accumulator c % 2, lane by lane, and the
+ * 32 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp, but
+ * both do these same operations, so a result depends on its own row and column alone.
+ *
+ * Packed rows are the rows of the file. Pure; any thread.
+ */
+#include <immintrin.h>
+#include <string.h>
+
+#include "mk.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    CHUNK = 16,       /* floats a register */
+    GROUP = 4 * 16,   /* weights unpacked together */
+    W_BLOCK = 4,      /* weight rows at once */
+    GEMV_X_BLOCK = 4, /* x rows that share what gemv unpacked */
+    GEMM_X_BLOCK = 3, /* 4 × 3 × 2 accumulators fill the register file */
+};
+
+/* ------------------------------------------------------------------ unpack */
+
+/* What a K block says about its groups, before the weights are touched. */
+struct block {
+    float step[16];   /* Q4_K: of 32 weights, 8 of them; Q6_K: of 16 weights */
+    float offset[16]; /* Q4_K: subtracted */
+};
+
+INLINE __m512 splat_f16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof(h));
+    return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
+}
+
+INLINE __m128i load16(const uint8_t *p)
+{
+    return _mm_loadu_si128((const void *)p);
+}
+
+INLINE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
+}
+
+INLINE void open_block(enum mk_type type, const uint8_t *w, struct block *b)
+{
+    if (type == MK_Q4_K) { /* 6-bit scales and minimums, the upper four's high bits set apart */
+        uint32_t s[3];
+        memcpy(s, w + 4, sizeof(s));
+        __m128i six = _mm_set_epi32(
+            (int)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030)), (int)(s[1] & 0x3f3f3f3f),
+            (int)((s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030)), (int)(s[0] & 0x3f3f3f3f));
+        __m512 value = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(six));
+        _mm512_storeu_ps(b->step, _mm512_mul_ps(splat_f16(w), value));
+        _mm512_storeu_ps(b->offset, _mm512_mul_ps(splat_f16(w + 2), value));
+    }
+    if (type == MK_Q6_K) {
+        __m512 scale = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load16(w + 192)));
+        _mm512_storeu_ps(b->step, _mm512_mul_ps(splat_f16(w + 208), scale));
+    }
+}
+
+/* Group g of an opened block (K types), or the group at w (others), as four chunks. */
+INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block *b, int g,
+                         __m512 v[4])
+{
+    if (type == MK_F32)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm512_loadu_ps((const void *)(w + 64 * c));
+    if (type == MK_F16)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm512_cvtph_ps(load32(w + 32 * c));
+    if (type == MK_BF16)
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm512_castsi512_ps(
+                _mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(w + 32 * c)), 16));
+    if (type == MK_Q8_0)
+        for (int c = 0; c < 4; c++) {
+            const uint8_t *q = w + 34 * (c / 2);
+            __m512i code = _mm512_cvtepi8_epi32(load16(q + 2 + 16 * (c % 2)));
+            v[c] = _mm512_mul_ps(splat_f16(q), _mm512_cvtepi32_ps(code));
+        }
+    if (type == MK_Q4_K) {
+        /* The 16 values that a nibble can mean, once for 32 weights; then only look-ups. */
+        const __m512 nibble = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        __m512 low = _mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(b->step[2 * g]), nibble),
+                                   _mm512_set1_ps(b->offset[8 + 2 * g]));
+        __m512 high = _mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(b->step[2 * g + 1]), nibble),
+                                    _mm512_set1_ps(b->offset[8 + 2 * g + 1]));
+        __m512i q0 = _mm512_cvtepu8_epi32(load16(w + 16 + 32 * g));
+        __m512i q1 = _mm512_cvtepu8_epi32(load16(w + 16 + 32 * g + 16));
+        v[0] = _mm512_permutexvar_ps(q0, low); /* looks at the low four bits only */
+        v[1] = _mm512_permutexvar_ps(q1, low);
+        v[2] = _mm512_permutexvar_ps(_mm512_srli_epi32(q0, 4), high);
+        v[3] = _mm512_permutexvar_ps(_mm512_srli_epi32(q1, 4), high);
+    }
+    if (type == MK_Q6_K)
+        for (int p = 0; p < 2; p++) { /* 32 weights each: nibbles, and two bits from elsewhere */
+            __m256i low = load32(w + 64 * (g / 2) + 32 * p);
+            __m256i high = load32(w + 128 + 32 * (g / 2));
+            low = _mm256_srl_epi16(low, _mm_cvtsi32_si128(4 * (g % 2)));
+            high = _mm256_srl_epi16(high, _mm_cvtsi32_si128(4 * (g % 2) + 2 * p));
+            __m256i code =
+                _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
+                                _mm256_and_si256(_mm256_slli_epi16(high, 4), _mm256_set1_epi8(48)));
+            code = _mm256_sub_epi8(code, _mm256_set1_epi8(32));
+            __m512i q0 = _mm512_cvtepi8_epi32(_mm256_castsi256_si128(code));
+            __m512i q1 = _mm512_cvtepi8_epi32(_mm256_extracti128_si256(code, 1));
+            const float *step = b->step + 4 * g + 2 * p;
+            v[2 * p] = _mm512_mul_ps(_mm512_set1_ps(step[0]), _mm512_cvtepi32_ps(q0));
+            v[2 * p + 1] = _mm512_mul_ps(_mm512_set1_ps(step[1]), _mm512_cvtepi32_ps(q1));
+        }
+}
+
+INLINE __mmask16 first(int n)
+{
+    return n >= CHUNK ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+}
+
+/* Chunk c behind the last whole group at w, of which n weights exist; the rest is zero. */
+INLINE __m512 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
+{
+    __mmask16 mask = first(n);
+    if (type == MK_F32)
+        return _mm512_maskz_loadu_ps(mask, (const void *)(w + 64 * c));
+    if (type == MK_F16)
+        return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const void *)(w + 32 * c)));
+    if (type == MK_BF16)
+        return _mm512_castsi512_ps(_mm512_slli_epi32(
+            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, (const void *)(w + 32 * c))), 16));
+    /* Q8_0: half a group is one block; the K types have no tails */
+    __m512i code = _mm512_cvtepi8_epi32(load16(w + 2 + 16 * c));
+    return _mm512_mul_ps(splat_f16(w), _mm512_cvtepi32_ps(code));
+}
+
+INLINE int block_elements(enum mk_type type)
+{
+    return type == MK_Q4_K || type == MK_Q6_K ? 256 : GROUP;
+}
+
+INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
+{
+    const int elements = block_elements(type);
+    size_t bytes = mk_row_bytes(type, (size_t)elements);
+    struct block b;
+    __m512 v[4];
+    int c = 0;
+
+    for (; c + elements <= k; c += elements, w += bytes) {
+        open_block(type, w, &b);
+        for (int g = 0; g < elements / GROUP; g++) {
+            unpack_group(type, w, &b, g, v);
+            for (int i = 0; i < 4; i++)
+                _mm512_storeu_ps(dst + c + GROUP * g + CHUNK * i, v[i]);
+        }
+    }
+    if (elements == GROUP)
+        for (int i = 0; c < k; i++, c += CHUNK)
+            _mm512_mask_storeu_ps(dst + c, first(k - c), unpack_tail(type, w, i, k - c));
+}
+
+/* ------------------------------------------------------------------ sums */
+
+INLINE __m128 fold(__m512 v)
+{
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/* The sums of four registers: lane l with l + 8, l + 4, l + 2, l + 1, in this order. */
+INLINE __m128 sum4(const __m512 v[4])
+{
+    __m128 a = fold(v[0]), b = fold(v[1]), c = fold(v[2]), d = fold(v[3]);
+    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
+}
+
+INLINE const float *x_row(const struct mk_mm *mm, int i)
+{
+    return mm->x + (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx;
+}
+
+/* Row i of the result gets the sums of `rows` weight rows from column j on. */
+INLINE void put(const struct mk_mm *mm, int i, int j, int rows, const __m512 v[4])
+{
+    float *y = mm->y + (size_t)(mm->yrow ? mm->yrow[i] : i) * (size_t)mm->ldy + (size_t)j;
+    __mmask8 mask = (__mmask8)((1u << rows) - 1);
+    __m128 sum = sum4(v);
+    if (mm->add)
+        sum = _mm_add_ps(_mm_maskz_loadu_ps(mask, y), sum);
+    _mm_mask_storeu_ps(y, mask, sum);
+}
+
+/* ------------------------------------------------------------------ few rows */
+
+/* One weight row times M rows of x, unpacked in registers. */
+INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *x, int k, int M,
+                       __m512 *ret)
+{
+    const int elements = block_elements(type);
+    size_t bytes = mk_row_bytes(type, (size_t)elements);
+    struct block b;
+    __m512 v[4], acc[GEMV_X_BLOCK][2];
+    int c = 0;
+
+    for (int m = 0; m < M; m++)
+        acc[m][0] = acc[m][1] = _mm512_setzero_ps();
+    for (; c + elements <= k; c += elements, w += bytes) {
+        open_block(type, w, &b);
+        for (int g = 0; g < elements / GROUP; g++) {
+            unpack_group(type, w, &b, g, v);
+            for (int m = 0; m < M; m++) {
+                const float *at = x[m] + c + GROUP * g;
+                acc[m][0] = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(at), acc[m][0]);
+                acc[m][1] = _mm512_fmadd_ps(v[1], _mm512_loadu_ps(at + 16), acc[m][1]);
+                acc[m][0] = _mm512_fmadd_ps(v[2], _mm512_loadu_ps(at + 32), acc[m][0]);
+                acc[m][1] = _mm512_fmadd_ps(v[3], _mm512_loadu_ps(at + 48), acc[m][1]);
+            }
+        }
+    }
+    if (elements == GROUP)
+        for (int i = 0; c < k; i++, c += CHUNK) {
+            __mmask16 mask = first(k - c);
+            __m512 tail = unpack_tail(type, w, i, k - c);
+            for (int m = 0; m < M; m++) {
+                __m512 xv = _mm512_maskz_loadu_ps(mask, x[m] + c);
+                if (i % 2)
+                    acc[m][1] = _mm512_fmadd_ps(tail, xv, acc[m][1]);
+                else
+                    acc[m][0] = _mm512_fmadd_ps(tail, xv, acc[m][0]);
+            }
+        }
+    for (int m = 0; m < M; m++)
+        ret[m] = _mm512_add_ps(acc[m][0], acc[m][1]);
+}
+
+/* M rows from row i on. */
+INLINE void gemv_rows(const struct mk_mm *mm, enum mk_type type, int i, int M)
+{
+    size_t row_bytes = mk_row_bytes(type, (size_t)mm->k);
+    const float *x[GEMV_X_BLOCK];
+    for (int m = 0; m < M; m++)
+        x[m] = x_row(mm, i + m);
+
+    for (int j = mm->n0; j < mm->n1; j += W_BLOCK) {
+        int rows = mm->n1 - j < W_BLOCK ? mm->n1 - j : W_BLOCK;
+        __m512 sum[GEMV_X_BLOCK][W_BLOCK], one[GEMV_X_BLOCK];
+        for (int m = 0; m < M; m++)
+            for (int r = 0; r < W_BLOCK; r++)
+                sum[m][r] = _mm512_setzero_ps();
+        for (int r = 0; r < rows; r++) {
+            dot_packed(type, (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes, x, mm->k, M,
+                       one);
+            for (int m = 0; m < M; m++)
+                sum[m][r] = one[m];
+        }
+        for (int m = 0; m < M; m++)
+            put(mm, i + m, j, rows, sum[m]);
+    }
+}
+
+INLINE void gemv(const struct mk_mm *mm, enum mk_type type)
+{
+    int i = 0;
+    for (; i + 4 <= mm->m; i += 4)
+        gemv_rows(mm, type, i, 4);
+    if (mm->m - i == 3)
+        gemv_rows(mm, type, i, 3);
+    if (mm->m - i == 2)
+        gemv_rows(mm, type, i, 2);
+    if (mm->m - i == 1)
+        gemv_rows(mm, type, i, 1);
+}
+
+/* ------------------------------------------------------------------ many rows */
+
+/* Loads once and stays in a register: GCC would rather repeat the load in each product. */
+INLINE __m512 load_once(const float *p)
+{
+    __m512 v = _mm512_loadu_ps(p);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+/* Four unpacked weight rows times M rows of x from row i on, into columns from j on. */
+INLINE void gemm_rows(const struct mk_mm *mm, const float *const *w, int i, int j, int rows, int M)
+{
+    __m512 acc[GEMM_X_BLOCK][W_BLOCK][2];
+    const float *x[GEMM_X_BLOCK];
+    int c = 0;
+
+    for (int m = 0; m < M; m++) {
+        x[m] = x_row(mm, i + m);
+        for (int r = 0; r < W_BLOCK; r++)
+            acc[m][r][0] = acc[m][r][1] = _mm512_setzero_ps();
+    }
+    for (; c + 2 * CHUNK <= mm->k; c += 2 * CHUNK)
+        for (int a = 0; a < 2; a++) {
+            __m512 xv[GEMM_X_BLOCK];
+            for (int m = 0; m < M; m++)
+                xv[m] = load_once(x[m] + c + CHUNK * a);
+            for (int r = 0; r < W_BLOCK; r++) {
+                __m512 wv = load_once(w[r] + c + CHUNK * a);
+                for (int m = 0; m < M; m++)
+                    acc[m][r][a] = _mm512_fmadd_ps(wv, xv[m], acc[m][r][a]);
+            }
+        }
+    if (c < mm->k)
+        for (int a = 0; a < 2; a++)
+            for (int r = 0; r < W_BLOCK; r++) {
+                int left = mm->k - c - CHUNK * a;
+                __mmask16 mask = left > 0 ? first(left) : 0;
+                __m512 wv = _mm512_maskz_loadu_ps(mask, w[r] + c + CHUNK * a);
+                for (int m = 0; m < M; m++)
+                    acc[m][r][a] = _mm512_mask3_fmadd_ps(
+                        wv, _mm512_maskz_loadu_ps(mask, x[m] + c + CHUNK * a), acc[m][r][a], mask);
+            }
+    for (int m = 0; m < M; m++) {
+        __m512 sum[W_BLOCK];
+        for (int r = 0; r < W_BLOCK; r++)
+            sum[r] = _mm512_add_ps(acc[m][r][0], acc[m][r][1]);
+        put(mm, i + m, j, rows, sum);
+    }
+}
+
+static void gemm_unpacked(const struct mk_mm *mm, const float *const *w, int j, int rows)
+{
+    int i = 0;
+    for (; i + 3 <= mm->m; i += 3)
+        gemm_rows(mm, w, i, j, rows, 3);
+    if (mm->m - i == 2)
+        gemm_rows(mm, w, i, j, rows, 2);
+    if (mm->m - i == 1)
+        gemm_rows(mm, w, i, j, rows, 1);
+}
+
+INLINE void gemm(const struct mk_mm *mm, enum mk_type type)
+{
+    size_t row_bytes = mk_row_bytes(type, (size_t)mm->k);
+    size_t stride = ((size_t)mm->k + 15) / 16 * 16;
+
+    for (int j = mm->n0; j < mm->n1; j += W_BLOCK) {
+        int rows = mm->n1 - j < W_BLOCK ? mm->n1 - j : W_BLOCK;
+        const float *w[W_BLOCK]; /* a missing row is the first one again; nobody stores it */
+        for (int r = 0; r < W_BLOCK; r++)
+            w[r] = mm->tmp + (size_t)(r < rows ? r : 0) * stride;
+        for (int r = 0; r < rows; r++)
+            unpack_row(type, (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes, mm->k,
+                       mm->tmp + (size_t)r * stride);
+        gemm_unpacked(mm, w, j, rows);
+    }
+}
+
+/* ------------------------------------------------------------------ the table */
+
+enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
+
+#define FUNCTIONS(id, name, gguf, elements, bytes)                                                 \
+    static size_t pack_size_##id(int n, int k)                                                     \
+    {                                                                                              \
+        return (size_t)n * mk_row_bytes(MK_##id, (size_t)k);                                       \
+    }                                                                                              \
+    static void pack_##id(void *dst, const void *src, int n, int k)                                \
+    {                                                                                              \
+        memcpy(dst, src, pack_size_##id(n, k));                                                    \
+    }                                                                                              \
+    static void gemv_##id(const struct mk_mm *mm)                                                  \
+    {                                                                                              \
+        gemv(mm, MK_##id);                                                                         \
+    }                                                                                              \
+    static void gemm_##id(const struct mk_mm *mm)                                                  \
+    {                                                                                              \
+        if (mm->m < GEMM_LEAST)                                                                    \
+            gemv_##id(mm);                                                                         \
+        else                                                                                       \
+            gemm(mm, MK_##id);                                                                     \
+    }                                                                                              \
+    static void row_##id(float *dst, const void *w, int n, int k, int j)                           \
+    {                                                                                              \
+        (void)n;                                                                                   \
+        unpack_row(MK_##id, (const uint8_t *)w + (size_t)j * mk_row_bytes(MK_##id, (size_t)k), k,  \
+                   dst);                                                                           \
+    }
+MK_TYPE_MAP(FUNCTIONS)
+#undef FUNCTIONS
+
+#define MAT(id, name, gguf, elements, bytes)                                                       \
+    {"avx512", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
+static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
+#undef MAT
+
+void mk_avx512_mat(struct mk *mk)
+{
+    for (int t = 0; t < MK_TYPE_COUNT; t++)
+        mk->mat[t] = &mat[t];
+}
