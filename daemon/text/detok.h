@@ -5,6 +5,9 @@
  * Owned by one sequence. Bytes that may still become a character (at most 3) or a stop string wait
  * inside; a byte that cannot belong to a character becomes U+FFFD, one a maximal invalid subpart.
  * After init nothing allocates: detok_push is called once a token.
+ *
+ * A hidden special token is a border: neither a character nor a stop string reaches across it. What
+ * was held comes out with it and belongs before it.
  */
 #pragma once
 
@@ -22,12 +25,13 @@ struct detok {
     const struct vocab *vocab;
     bool show_special; /* special tokens print their text instead of nothing */
     bool stopped;      /* a stop string was found: nothing more comes out */
-    int stop;          /* which one */
+    int stop;          /* which one; -1: none */
     int n_stops;
     char *stops[DETOK_MAX_STOPS]; /* owned copies, non-empty, valid UTF-8 */
     size_t stop_bytes[DETOK_MAX_STOPS];
     char *held; /* text not yet given out; room for any token and a partial stop string */
     size_t n_held, held_room;
+    size_t n_given;        /* of the held bytes: out with the last call, forgotten at the next */
     unsigned char tail[4]; /* an unfinished character */
     int n_tail;
 };
@@ -39,7 +43,9 @@ void detok_fini(struct detok *d);
 
 /**
  * Feed one token; *text points at what may be sent now (borrowed until the next call; may be
- * empty). When a stop string completes, the text before it is what comes out and d->stopped is set.
+ * empty). When a stop string completes, the text before it is what comes out and d->stopped is set;
+ * the one that is complete first wins, of two that end together the longer. An id outside the
+ * vocabulary stands for nothing.
  */
 void detok_push(struct detok *d, int32_t id, const char **text, size_t *bytes);
 /* The end: what was held back, an unfinished character as one U+FFFD. */

@@ -28,7 +28,8 @@ int ids_append(struct ids *ids, const int32_t *id, size_t n);
 void ids_fini(struct ids *ids);
 
 enum vocab_flags {
-    VOCAB_SPECIAL = 1, /* parse control tokens in the text: for a template's or a user's own raw text */
+    VOCAB_SPECIAL =
+        1, /* parse control tokens in the text: for a template's or a user's own raw text */
 };
 
 /* -ENOTSUP names an unknown tokenizer.ggml.model or .pre; -EINVAL a broken table. */
