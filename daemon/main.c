@@ -212,9 +212,8 @@ static void on_signal(uv_poll_t *poll, int status, int events)
     (void)events;
     while (read(m->signal_fd, &info, sizeof info) == sizeof info) {
         uint64_t grace_ms = m->draining ? 0 : m->config.drain_ms;
-        log_info("main", "%s: %d answers run; ending %s",
-                 info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM", service_running(m->service),
-                 grace_ms ? "when they are written" : "at once");
+        log_info("main", "%s: ending %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM",
+                 grace_ms ? "when the answers are written" : "at once");
         if (!m->draining)
             sd_tell_stopping(grace_ms + 1000 * END_S);
         m->draining = true;
