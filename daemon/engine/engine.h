@@ -34,7 +34,7 @@ struct engine_config {
 struct engine_request {
     int32_t *prompt; /* heap; ids are checked against the vocabulary at submit */
     int n_prompt;
-    int max_tokens;    /* ≥ 0; the context limit may end it earlier */
+    int max_tokens;    /* 0: as many as the context takes, which is the limit anyway */
     int top_logprobs;  /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
     bool show_special; /* special tokens print their text */
     bool ignore_end;   /* go on after an end token */

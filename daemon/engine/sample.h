@@ -3,7 +3,8 @@
  * Choosing the next token: a chain of stages over the candidates, repeatable by its seed.
  *
  * Owned by one sequence, on the engine's thread. Ties go to the lower id, so greedy is a function
- * of the logits alone.
+ * of the logits alone. The chain: bias, penalties, temperature, top-k, top-p, min-p, then a draw.
+ * A new stage is a function and a line in stage_table[].
  */
 #pragma once
 
@@ -19,8 +20,8 @@ struct sample_bias {
 struct sample_params {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: off */
-    float top_p;       /* 1: off */
-    float min_p;       /* 0: off */
+    float top_p;       /* 1: off; of what top-k left, renormalised */
+    float min_p;       /* 0: off; relative to the best candidate */
     float
         repetition_penalty;  /* 1: off; divides positive logits of seen tokens, multiplies others */
     float presence_penalty;  /* 0: off; subtracted once from tokens already generated */
@@ -31,3 +32,44 @@ struct sample_params {
 };
 /* Neutral values: temperature 1, everything else off. */
 void sample_params_init(struct sample_params *params);
+
+struct candidate {
+    int32_t id;
+    float score; /* logit, then tempered logit */
+};
+
+/* Scratch for one draw, shared by all sequences of an engine. */
+struct candidates {
+    struct candidate *at; /* [room] */
+    int n, room;
+    float *weight; /* [room] exp(score - best), for the draw */
+};
+int candidates_init(struct candidates *c, int vocab); /* -ENOMEM */
+void candidates_fini(struct candidates *c);
+
+/* What a sequence remembers of its own tokens. */
+struct sampler {
+    const struct sample_params *params;
+    uint16_t *generated; /* [vocab] times, NULL when no penalty asks for it */
+    uint8_t *seen;       /* [vocab] in prompt or answer */
+    int vocab;
+    uint64_t n_drawn;
+};
+int sampler_init(struct sampler *s, const struct sample_params *params, int vocab); /* -ENOMEM */
+void sampler_fini(struct sampler *s);
+void sampler_saw_prompt(struct sampler *s, const int32_t *ids, int n);
+void sampler_accept(struct sampler *s, int32_t id);
+
+/**
+ * Choose a token.
+ *
+ *   logits   [vocab] finite; ids with `banned` set are never chosen
+ *   returns  the id; -1 if nothing is left to choose from
+ */
+int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *banned,
+                     struct candidates *c);
+
+/* log(Σ exp(logits)), summed in double in order of id; NaN or infinite if a logit is. */
+double sample_log_sum(const float *logits, int n);
+/* The `want` most probable ids, best first, ties to the lower id; returns how many. */
+int sample_top(const float *logits, int n, int want, int32_t *ids);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The rows of one step: a row for each decoding sequence, then chunks of prompts.
+ *
+ * Owned by the engine's thread; all room is asked for once.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "engine/seq.h"
+#include "place/op.h"
+
+struct batch {
+    struct rows rows; /* points into the arrays below */
+    int max_rows;
+    int32_t *token, *position, *wanted;
+    void *const **page;
+    struct seq **seq; /* [n_seqs] who has rows in this step */
+    int *n_rows;      /* [n_seqs] how many */
+    int *logits;      /* [n_seqs] index of its wanted row, -1: none yet */
+    int n_seqs;
+};
+
+int batch_init(struct batch *batch, int max_rows); /* -ENOMEM */
+void batch_fini(struct batch *batch);
+
+void batch_clear(struct batch *batch);
+int batch_room(const struct batch *batch);
+/* Appends up to n of the sequence's waiting tokens; its pages must be in place. Call with
+ * sequences in a fixed order. The row of its last token is wanted. */
+void batch_add(struct batch *batch, struct seq *seq, int n);

@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Two halves: the loop's, which fills slots and drains events, and the engine's own thread, which
+ * admits, batches, runs a step, samples and tells. They share the rings and the slots' flags.
+ */
+#include "engine/engine.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/ring.h"
+#include "engine/batch.h"
+#include "model/forward.h"
+#include "model/model.h"
+#include "place/place.h"
+#include "text/token.h"
+
+enum { EVENTS = 1024, FULL_RING_NS = 500000 };
+
+/* A call as both threads see it. The loop takes a slot at submit and gives it back when it has
+ * popped DONE, so the engine never looks at a slot that means another call. */
+struct slot {
+    uint64_t call; /* generation << 32 | index; 0: free. The loop's. */
+    uint32_t generation;
+    atomic_bool cancelled, paused;
+};
+
+struct command {
+    uint64_t call;
+    struct engine_request *request;
+    uint64_t submitted_ns;
+};
+
+struct counters { /* written by the engine's thread, read by any */
+    atomic_uint_fast64_t steps, prompt_tokens, decoded_tokens, done, cancelled, errors, prefill_ns,
+        decode_ns;
+    atomic_uint sequences, queued, pages_used;
+};
+
+struct engine {
+    struct model *model;
+    struct place *place;
+    struct engine_config config;
+    int context; /* tokens: the model's, or what the cache holds */
+    int n_pages;
+    uint64_t cache_bytes;
+
+    struct ring *commands, *events;
+    struct slot *slot;
+    int n_slots, n_calls; /* the loop's */
+    void (*wake)(void *arg);
+    void *arg;
+    sem_t work;
+    atomic_bool stop;
+    pthread_t thread;
+    bool started;
+    struct counters count;
+
+    /* The engine thread's own. */
+    struct forward *forward;
+    struct page_pool *pool;
+    struct batch batch;
+    struct candidates candidates;
+    float *logits;
+    uint8_t *banned; /* [vocab] rows that are no token of the vocabulary */
+    struct seq **active;
+    int n_active, n_reserved;
+    struct seq *queue, **queue_end;
+    bool told; /* events were pushed since the last wake */
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+struct engine_request *engine_request_new(void)
+{
+    struct engine_request *request = calloc(1, sizeof *request);
+    if (request) {
+        request->top_logprobs = -1;
+        sample_params_init(&request->sample);
+    }
+    return request;
+}
+
+void engine_request_free(struct engine_request *request)
+{
+    if (!request)
+        return;
+    for (int i = 0; i < request->n_stops; i++)
+        free(request->stops[i]);
+    free(request->stops);
+    free(request->prompt);
+    free(request->sample.bias);
+    free(request);
+}
+
+static struct slot *slot_of(const struct engine *e, uint64_t call)
+{
+    return &e->slot[(uint32_t)call];
+}
+
+/* ------------------------------------------------------------------ events */
+
+/* Waits for the loop if it lags by a thousand events; it never waits for us, so this ends. */
+static void push_event(struct engine *e, const struct engine_event *event)
+{
+    while (!ring_push(e->events, event)) {
+        if (atomic_load(&e->stop))
+            return;
+        e->wake(e->arg);
+        nanosleep(&(struct timespec){.tv_nsec = FULL_RING_NS}, NULL);
+    }
+    e->told = true;
+}
+
+/* How much of the text fits a record without cutting a character. */
+static size_t whole_characters(const char *text, size_t bytes)
+{
+    if (bytes <= ENGINE_TEXT_BYTES)
+        return bytes;
+    size_t n = ENGINE_TEXT_BYTES;
+    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
+static void push_text(struct engine *e, struct engine_event *event, const char *text, size_t bytes)
+{
+    do {
+        size_t n = whole_characters(text, bytes);
+        memcpy(event->text, text, n);
+        event->n_text = (uint16_t)n;
+        push_event(e, event);
+        text += n;
+        bytes -= n;
+        *event = (struct engine_event){.call = event->call, .kind = ENGINE_MORE};
+    } while (bytes);
+}
+
+static void count_up(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* Sends the last event of a sequence and frees it. */
+static void finish(struct engine *e, struct seq *seq, enum engine_finish how, const char *reason)
+{
+    const char *text;
+    size_t bytes;
+    detok_finish(&seq->detok, &text, &bytes);
+    if (bytes)
+        push_text(e, &(struct engine_event){.call = seq->call, .kind = ENGINE_MORE}, text, bytes);
+    uint64_t now = now_ns();
+    uint64_t started = seq->started_ns ? seq->started_ns : now;
+    uint64_t first = seq->first_token_ns ? seq->first_token_ns : now;
+    struct engine_event event = {
+        .call = seq->call,
+        .kind = ENGINE_DONE,
+        .finish = how,
+        .stop_index = seq->detok.stopped ? seq->detok.stop : -1,
+        .n_prompt = seq->request->n_prompt,
+        .n_tokens = seq_n_generated(seq),
+        .queue_ns = started - seq->submitted_ns,
+        .prefill_ns = first - started,
+        .decode_ns = now - first,
+    };
+    if (reason)
+        event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "%s", reason);
+    push_event(e, &event);
+    count_up(how == ENGINE_CANCELLED ? &e->count.cancelled
+             : how == ENGINE_ERROR   ? &e->count.errors
+                                     : &e->count.done,
+             1);
+    seq_free(seq, e->pool);
+}
+
+/* ------------------------------------------------------------------ admission */
+
+static void accept_commands(struct engine *e)
+{
+    struct command c;
+    while (ring_pop(e->commands, &c)) {
+        int limit = e->context;
+        int asked = c.request->max_tokens;
+        if (asked > 0 && asked < limit - c.request->n_prompt)
+            limit = c.request->n_prompt + asked;
+        struct seq *seq;
+        int n_prompt = c.request->n_prompt;
+        int r = seq_new(c.call, c.request, model_vocab(e->model), limit,
+                        model_hparams(e->model)->vocab, &seq);
+        if (r < 0) {
+            struct engine_event event = {.call = c.call,
+                                         .kind = ENGINE_DONE,
+                                         .finish = ENGINE_ERROR,
+                                         .stop_index = -1,
+                                         .n_prompt = n_prompt};
+            event.n_text =
+                (uint16_t)snprintf(event.text, sizeof event.text, "no memory for the sequence");
+            push_event(e, &event);
+            count_up(&e->count.errors, 1);
+            continue;
+        }
+        seq->submitted_ns = c.submitted_ns;
+        *e->queue_end = seq;
+        e->queue_end = &seq->next;
+    }
+}
+
+static bool is_cancelled(const struct engine *e, const struct seq *seq)
+{
+    return atomic_load_explicit(&slot_of(e, seq->call)->cancelled, memory_order_relaxed);
+}
+
+static int index_of(const struct engine *e, const struct seq *seq)
+{
+    int i = 0;
+    while (e->active[i] != seq)
+        i++;
+    return i;
+}
+
+/* Drops sequences that ended, keeping the order of the others. */
+static void close_gaps(struct engine *e)
+{
+    int kept = 0;
+    for (int i = 0; i < e->n_active; i++)
+        if (e->active[i])
+            e->active[kept++] = e->active[i];
+    e->n_active = kept;
+}
+
+static void drop_cancelled(struct engine *e)
+{
+    for (struct seq **at = &e->queue; *at;) {
+        struct seq *seq = *at;
+        if (!is_cancelled(e, seq)) {
+            at = &seq->next;
+            continue;
+        }
+        *at = seq->next;
+        finish(e, seq, ENGINE_CANCELLED, NULL);
+    }
+    e->queue_end = &e->queue;
+    while (*e->queue_end)
+        e->queue_end = &(*e->queue_end)->next;
+    for (int i = 0; i < e->n_active; i++) {
+        struct seq *seq = e->active[i];
+        if (!is_cancelled(e, seq))
+            continue;
+        e->active[i] = NULL;
+        e->n_reserved -= seq->n_pages;
+        finish(e, seq, ENGINE_CANCELLED, NULL);
+    }
+    close_gaps(e);
+}
+
+/* In order of arrival. All pages a sequence may ever need are reserved, so none gets stuck. */
+static void admit(struct engine *e)
+{
+    while (e->queue && e->n_active < e->config.max_sequences &&
+           e->queue->n_pages <= e->n_pages - e->n_reserved) {
+        struct seq *seq = e->queue;
+        e->queue = seq->next;
+        if (!e->queue)
+            e->queue_end = &e->queue;
+        seq->next = NULL;
+        seq->started_ns = now_ns();
+        if (seq_is_full(seq)) {
+            finish(e, seq, ENGINE_LENGTH, NULL); /* the prompt fills the context */
+            continue;
+        }
+        e->n_reserved += seq->n_pages;
+        e->active[e->n_active++] = seq;
+    }
+}
+
+/* ------------------------------------------------------------------ a step */
+
+static bool is_paused(const struct engine *e, const struct seq *seq)
+{
+    return atomic_load_explicit(&slot_of(e, seq->call)->paused, memory_order_relaxed);
+}
+
+static void add_rows(struct engine *e, struct seq *seq, int n)
+{
+    if (n > seq_n_waiting(seq))
+        n = seq_n_waiting(seq);
+    int r = view_grow(&seq->view, e->pool, seq->n_cached + n);
+    if (r < 0)
+        abort(); /* pages were reserved at admission */
+    batch_add(&e->batch, seq, n);
+}
+
+static void fill_batch(struct engine *e)
+{
+    batch_clear(&e->batch);
+    for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
+        if (seq_is_decoding(e->active[i]) && !is_paused(e, e->active[i]))
+            add_rows(e, e->active[i], 1);
+    for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
+        if (!seq_is_decoding(e->active[i]) && !is_paused(e, e->active[i]))
+            add_rows(e, e->active[i], batch_room(&e->batch));
+}
+
+static void fill_logprobs(const struct engine *e, const struct seq *seq, double log_sum, int32_t id,
+                          struct engine_event *event)
+{
+    if (seq->request->top_logprobs < 0)
+        return;
+    int32_t top[ENGINE_MAX_TOP];
+    int vocab = model_hparams(e->model)->vocab;
+    int n = sample_top(e->logits, vocab, seq->request->top_logprobs, top);
+    event->logprob = (float)((double)e->logits[id] - log_sum);
+    event->n_top = (uint16_t)n;
+    for (int i = 0; i < n; i++) {
+        event->top[i].id = top[i];
+        event->top[i].logprob = (float)((double)e->logits[top[i]] - log_sum);
+    }
+}
+
+/* Chooses, tells, and says whether the sequence goes on. */
+static bool step_sequence(struct engine *e, struct seq *seq, int logits)
+{
+    char reason[ENGINE_TEXT_BYTES];
+    forward_logits(e->forward, logits, e->logits);
+    double log_sum = sample_log_sum(e->logits, model_hparams(e->model)->vocab);
+    if (!isfinite(log_sum)) {
+        snprintf(reason, sizeof reason, "non-finite logits at token %d", seq->n_tokens);
+        finish(e, seq, ENGINE_ERROR, reason);
+        return false;
+    }
+    int32_t id = sampler_draw(&seq->sampler, e->logits, e->banned, &e->candidates);
+    if (id < 0) {
+        finish(e, seq, ENGINE_ERROR, "every token is banned by logit_bias");
+        return false;
+    }
+    seq->token[seq->n_tokens++] = id;
+    sampler_accept(&seq->sampler, id);
+    if (!seq->first_token_ns)
+        seq->first_token_ns = now_ns();
+
+    struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
+    fill_logprobs(e, seq, log_sum, id, &event);
+    const char *text;
+    size_t bytes;
+    detok_push(&seq->detok, id, &text, &bytes);
+    push_text(e, &event, text, bytes);
+
+    if (seq->detok.stopped ||
+        (vocab_is_end(model_vocab(e->model), id) && !seq->request->ignore_end)) {
+        finish(e, seq, ENGINE_STOP, NULL);
+        return false;
+    }
+    if (seq_is_full(seq)) {
+        finish(e, seq, ENGINE_LENGTH, NULL);
+        return false;
+    }
+    return true;
+}
+
+static void after_step(struct engine *e, uint64_t ns)
+{
+    struct batch *b = &e->batch;
+    int prompt_rows = 0, decode_rows = 0;
+    for (int i = 0; i < b->n_seqs; i++) {
+        struct seq *seq = b->seq[i];
+        *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
+        seq->n_cached += b->n_rows[i];
+        if (b->logits[i] < 0)
+            continue;
+        int index = index_of(e, seq), n_pages = seq->n_pages;
+        if (step_sequence(e, seq, b->logits[i]))
+            continue;
+        e->active[index] = NULL; /* it is freed */
+        e->n_reserved -= n_pages;
+    }
+    close_gaps(e);
+
+    count_up(&e->count.steps, 1);
+    count_up(&e->count.prompt_tokens, (uint64_t)prompt_rows);
+    count_up(&e->count.decoded_tokens, (uint64_t)decode_rows);
+    int rows = prompt_rows + decode_rows;
+    count_up(&e->count.prefill_ns, ns * (uint64_t)prompt_rows / (uint64_t)rows);
+    count_up(&e->count.decode_ns, ns * (uint64_t)decode_rows / (uint64_t)rows);
+}
+
+static void publish(struct engine *e)
+{
+    int queued = 0;
+    for (const struct seq *s = e->queue; s; s = s->next)
+        queued++;
+    atomic_store_explicit(&e->count.sequences, (unsigned)e->n_active, memory_order_relaxed);
+    atomic_store_explicit(&e->count.queued, (unsigned)queued, memory_order_relaxed);
+    atomic_store_explicit(&e->count.pages_used, (unsigned)page_pool_used(e->pool),
+                          memory_order_relaxed);
+    if (e->told)
+        e->wake(e->arg);
+    e->told = false;
+}
+
+static void cancel_all(struct engine *e)
+{
+    for (int i = 0; i < e->n_slots; i++)
+        atomic_store(&e->slot[i].cancelled, true);
+    accept_commands(e);
+    drop_cancelled(e);
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *e = arg;
+    while (!atomic_load(&e->stop)) {
+        accept_commands(e);
+        drop_cancelled(e);
+        admit(e);
+        fill_batch(e);
+        if (e->batch.rows.n == 0) {
+            forward_rest(e->forward);
+            publish(e);
+            while (sem_wait(&e->work) < 0) /* EINTR */
+                ;
+            continue;
+        }
+        uint64_t start = now_ns();
+        forward_run(e->forward, &e->batch.rows);
+        after_step(e, now_ns() - start);
+        publish(e);
+    }
+    forward_rest(e->forward);
+    cancel_all(e);
+    publish(e);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ open and close */
+
+static uint64_t physical_memory(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Every sequence at full context, but no more than an eighth of the machine; at least one. The
+ * memory is only reserved: what no one uses is never touched. */
+static uint64_t default_cache_bytes(const struct engine *e, size_t page_bytes)
+{
+    uint64_t one = (uint64_t)view_pages(e->context) * page_bytes;
+    uint64_t all = one * (uint64_t)e->config.max_sequences;
+    uint64_t most = physical_memory() / 8;
+    return all < most ? all : one > most ? one : most;
+}
+
+static int open_cache(struct engine *e, struct err *err)
+{
+    struct kv_schema schema;
+    forward_schema(e->forward, &schema);
+    enum mk_type type = forward_cache_type(e->forward);
+    size_t page_bytes = kv_page_bytes(&schema, type);
+    uint64_t bytes = e->config.cache_bytes;
+    if (bytes == 0)
+        bytes = default_cache_bytes(e, page_bytes);
+    int r = page_pool_open(&schema, type, bytes, &e->pool, err);
+    if (r < 0)
+        return r;
+    e->n_pages = page_pool_total(e->pool);
+    e->cache_bytes = (uint64_t)e->n_pages * page_bytes;
+    if ((int64_t)e->n_pages * PAGE_TOKENS < e->context)
+        e->context = e->n_pages * PAGE_TOKENS;
+    return 0;
+}
+
+static int open_memory(struct engine *e)
+{
+    int vocab = model_hparams(e->model)->vocab;
+    int sequences = e->config.max_sequences;
+    e->n_slots = sequences + e->config.max_queue;
+    e->slot = calloc((size_t)e->n_slots, sizeof *e->slot);
+    e->active = calloc((size_t)sequences, sizeof *e->active);
+    e->logits = calloc((size_t)vocab, sizeof *e->logits);
+    e->banned = calloc((size_t)vocab, 1);
+    if (!e->slot || !e->active || !e->logits || !e->banned)
+        return -ENOMEM;
+    for (int32_t id = 0; id < vocab; id++)
+        e->banned[id] =
+            id >= vocab_size(model_vocab(e->model)) || vocab_is_unused(model_vocab(e->model), id);
+    int r = batch_init(&e->batch, e->config.step_rows);
+    if (r == 0)
+        r = candidates_init(&e->candidates, vocab);
+    if (r == 0)
+        r = ring_new((size_t)e->n_slots, sizeof(struct command), &e->commands);
+    if (r == 0)
+        r = ring_new(EVENTS, sizeof(struct engine_event), &e->events);
+    return r;
+}
+
+static int start_thread(struct engine *e)
+{
+    sigset_t all, old; /* signals are the loop's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&e->thread, NULL, engine_main, e);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    e->started = r == 0;
+    return -r;
+}
+
+int engine_open(struct model *model, struct place *place, const struct engine_config *config,
+                void (*wake)(void *arg), void *arg, struct engine **ret, struct err *err)
+{
+    struct engine *made = aligned_alloc(64, (sizeof *made + 63) / 64 * 64);
+    if (!made)
+        return err_set(err, -ENOMEM, "no memory for an engine");
+    memset(made, 0, sizeof *made);
+    OWN(engine) *e = made;
+    e->model = model;
+    e->place = place;
+    e->config = *config;
+    e->wake = wake;
+    e->arg = arg;
+    e->queue_end = &e->queue;
+    sem_init(&e->work, 0, 0);
+    if (e->config.step_rows < e->config.max_sequences)
+        e->config.step_rows = e->config.max_sequences;
+    e->context = model_hparams(model)->context;
+    int r = open_memory(e);
+    if (r < 0)
+        return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
+    r = forward_new(model, e->config.step_rows, e->config.max_sequences, &e->forward, err);
+    if (r == 0)
+        r = open_cache(e, err);
+    if (r < 0)
+        return r;
+    r = start_thread(e);
+    if (r < 0)
+        return err_set(err, r, "cannot start the engine's thread: %s", strerror(-r));
+    *ret = TAKE(e);
+    return 0;
+}
+
+void engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    if (e->started) {
+        atomic_store(&e->stop, true);
+        sem_post(&e->work);
+        pthread_join(e->thread, NULL);
+    }
+    forward_free(e->forward);
+    page_pool_close(e->pool);
+    batch_fini(&e->batch);
+    candidates_fini(&e->candidates);
+    ring_free(e->commands);
+    ring_free(e->events);
+    sem_destroy(&e->work);
+    free(e->slot);
+    free(e->active);
+    free(e->logits);
+    free(e->banned);
+    free(e);
+}
+
+/* ------------------------------------------------------------------ the loop's side */
+
+static int check_request(const struct engine *e, const struct engine_request *q, struct err *err)
+{
+    if (q->n_prompt < 1)
+        return err_set(err, -EINVAL, "the prompt is empty");
+    if (q->n_prompt > e->context)
+        return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
+                       e->context);
+    int32_t vocab = vocab_size(model_vocab(e->model));
+    for (int i = 0; i < q->n_prompt; i++)
+        if (q->prompt[i] < 0 || q->prompt[i] >= vocab)
+            return err_set(err, -EINVAL, "token %d of the prompt is %d, expected 0 to %d", i,
+                           q->prompt[i], vocab - 1);
+    for (int i = 0; i < q->sample.n_bias; i++)
+        if (q->sample.bias[i].id < 0 || q->sample.bias[i].id >= vocab)
+            return err_set(err, -EINVAL, "logit_bias names token %d, expected 0 to %d",
+                           q->sample.bias[i].id, vocab - 1);
+    struct detok trial; /* says which stop string is bad */
+    int r = detok_init(&trial, model_vocab(e->model), false, (const char *const *)q->stops,
+                       q->n_stops, err);
+    if (r == 0)
+        detok_fini(&trial);
+    return r;
+}
+
+static struct slot *free_slot(struct engine *e)
+{
+    if (e->n_calls == e->n_slots)
+        return NULL;
+    for (int i = 0; i < e->n_slots; i++)
+        if (!e->slot[i].call)
+            return &e->slot[i];
+    return NULL;
+}
+
+int engine_submit(struct engine *e, struct engine_request *request, uint64_t *call, struct err *err)
+{
+    int r = check_request(e, request, err);
+    if (r < 0)
+        return r;
+    struct slot *slot = free_slot(e);
+    if (!slot)
+        return err_set(err, -EBUSY, "%d requests are running or waiting, no more are taken",
+                       e->n_calls);
+    slot->generation++;
+    if (slot->generation == 0)
+        slot->generation = 1; /* a call is never 0 */
+    slot->call = (uint64_t)slot->generation << 32 | (uint64_t)(slot - e->slot);
+    atomic_store(&slot->cancelled, false);
+    atomic_store(&slot->paused, false);
+    e->n_calls++;
+    struct command c = {.call = slot->call, .request = request, .submitted_ns = now_ns()};
+    if (!ring_push(e->commands, &c))
+        abort(); /* it has room for every slot */
+    *call = slot->call;
+    sem_post(&e->work);
+    return 0;
+}
+
+static struct slot *find_slot(struct engine *e, uint64_t call)
+{
+    uint32_t index = (uint32_t)call;
+    if (!call || index >= (uint32_t)e->n_slots || e->slot[index].call != call)
+        return NULL;
+    return &e->slot[index];
+}
+
+void engine_cancel(struct engine *e, uint64_t call)
+{
+    struct slot *slot = find_slot(e, call);
+    if (!slot)
+        return;
+    atomic_store(&slot->cancelled, true);
+    sem_post(&e->work);
+}
+
+void engine_pause(struct engine *e, uint64_t call, bool paused)
+{
+    struct slot *slot = find_slot(e, call);
+    if (!slot)
+        return;
+    atomic_store(&slot->paused, paused);
+    sem_post(&e->work);
+}
+
+bool engine_poll(struct engine *e, struct engine_event *ret)
+{
+    if (!ring_pop(e->events, ret))
+        return false;
+    struct slot *slot = find_slot(e, ret->call);
+    if (slot && ret->kind == ENGINE_DONE) {
+        slot->call = 0;
+        e->n_calls--;
+    }
+    return true;
+}
+
+void engine_stat(const struct engine *e, struct engine_stat *ret)
+{
+    const struct counters *c = &e->count;
+#define READ(field) atomic_load_explicit(&c->field, memory_order_relaxed)
+    *ret = (struct engine_stat){
+        .steps = READ(steps),
+        .prompt_tokens = READ(prompt_tokens),
+        .decoded_tokens = READ(decoded_tokens),
+        .requests_done = READ(done),
+        .requests_cancelled = READ(cancelled),
+        .errors = READ(errors),
+        .prefill_ns = READ(prefill_ns),
+        .decode_ns = READ(decode_ns),
+        .sequences = READ(sequences),
+        .queued = READ(queued),
+        .pages_used = READ(pages_used),
+        .pages_total = (uint32_t)e->n_pages,
+        .context = (uint32_t)e->context,
+        .step_rows = (uint32_t)e->config.step_rows,
+        .cache_bytes = e->cache_bytes,
+    };
+#undef READ
+}

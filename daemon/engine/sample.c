@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/sample.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sample_params_init(struct sample_params *params)
+{
+    *params = (struct sample_params){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
+}
+
+int candidates_init(struct candidates *c, int vocab)
+{
+    *c = (struct candidates){.room = vocab};
+    c->at = calloc((size_t)vocab, sizeof *c->at);
+    c->weight = calloc((size_t)vocab, sizeof *c->weight);
+    if (c->at && c->weight)
+        return 0;
+    candidates_fini(c);
+    return -ENOMEM;
+}
+
+void candidates_fini(struct candidates *c)
+{
+    free(c->at);
+    free(c->weight);
+    *c = (struct candidates){0};
+}
+
+static bool wants_history(const struct sample_params *p)
+{
+    return p->repetition_penalty != 1 || p->presence_penalty != 0 || p->frequency_penalty != 0;
+}
+
+int sampler_init(struct sampler *s, const struct sample_params *params, int vocab)
+{
+    *s = (struct sampler){.params = params, .vocab = vocab};
+    if (!wants_history(params))
+        return 0;
+    s->generated = calloc((size_t)vocab, sizeof *s->generated);
+    s->seen = calloc((size_t)vocab, sizeof *s->seen);
+    if (s->generated && s->seen)
+        return 0;
+    sampler_fini(s);
+    return -ENOMEM;
+}
+
+void sampler_fini(struct sampler *s)
+{
+    free(s->generated);
+    free(s->seen);
+    *s = (struct sampler){0};
+}
+
+void sampler_saw_prompt(struct sampler *s, const int32_t *ids, int n)
+{
+    for (int i = 0; s->seen && i < n; i++)
+        s->seen[ids[i]] = 1;
+}
+
+void sampler_accept(struct sampler *s, int32_t id)
+{
+    s->n_drawn++;
+    if (!s->seen)
+        return;
+    s->seen[id] = 1;
+    if (s->generated[id] < UINT16_MAX)
+        s->generated[id]++;
+}
+
+/* ------------------------------------------------------------------ order */
+
+/* Higher score first; ties to the lower id. A strict order, so that sorting is unique. */
+static bool better(const struct candidate *a, const struct candidate *b)
+{
+    return a->score != b->score ? a->score > b->score : a->id < b->id;
+}
+
+static void sift_down(struct candidate *heap, int n, int i)
+{
+    for (;;) {
+        int best = i, left = 2 * i + 1;
+        if (left < n && better(&heap[left], &heap[best]))
+            best = left;
+        if (left + 1 < n && better(&heap[left + 1], &heap[best]))
+            best = left + 1;
+        if (best == i)
+            return;
+        struct candidate moved = heap[i];
+        heap[i] = heap[best];
+        heap[best] = moved;
+        i = best;
+    }
+}
+
+/* Moves candidates to the front, best first, until `enough` says so; the rest is dropped.
+ * A heap at the back gives up only as many as are asked for: O(n + kept · log n). */
+static void keep_best(struct candidates *c, bool (*enough)(void *arg, const struct candidate *last),
+                      void *arg)
+{
+    int n = c->n;
+    for (int i = n / 2 - 1; i >= 0; i--)
+        sift_down(c->at, n, i);
+    int kept = 0;
+    bool done = false;
+    while (!done && kept < n) {
+        /* What leaves the heap goes behind it, so the best end up last: turned round below. */
+        struct candidate best = c->at[0];
+        int last = n - 1 - kept;
+        c->at[0] = c->at[last];
+        c->at[last] = best;
+        kept++;
+        sift_down(c->at, last, 0);
+        done = enough(arg, &best);
+    }
+    struct candidate *kept_at = c->at + (n - kept);
+    for (int i = 0, j = kept - 1; i < j; i++, j--) {
+        struct candidate moved = kept_at[i];
+        kept_at[i] = kept_at[j];
+        kept_at[j] = moved;
+    }
+    memmove(c->at, kept_at, (size_t)kept * sizeof *c->at);
+    c->n = kept;
+}
+
+/* ------------------------------------------------------------------ stages */
+
+static float best_score(const struct candidates *c)
+{
+    float best = -INFINITY;
+    for (int i = 0; i < c->n; i++)
+        if (c->at[i].score > best)
+            best = c->at[i].score;
+    return best;
+}
+
+/* Before candidates are filtered at[i].id == order of the vocabulary, but banned ids are absent. */
+static void stage_bias(const struct sampler *s, struct candidates *c)
+{
+    for (int b = 0; b < s->params->n_bias; b++) {
+        int32_t id = s->params->bias[b].id;
+        int low = 0, high = c->n; /* ids ascend: search */
+        while (low < high) {
+            int middle = (low + high) / 2;
+            if (c->at[middle].id < id)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < c->n && c->at[low].id == id)
+            c->at[low].score += s->params->bias[b].bias;
+    }
+}
+
+static void stage_penalties(const struct sampler *s, struct candidates *c)
+{
+    const struct sample_params *p = s->params;
+    for (int i = 0; s->seen && i < c->n; i++) {
+        struct candidate *at = &c->at[i];
+        if (s->seen[at->id])
+            at->score = at->score > 0 ? at->score / p->repetition_penalty
+                                      : at->score * p->repetition_penalty;
+        if (s->generated[at->id])
+            at->score -= p->presence_penalty + p->frequency_penalty * (float)s->generated[at->id];
+    }
+}
+
+static void stage_temperature(const struct sampler *s, struct candidates *c)
+{
+    float best = best_score(c); /* from it, so that a tiny temperature overflows downwards only */
+    for (int i = 0; i < c->n; i++)
+        c->at[i].score = (c->at[i].score - best) / s->params->temperature;
+}
+
+static bool enough_count(void *arg, const struct candidate *last)
+{
+    (void)last;
+    return --*(int *)arg == 0;
+}
+
+static void stage_top_k(const struct sampler *s, struct candidates *c)
+{
+    int left = s->params->top_k;
+    if (left > 0 && left < c->n)
+        keep_best(c, enough_count, &left);
+}
+
+struct mass {
+    double left; /* of the probability wanted, unnormalised */
+    float best;
+};
+
+static bool enough_mass(void *arg, const struct candidate *last)
+{
+    struct mass *m = arg;
+    m->left -= exp((double)last->score - (double)m->best);
+    return m->left <= 0;
+}
+
+static void stage_top_p(const struct sampler *s, struct candidates *c)
+{
+    if (s->params->top_p >= 1)
+        return;
+    struct mass m = {.best = best_score(c)};
+    double all = 0;
+    for (int i = 0; i < c->n; i++)
+        all += exp((double)c->at[i].score - (double)m.best);
+    m.left = all * (double)s->params->top_p;
+    keep_best(c, enough_mass, &m); /* at least the best one stays */
+}
+
+static void stage_min_p(const struct sampler *s, struct candidates *c)
+{
+    if (s->params->min_p <= 0)
+        return;
+    float least = best_score(c) + logf(s->params->min_p);
+    int n = 0;
+    for (int i = 0; i < c->n; i++)
+        if (c->at[i].score >= least)
+            c->at[n++] = c->at[i];
+    c->n = n;
+}
+
+typedef void (*stage)(const struct sampler *s, struct candidates *c);
+static const stage logit_stages[] = {stage_bias, stage_penalties};
+static const stage stage_table[] = {stage_temperature, stage_top_k, stage_top_p, stage_min_p};
+
+/* ------------------------------------------------------------------ the draw */
+
+/* A counter-based generator (the finaliser of SplitMix64): draw i depends on seed and i alone. */
+static double uniform(uint64_t seed, uint64_t index)
+{
+    uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return (double)(z >> 11) * 0x1p-53;
+}
+
+static int32_t greedy(const struct candidates *c)
+{
+    int best = 0;
+    for (int i = 1; i < c->n; i++)
+        if (better(&c->at[i], &c->at[best]))
+            best = i;
+    return c->at[best].id;
+}
+
+static int32_t draw(const struct sampler *s, struct candidates *c)
+{
+    float best = best_score(c);
+    double sum = 0;
+    for (int i = 0; i < c->n; i++) {
+        c->weight[i] = expf(c->at[i].score - best);
+        sum += (double)c->weight[i];
+    }
+    double left = uniform(s->params->seed, s->n_drawn) * sum;
+    int chosen = 0;
+    for (int i = 0; i < c->n; i++) {
+        if (c->weight[i] <= 0)
+            continue;
+        chosen = i;
+        left -= (double)c->weight[i];
+        if (left < 0)
+            break;
+    }
+    return c->at[chosen].id;
+}
+
+int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *banned,
+                     struct candidates *c)
+{
+    c->n = 0;
+    for (int32_t id = 0; id < s->vocab; id++)
+        if (!banned[id])
+            c->at[c->n++] = (struct candidate){.id = id, .score = logits[id]};
+    for (size_t i = 0; i < sizeof logit_stages / sizeof *logit_stages; i++)
+        logit_stages[i](s, c);
+    if (c->n == 0 || best_score(c) == -INFINITY)
+        return -1;
+    if (s->params->temperature == 0)
+        return greedy(c);
+    for (size_t i = 0; i < sizeof stage_table / sizeof *stage_table; i++)
+        stage_table[i](s, c);
+    return draw(s, c);
+}
+
+/* ------------------------------------------------------------------ probabilities */
+
+double sample_log_sum(const float *logits, int n)
+{
+    float best = -INFINITY;
+    for (int i = 0; i < n; i++) {
+        if (isnan(logits[i]))
+            return NAN;
+        if (logits[i] > best)
+            best = logits[i];
+    }
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += exp((double)logits[i] - (double)best);
+    return (double)best + log(sum);
+}
+
+int sample_top(const float *logits, int n, int want, int32_t *ids)
+{
+    int have = 0;
+    for (int32_t id = 0; id < n; id++) {
+        if (have == want && (want == 0 || !(logits[id] > logits[ids[have - 1]])))
+            continue;
+        int at = have < want ? have++ : have - 1;
+        while (at > 0 && logits[ids[at - 1]] < logits[id]) {
+            ids[at] = ids[at - 1];
+            at--;
+        }
+        ids[at] = id;
+    }
+    return have;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/seq.h"
+
+#include <string.h>
+
+int seq_new(uint64_t call, struct engine_request *request, const struct vocab *vocab, int limit,
+            int logits, struct seq **ret)
+{
+    struct seq *seq = calloc(1, sizeof *seq);
+    if (!seq) {
+        engine_request_free(request);
+        return -ENOMEM;
+    }
+    seq->call = call;
+    seq->request = request;
+    seq->limit = limit;
+    seq->token = calloc((size_t)limit, sizeof *seq->token);
+    int r = seq->token ? view_init(&seq->view, limit, request->uid) : -ENOMEM;
+    if (r == 0)
+        r = detok_init(&seq->detok, vocab, request->show_special,
+                       (const char *const *)request->stops, request->n_stops, NULL);
+    if (r == 0)
+        r = sampler_init(&seq->sampler, &request->sample, logits);
+    if (r < 0) {
+        seq_free(seq, NULL);
+        return r;
+    }
+    memcpy(seq->token, request->prompt, (size_t)request->n_prompt * sizeof *seq->token);
+    seq->n_tokens = request->n_prompt;
+    sampler_saw_prompt(&seq->sampler, seq->token, seq->n_tokens);
+    seq->n_pages = view_pages(limit);
+    *ret = seq;
+    return 0;
+}
+
+void seq_free(struct seq *seq, struct page_pool *pool)
+{
+    if (!seq)
+        return;
+    view_fini(&seq->view, pool);
+    detok_fini(&seq->detok);
+    sampler_fini(&seq->sampler);
+    engine_request_free(seq->request);
+    free(seq->token);
+    free(seq);
+}
+
+int seq_n_generated(const struct seq *seq)
+{
+    return seq->n_tokens - seq->request->n_prompt;
+}
+
+int seq_n_waiting(const struct seq *seq)
+{
+    return seq->n_tokens - seq->n_cached;
+}
+
+bool seq_is_decoding(const struct seq *seq)
+{
+    return seq->n_tokens > seq->request->n_prompt;
+}
+
+bool seq_is_full(const struct seq *seq)
+{
+    return seq->n_tokens >= seq->limit;
+}

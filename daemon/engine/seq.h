@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One sequence: its tokens, how far the cache holds them, how it is sampled and told.
+ *
+ * Owned by the engine's thread from admission to its last event.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "engine/engine.h"
+#include "engine/sample.h"
+#include "kv/view.h"
+#include "text/detok.h"
+
+struct seq {
+    uint64_t call;
+    struct engine_request *request; /* owned */
+    int32_t *token;                 /* [limit] prompt, then answer */
+    int n_tokens;
+    int n_cached; /* tokens whose latents are in the cache */
+    int limit;    /* tokens in all, prompt included */
+    int n_pages;  /* reserved for it */
+    struct view view;
+    struct detok detok;
+    struct sampler sampler;
+    uint64_t submitted_ns, started_ns, first_token_ns;
+    struct seq *next; /* in the queue */
+};
+
+/* Makes a sequence of a request (which it owns from then on, whatever happens). */
+int seq_new(uint64_t call, struct engine_request *request, const struct vocab *vocab, int limit,
+            int logits, struct seq **ret);
+void seq_free(struct seq *seq, struct page_pool *pool);
+
+int seq_n_generated(const struct seq *seq);
+/* Tokens that wait to be put through the model; 1 while decoding. */
+int seq_n_waiting(const struct seq *seq);
+bool seq_is_decoding(const struct seq *seq);
+bool seq_is_full(const struct seq *seq);

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Compares the logits of a model file with those of an independent float32 implementation.
+ *
+ *     test_logits MODEL.gguf REFERENCE.json
+ *
+ * Place ref, both forms of attention: the 20 best log-probabilities within 2e-3, and the two forms
+ * within 1e-3 of each other. Place cpu on every instruction set: mean KL (over the reference's 20
+ * tokens and one bucket for the rest) at most 1e-3, the same argmax wherever the reference's best
+ * is ahead by more than 0.1 nat, and the same argmax at every position of clear prompts.
+ */
+#include <jansson.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/view.h"
+#include "model/forward.h"
+#include "model/model.h"
+#include "place/place.h"
+
+enum { MAX_TOKENS = 2048, TOP = 20 };
+
+struct run {         /* the log-probabilities after each prompt, and every argmax */
+    double *logprob; /* [prompts][vocab] */
+    int32_t *argmax; /* [prompts][MAX_TOKENS] */
+};
+
+static int n_passed, n_failed, vocab;
+static json_t *prompts;
+
+static void check(bool ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void check(bool ok, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    printf("%s  ", ok ? "ok  " : "FAIL");
+    vprintf(fmt, args);
+    putchar('\n');
+    va_end(args);
+    *(ok ? &n_passed : &n_failed) += 1;
+}
+
+static double log_sum(const float *logits)
+{
+    double best = -INFINITY, sum = 0;
+    for (int i = 0; i < vocab; i++)
+        best = fmax(best, (double)logits[i]);
+    for (int i = 0; i < vocab; i++)
+        sum += exp((double)logits[i] - best);
+    return best + log(sum);
+}
+
+static int32_t argmax(const float *logits)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < vocab; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+/* One prompt as one step of all its tokens, every position's logits wanted. */
+static void run_prompt(struct forward *forward, struct page_pool *pool, const json_t *ids,
+                       double *logprob, int32_t *argmaxes)
+{
+    int n = (int)json_array_size(ids);
+    static int32_t token[MAX_TOKENS], position[MAX_TOKENS], wanted[MAX_TOKENS];
+    static void *const *page[MAX_TOKENS];
+    struct view view;
+    if (n > MAX_TOKENS || view_init(&view, n, 0) < 0 || view_grow(&view, pool, n) < 0)
+        abort();
+    for (int i = 0; i < n; i++) {
+        token[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
+        position[i] = wanted[i] = i;
+        page[i] = view.data;
+    }
+    forward_run(forward, &(struct rows){.n = n,
+                                        .token = token,
+                                        .position = position,
+                                        .page = page,
+                                        .n_wanted = n,
+                                        .wanted = wanted});
+    float *logits = calloc((size_t)vocab, sizeof *logits);
+    for (int i = 0; i < n; i++) {
+        forward_logits(forward, i, logits);
+        argmaxes[i] = argmax(logits);
+    }
+    double sum = log_sum(logits);
+    for (int i = 0; i < vocab; i++)
+        logprob[i] = (double)logits[i] - sum;
+    free(logits);
+    view_fini(&view, pool);
+}
+
+static struct run run_place(const char *path, const char *kind, const char *isa)
+{
+    struct err err = {0};
+    struct model *model;
+    struct place *place;
+    struct forward *forward;
+    struct page_pool *pool;
+    struct run run = {0};
+    struct place_spec spec = {.kind = kind, .isa = isa, .threads = 2};
+    struct kv_schema schema;
+    if (model_open(path, &model, &err) < 0 || place_open(&spec, &place, &err) < 0 ||
+        model_load(model, place, NULL, NULL, &err) < 0) {
+        if (err.code == -ENOTSUP && isa) {
+            printf("skip  this processor lacks %s\n", isa);
+            return run;
+        }
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+    vocab = model_hparams(model)->vocab;
+    if (forward_new(model, MAX_TOKENS, MAX_TOKENS, &forward, &err) < 0)
+        exit(1);
+    forward_schema(forward, &schema);
+    if (page_pool_open(&schema, forward_cache_type(forward), 256u << 20, &pool, &err) < 0)
+        exit(1);
+    size_t n = json_array_size(prompts);
+    run.logprob = calloc(n * (size_t)vocab, sizeof *run.logprob);
+    run.argmax = calloc(n * MAX_TOKENS, sizeof *run.argmax);
+    for (size_t i = 0; i < n; i++)
+        run_prompt(forward, pool, json_object_get(json_array_get(prompts, i), "ids"),
+                   run.logprob + i * (size_t)vocab, run.argmax + i * MAX_TOKENS);
+    forward_free(forward);
+    page_pool_close(pool);
+    model_close(model);
+    place_close(place);
+    return run;
+}
+
+static void run_free(struct run *run)
+{
+    free(run->logprob);
+    free(run->argmax);
+}
+
+struct reference {
+    int id[TOP];
+    double logprob[TOP];
+    const json_t *argmax;
+};
+
+static struct reference reference(size_t i)
+{
+    const json_t *p = json_array_get(prompts, i);
+    struct reference ref = {.argmax = json_object_get(p, "argmax_per_position")};
+    double sum = json_number_value(json_object_get(p, "logsumexp"));
+    for (size_t t = 0; t < TOP; t++) {
+        const json_t *pair = json_array_get(json_object_get(p, "top"), t);
+        ref.id[t] = (int)json_integer_value(json_array_get(pair, 0));
+        ref.logprob[t] = json_number_value(json_array_get(pair, 1)) - sum;
+    }
+    return ref;
+}
+
+static double top_distance(const struct run *run, size_t i)
+{
+    struct reference ref = reference(i);
+    double worst = 0;
+    for (int t = 0; t < TOP; t++)
+        worst =
+            fmax(worst, fabs(run->logprob[i * (size_t)vocab + (size_t)ref.id[t]] - ref.logprob[t]));
+    return worst;
+}
+
+static double kl(const struct run *run, size_t i)
+{
+    struct reference ref = reference(i);
+    double sum = 0, rest_p = 1, rest_q = 1;
+    for (int t = 0; t < TOP; t++) {
+        double p = exp(ref.logprob[t]);
+        double q = run->logprob[i * (size_t)vocab + (size_t)ref.id[t]];
+        sum += p * (ref.logprob[t] - q);
+        rest_p -= p;
+        rest_q -= exp(q);
+    }
+    if (rest_p > 1e-9 && rest_q > 1e-9)
+        sum += rest_p * log(rest_p / rest_q);
+    return fabs(sum);
+}
+
+static void check_ref(const char *path, const char *kind, struct run *run)
+{
+    *run = run_place(path, kind, NULL);
+    double worst = 0;
+    int same = 0, all = 0;
+    for (size_t i = 0; i < json_array_size(prompts); i++) {
+        struct reference ref = reference(i);
+        worst = fmax(worst, top_distance(run, i));
+        for (size_t t = 0; t < json_array_size(ref.argmax); t++, all++)
+            same += run->argmax[i * MAX_TOKENS + t] ==
+                    (int32_t)json_integer_value(json_array_get(ref.argmax, t));
+    }
+    check(worst <= 2e-3, "%s: top 20 log-probabilities within %.2g (at most 2e-3)", kind, worst);
+    check(same >= all - all / 100, "%s: argmax of %d of %d positions", kind, same, all);
+}
+
+static void check_cpu(const char *path, const char *isa)
+{
+    struct run run = run_place(path, "cpu", isa);
+    if (!run.logprob)
+        return;
+    double mean = 0;
+    int wrong = 0, clear = 0;
+    size_t n = json_array_size(prompts);
+    for (size_t i = 0; i < n; i++) {
+        struct reference ref = reference(i);
+        mean += kl(&run, i) / (double)n;
+        size_t last = json_array_size(ref.argmax) - 1;
+        if (ref.logprob[0] - ref.logprob[1] <= 0.1)
+            continue;
+        clear++;
+        wrong += run.argmax[i * MAX_TOKENS + last] != ref.id[0];
+    }
+    check(mean <= 1e-3, "cpu %s: mean KL %.2g (at most 1e-3)", isa, mean);
+    check(wrong == 0, "cpu %s: %d of %d clear argmaxes differ", isa, wrong, clear);
+    run_free(&run);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) {
+        fprintf(stderr, "usage: test_logits MODEL.gguf REFERENCE.json\n");
+        return 2;
+    }
+    json_error_t json_error;
+    json_t *root = json_load_file(argv[2], 0, &json_error);
+    prompts = json_object_get(root, "prompts");
+    if (!prompts || json_array_size(prompts) == 0) {
+        fprintf(stderr, "%s: %s\n", argv[2], root ? "no prompts" : json_error.text);
+        return 2;
+    }
+    struct run absorbed, naive;
+    check_ref(argv[1], "ref", &absorbed);
+    check_ref(argv[1], "ref-naive", &naive);
+    double worst = 0;
+    for (size_t i = 0; i < json_array_size(prompts) * (size_t)vocab; i++)
+        if (absorbed.logprob[i] > -20)
+            worst = fmax(worst, fabs(absorbed.logprob[i] - naive.logprob[i]));
+    check(worst <= 1e-3, "absorbed and naive attention differ by %.2g (at most 1e-3)", worst);
+    run_free(&absorbed);
+    run_free(&naive);
+    for (int i = 0; mk_isa_names[i]; i++)
+        check_cpu(argv[1], mk_isa_names[i]);
+    json_decref(root);
+    printf("%d passed, %d failed\n", n_passed, n_failed);
+    return n_failed != 0;
+}
