@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How fast a table's kernels are on one core, beside what this core reads from memory and
+ * multiplies in registers, both measured in the same run. Machines are noisy: the best of several
+ * short rounds is what the code can do, and only figures of one run compare.
+ */
+#include <immintrin.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "check.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds that one call takes: the best of ten rounds of some 5 ms. */
+static double time_of(void (*call)(void *arg), void *arg)
+{
+    double best = 1e9, start = now();
+    call(arg);
+    double once = now() - start;
+    int repeats = once > 0 && once < 5e-3 ? (int)(5e-3 / once) + 1 : 1;
+    for (int round = 0; round < 10; round++) {
+        start = now();
+        for (int i = 0; i < repeats; i++)
+            call(arg);
+        double took = (now() - start) / repeats;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+/* ------------------------------------------------------------------ what the core can do */
+
+struct core {
+    double read, flops; /* bytes and operations a second */
+};
+
+struct span {
+    const uint8_t *start;
+    size_t bytes;
+    volatile uint64_t sink;
+};
+
+static void read_all(void *arg)
+{
+    struct span *span = arg;
+    const uint64_t *p = (const void *)span->start;
+    uint64_t sum[8] = {0};
+    for (size_t i = 0; i + 8 <= span->bytes / 8; i += 8)
+        for (int l = 0; l < 8; l++)
+            sum[l] += p[i + (size_t)l];
+    span->sink = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+}
+
+enum { FMA_ROUNDS = 100000, FMA_CHAINS = 12 };
+
+#if defined(__x86_64__)
+#define FMA_LOOP(name, isa, vector, splat, step)                                                   \
+    __attribute__((target(isa))) static void name(void *arg)                                       \
+    {                                                                                              \
+        vector acc[FMA_CHAINS], factor = splat(0.999f);                                            \
+        for (int c = 0; c < FMA_CHAINS; c++)                                                       \
+            acc[c] = splat((float)c);                                                              \
+        for (int i = 0; i < FMA_ROUNDS; i++)                                                       \
+            for (int c = 0; c < FMA_CHAINS; c++) {                                                 \
+                acc[c] = step(acc[c], factor, factor);                                             \
+                __asm__ volatile("" : "+v"(acc[c]));                                               \
+            }                                                                                      \
+        memcpy(arg, &acc[0], sizeof(float));                                                       \
+    }
+static __m128 sse_step(__m128 a, __m128 b, __m128 c)
+{
+    return _mm_add_ps(_mm_mul_ps(a, b), c);
+}
+FMA_LOOP(fma_c, "sse2", __m128, _mm_set1_ps, sse_step)
+FMA_LOOP(fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps)
+FMA_LOOP(fma_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
+
+static double flops_of(const char *isa)
+{
+    float sink;
+    int lanes = !strcmp(isa, "avx512") ? 16 : !strcmp(isa, "avx2") ? 8 : 4;
+    double took = time_of(lanes == 16 ? fma_avx512 : lanes == 8 ? fma_avx2 : fma_c, &sink);
+    return 2.0 * lanes * FMA_ROUNDS * FMA_CHAINS / took;
+}
+#else
+static double flops_of(const char *isa)
+{
+    (void)isa;
+    return 0;
+}
+#endif
+
+/* ------------------------------------------------------------------ lines */
+
+static void line(const struct core *core, const char *isa, const char *what, double took,
+                 double bytes, double operations)
+{
+    printf("%-7s%-38s %10.0f ns %7.2f GB/s %4.0f %% %8.2f GFLOP/s", isa, what, took * 1e9,
+           bytes / took * 1e-9, 100 * bytes / took / core->read, operations / took * 1e-9);
+    if (core->flops > 0)
+        printf(" %4.0f %%", 100 * operations / took / core->flops);
+    printf("\n");
+}
+
+static void *room(size_t bytes)
+{
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) {
+        fprintf(stderr, "mkcheck: no memory for %zu bytes\n", bytes);
+        exit(1);
+    }
+    memset(p, 0, bytes);
+    return p;
+}
+
+/* ------------------------------------------------------------------ kernels */
+
+struct multiply {
+    void (*kernel)(const struct mk_mm *mm);
+    struct mk_mm mm;
+};
+
+static void call_multiply(void *arg)
+{
+    struct multiply *m = arg;
+    m->kernel(&m->mm);
+}
+
+static void bench_mat(struct check *check, const struct mk *mk, const struct core *core)
+{
+    enum { K = 2048, MOST_M = 64, BIG = 192 << 20, SMALL = 1 << 20 };
+    float *x = room(MOST_M * K * sizeof(float)), *tmp = room(mk_mm_tmp(K) * sizeof(float));
+    fill_floats(check, PATTERN_RANDOM, x, MOST_M * K);
+
+    for (int type = 0; type < MK_TYPE_COUNT; type++) {
+        size_t row = mk_row_bytes(type, K);
+        int big = (int)(BIG / row), small = (int)(SMALL / row);
+        uint8_t *w = room((size_t)big * row);
+        fill_weights(check, type, PATTERN_RANDOM, w, (size_t)small * K);
+        for (int j = small; j < big; j++)
+            memcpy(w + (size_t)j * row, w + (size_t)(j % small) * row, row);
+        float *y = room((size_t)big * sizeof(float) + (size_t)(MOST_M * small) * sizeof(float));
+
+        const struct {
+            int m, n;
+            const char *from;
+        } cases[] = {{1, big, "memory"},
+                     {1, small, "cache"},
+                     {4, small, "cache"},
+                     {16, small, "cache"},
+                     {MOST_M, small, "cache"}};
+        for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+            int m = cases[c].m, n = cases[c].n;
+            struct multiply call = {m > 4 ? mk->mat[type]->gemm : mk->mat[type]->gemv,
+                                    {.x = x,
+                                     .w = w,
+                                     .y = y,
+                                     .tmp = tmp,
+                                     .m = m,
+                                     .n = n,
+                                     .k = K,
+                                     .n1 = n,
+                                     .ldx = K,
+                                     .ldy = n}};
+            char what[64];
+            snprintf(what, sizeof(what), "%-5s %s %2d x %d x %d, %s", mk_type_info[type].name,
+                     m > 4 ? "gemm" : "gemv", m, n, K, cases[c].from);
+            line(core, mk->isa, what, time_of(call_multiply, &call), (double)n * (double)row,
+                 2.0 * m * n * K);
+        }
+        free(w);
+        free(y);
+    }
+    free(x);
+    free(tmp);
+}
+
+struct attention {
+    const struct mk *mk;
+    struct mk_attend a;
+};
+
+static void call_attend(void *arg)
+{
+    struct attention *t = arg;
+    t->mk->attend(&t->a);
+}
+
+static void bench_attend(struct check *check, const struct mk *mk, const struct core *core)
+{
+    static const int shapes[][4] = {{4, 256, 32, 512}, {16, 512, 64, 2048}};
+    enum { PAGE = 32, MOST_PAGES = 64 };
+
+    for (size_t s = 0; s < 2; s++)
+        for (int type = MK_F32; type <= MK_BF16; type++) {
+            int heads = shapes[s][0], latent = shapes[s][1], rope = shapes[s][2], n = shapes[s][3];
+            int width = latent + rope;
+            size_t row = mk_row_bytes(type, (size_t)width);
+            float *q = room((size_t)(heads * width) * sizeof(float));
+            float *out = room((size_t)(heads * latent) * sizeof(float));
+            float *tmp = room(mk_attend_tmp(PAGE, latent, rope) * sizeof(float));
+            uint8_t *cache = room((size_t)n * row);
+            fill_floats(check, PATTERN_RANDOM, q, (size_t)(heads * width));
+            fill_weights(check, type, PATTERN_RANDOM, cache, (size_t)n * (size_t)width);
+            const void *page[MOST_PAGES];
+            for (int p = 0; p < n / PAGE; p++)
+                page[p] = cache + (size_t)(p * PAGE) * row;
+            struct attention call = {mk,
+                                     {.q = q,
+                                      .page = page,
+                                      .out = out,
+                                      .tmp = tmp,
+                                      .type = type,
+                                      .n_heads = heads,
+                                      .ldq = width,
+                                      .ldo = latent,
+                                      .latent = latent,
+                                      .rope = rope,
+                                      .page_tokens = PAGE,
+                                      .n = n}};
+            char what[64];
+            snprintf(what, sizeof(what), "%-5s attend %d heads, %d+%d, %d tokens",
+                     mk_type_info[type].name, heads, latent, rope, n);
+            line(core, mk->isa, what, time_of(call_attend, &call), (double)n * (double)row,
+                 2.0 * heads * n * (width + latent));
+            free(q);
+            free(out);
+            free(tmp);
+            free(cache);
+        }
+}
+
+enum { VEC_N = 2048 };
+
+struct vec {
+    const struct mk *mk;
+    float *x, *y, *w;
+};
+
+static void call_norm(void *arg)
+{
+    struct vec *v = arg;
+    v->mk->rms_norm(v->y, v->x, v->w, VEC_N, 1e-6f);
+}
+
+static void call_swiglu(void *arg)
+{
+    struct vec *v = arg;
+    v->mk->swiglu(v->y, v->x, v->w, VEC_N);
+}
+
+static void call_softmax(void *arg)
+{
+    struct vec *v = arg;
+    v->mk->softmax(v->y, VEC_N);
+}
+
+static void call_rope(void *arg)
+{
+    struct vec *v = arg;
+    v->mk->rope(v->y, v->w, VEC_N);
+}
+
+static void call_store(void *arg)
+{
+    struct vec *v = arg;
+    v->mk->store(v->y, MK_F16, v->x, VEC_N);
+}
+
+static void call_route(void *arg)
+{
+    static const struct mk_route r = {MK_GATE_SIGMOID, 256, 8, 8, 4, true, 2.5f, NULL};
+    struct vec *v = arg;
+    int32_t expert[8];
+    float weight[8];
+    v->mk->route(&r, v->x, expert, weight, v->y);
+}
+
+static void bench_vec(struct check *check, const struct mk *mk, const struct core *core)
+{
+    struct vec v = {mk, room(VEC_N * sizeof(float)), room(VEC_N * sizeof(float)),
+                    room(VEC_N * sizeof(float))};
+    fill_floats(check, PATTERN_RANDOM, v.x, VEC_N);
+    fill_floats(check, PATTERN_RANDOM, v.w, VEC_N);
+    static const struct {
+        const char *what;
+        void (*call)(void *arg);
+        double bytes, operations; /* an element */
+    } cases[] = {
+        {"rms_norm 2048", call_norm, 12, 4},  {"swiglu 2048", call_swiglu, 12, 4},
+        {"softmax 2048", call_softmax, 8, 4}, {"rope 2048", call_rope, 12, 3},
+        {"store f16 2048", call_store, 6, 1}, {"route 8 of 256", call_route, 0.5, 0.125},
+    };
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
+        line(core, mk->isa, cases[c].what, time_of(cases[c].call, &v), cases[c].bytes * VEC_N,
+             cases[c].operations * VEC_N);
+    free(v.x);
+    free(v.y);
+    free(v.w);
+}
+
+void bench(struct check *check, const struct mk *mk)
+{
+    struct span span = {.bytes = (size_t)256 << 20};
+    span.start = memset(room(span.bytes), 1, span.bytes);
+    struct core core = {(double)span.bytes / time_of(read_all, &span), flops_of(mk->isa)};
+    free((void *)span.start);
+    printf("%-7sone core reads %.1f GB/s and does %.0f GFLOP/s; shares are of these\n", mk->isa,
+           core.read * 1e-9, core.flops * 1e-9);
+    bench_mat(check, mk, &core);
+    bench_attend(check, mk, &core);
+    bench_vec(check, mk, &core);
+}
