@@ -187,12 +187,37 @@ static void test_counts_are_bounded_by_the_bytes(void **state)
 static void test_absolute_limits_on_counts(void **state)
 {
     (void)state;
-    struct image im = image_new(3, 131073, 0);
-    image_zeros(&im, 131073 * 33);
+    enum { TENSORS = 131072, KEYS = 65536, KEY_BYTES = 65535 };
+    struct image im = image_new(3, TENSORS + 1, 0);
+    image_zeros(&im, (TENSORS + 1) * 33);
     EXPECT(im, -EINVAL, "131073 tensors", "at most 131072");
-    im = image_new(3, 0, 65537);
-    image_zeros(&im, 65537 * 14);
+    im = image_new(3, 0, KEYS + 1);
+    image_zeros(&im, (KEYS + 1) * 14);
     EXPECT(im, -EINVAL, "65537 keys", "at most 65536");
+
+    im = image_new(3, TENSORS, KEYS);
+    char name[KEY_BYTES + 1];
+    for (int i = 0; i < KEYS - 1; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        image_key(&im, name, V_U8);
+        image_u8(&im, 1);
+    }
+    memset(name, 'k', KEY_BYTES);
+    name[KEY_BYTES] = '\0';
+    image_key(&im, name, V_U8);
+    image_u8(&im, 1);
+    for (int i = 0; i < TENSORS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        image_tensor(&im, name, 0, 1, DIMS(8), (uint64_t)i * 32);
+    }
+    image_pad(&im, 32);
+    image_zeros(&im, (size_t)TENSORS * 32);
+    struct format *format = open_good(im);
+    for (int i = 0; i < TENSORS; i += 1001) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_ptr_equal(format_find(format, name), format_tensor(format, i));
+    }
+    format_close(format);
 }
 
 /* ------------------------------------------------------------------ keys */
@@ -201,6 +226,7 @@ static void test_key_names(void **state)
 {
     (void)state;
     EXPECT(one_key("", V_U8, "\0\0", 2), -EINVAL, "key 0", "key of 0 bytes");
+    format_close(open_good(one_key(" ~", V_U8, "\0", 1)));
     EXPECT(one_key("a\nb", V_U8, "\0", 1), -EINVAL, "byte 0x0a", "printable ASCII");
     EXPECT(one_key("a\x7f", V_U8, "\0", 1), -EINVAL, "byte 0x7f");
     EXPECT(one_key("\xc3\xa9", V_U8, "\0", 1), -EINVAL, "byte 0xc3");
@@ -284,7 +310,8 @@ static void test_strings(void **state)
 
     im = image_new(3, 0, 1);
     image_str_key(&im, "k",
-                  "a\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf");
+                  "a\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80"
+                  "\x80\xf4\x8f\xbf\xbf");
     format_close(open_good(im));
 }
 

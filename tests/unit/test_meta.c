@@ -32,7 +32,7 @@ static void put_f64(struct image *im, double v)
 static int open_file(void **state)
 {
     (void)state;
-    struct image im = image_new(3, 0, 26);
+    struct image im = image_new(3, 0, 28);
     image_key(&im, "u8", V_U8), image_u8(&im, 200);
     image_key(&im, "i8", V_I8), image_u8(&im, (uint8_t)-3);
     image_key(&im, "u16", V_U16), image_u16(&im, 65535);
@@ -66,6 +66,12 @@ static int open_file(void **state)
     put_f32(&im, 1), put_f32(&im, 2);
     image_array_key(&im, "nested", V_ARRAY, 1);
     image_u32(&im, V_U8), image_u64(&im, 1), image_u8(&im, 9);
+    image_key(&im, "i8.zero", V_I8), image_u8(&im, 0);
+    char text[400];
+    for (int i = 0; i < 198; i++)
+        text[i] = 'l';
+    strcpy(text + 198, "üüü"); /* the cut at 200 bytes falls behind the first, not into it */
+    image_str_key(&im, "str.long", text);
     struct err err;
     if (image_open(&im, &file, NULL, &err) < 0) {
         fprintf(stderr, "%s\n", err.text);
@@ -83,9 +89,10 @@ static int close_file(void **state)
 }
 
 static const char *const all[] = {
-    "u8",        "i8",   "u16",  "i16",     "u32",      "i32",  "u64",  "u64.big", "i64",
-    "i64.least", "f32",  "f64",  "f64.big", "nan",      "inf",  "true", "false",   "str",
-    "str.empty", "strs", "i32s", "u8s",     "u32s.big", "none", "f32s", "nested",
+    "u8",      "i8",       "u16",       "i16",  "u32",       "i32",     "u64",
+    "u64.big", "i64",      "i64.least", "f32",  "f64",       "f64.big", "nan",
+    "inf",     "true",     "false",     "str",  "str.empty", "strs",    "i32s",
+    "u8s",     "u32s.big", "none",      "f32s", "nested",    "i8.zero", "str.long",
 };
 enum { N_ALL = sizeof all / sizeof *all };
 
@@ -162,10 +169,10 @@ static int get_ints(const char *key, struct err *err)
 static void test_getters_take_their_types_only(void **state)
 {
     (void)state;
-    ONLY(get_u32, "u8", "u16", "i16", "u32", "u64", "i64");
+    ONLY(get_u32, "u8", "u16", "i16", "u32", "u64", "i64", "i8.zero");
     ONLY(get_f32, "f32", "f64");
     ONLY(get_bool, "true", "false");
-    ONLY(get_str, "str", "str.empty");
+    ONLY(get_str, "str", "str.empty", "str.long");
     ONLY(get_strs, "strs");
     ONLY(get_ints, "i32s", "u8s", "none");
 }
@@ -279,6 +286,8 @@ static void test_texts(void **state)
         "[0] i32",
         "[2] f32",
         "[1] array",
+        "0",
+        NULL,
     };
     assert_int_equal(meta_n_keys(meta), N_ALL);
     for (int i = 0; i < N_ALL; i++) {
@@ -286,8 +295,14 @@ static void test_texts(void **state)
         assert_string_equal(meta_key(meta, i), all[i]);
         size_t n = meta_text(meta, i, text, sizeof text);
         assert_int_equal(n, strlen(text));
-        assert_string_equal(text, expected[i]);
+        if (expected[i])
+            assert_string_equal(text, expected[i]);
     }
+    char wide[500];
+    assert_int_equal(meta_text(meta, N_ALL - 1, wide, sizeof wide), 203);
+    assert_string_equal(wide + 197, "lü…");
+    assert_int_equal(meta_text(meta, N_ALL - 1, wide, 399), 201); /* at most half of it: 199 */
+    assert_string_equal(wide + 197, "l…");
     assert_null(meta_key(meta, -1));
     assert_null(meta_key(meta, N_ALL));
     char text[8] = "x";
