@@ -45,7 +45,8 @@ enum role {
     ROLE_SHARED_GATE,
     ROLE_SHARED_UP,
     ROLE_SHARED_DOWN,
-    ROLE_MTP, /* only of the multi-token-prediction block */
+    ROLE_SPARE, /* the same numbers once more, in the other layout */
+    ROLE_MTP,   /* only of the multi-token-prediction block */
     ROLE_COUNT
 };
 
@@ -84,6 +85,7 @@ enum {
     IF_SPLIT = 1 << 9,   /* attn_k_b and attn_v_b */
     OPTIONAL = 1 << 10,
     AS_F32 = 1 << 11, /* norms, router: kept in float32 */
+    ASIDE = 1 << 12,  /* known, checked, not loaded */
 };
 
 struct tensor_rule {

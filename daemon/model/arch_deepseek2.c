@@ -31,6 +31,10 @@ static const struct tensor_rule tensors[] = {
     {"attn_kv_b.weight", ROLE_KV_B, {DIM_LATENT, DIM_KV_B}, IN_LAYER | IF_CLASSIC},
     {"attn_k_b.weight", ROLE_K_B, {DIM_NOPE, DIM_LATENT, DIM_HEADS}, IN_LAYER | IF_SPLIT},
     {"attn_v_b.weight", ROLE_V_B, {DIM_LATENT, DIM_VALUE, DIM_HEADS}, IN_LAYER | IF_SPLIT},
+    {"attn_kv_b.weight",
+     ROLE_SPARE,
+     {DIM_LATENT, DIM_KV_B},
+     IN_LAYER | IF_SPLIT | OPTIONAL | ASIDE},
     {"attn_output.weight", ROLE_ATTN_OUT, {DIM_O, DIM_HIDDEN}, IN_LAYER},
 
     {"ffn_norm.weight", ROLE_FFN_NORM, {DIM_HIDDEN}, IN_LAYER | AS_F32},

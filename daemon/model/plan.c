@@ -111,20 +111,35 @@ static void shape_text(const uint64_t *dims, int n, char *dst, size_t size)
                                  (unsigned long long)dims[i]);
 }
 
+/* The rule's sizes; returns how many dimensions that is. */
+static int rule_dims(const struct hparams *hp, const struct tensor_rule *rule, uint64_t *ret)
+{
+    int n = 0;
+    for (int i = 0; i < TENSOR_MAX_DIMS; i++) {
+        enum dim dim = i < 3 ? rule->dim[i] : DIM_NONE;
+        ret[i] = dim_size(hp, dim);
+        if (dim != DIM_NONE)
+            n = i + 1;
+    }
+    return n;
+}
+
+/* Some converters write a stack of matrices as one long matrix: the same bytes. */
+static bool same_shape(const uint64_t *want, const uint64_t *dims)
+{
+    for (int i = 0; i < TENSOR_MAX_DIMS; i++)
+        if (dims[i] > INT32_MAX || want[i] > INT32_MAX)
+            return false; /* sizes are ints from here on */
+    return dims[0] == want[0] && dims[1] * dims[2] == want[1] * want[2] && dims[3] == 1 &&
+           (dims[2] == want[2] || dims[2] == 1);
+}
+
 static int check_shape(const struct planner *p, const struct tensor_rule *rule,
                        const struct tensor *tensor, struct err *err)
 {
-    uint64_t want[TENSOR_MAX_DIMS] = {1, 1, 1, 1};
-    int n = 0;
-    for (int i = 0; i < 3; i++) {
-        want[i] = dim_size(p->hp, rule->dim[i]);
-        if (rule->dim[i] != DIM_NONE)
-            n = i + 1;
-    }
-    bool fits = true;
-    for (int i = 0; i < TENSOR_MAX_DIMS; i++)
-        fits &= tensor->dims[i] <= INT32_MAX; /* sizes are ints from here on */
-    if (fits && !memcmp(want, tensor->dims, sizeof want))
+    uint64_t want[TENSOR_MAX_DIMS];
+    int n = rule_dims(p->hp, rule, want);
+    if (same_shape(want, tensor->dims))
         return 0;
     char found[96], expected[96];
     shape_text(tensor->dims, tensor->n_dims, found, sizeof found);
@@ -161,37 +176,38 @@ static int assign(struct planner *p, const struct tensor *tensor, struct err *er
                    format_path(p->format), tensor->name, p->arch->name);
 }
 
-static struct mat mat_of(const struct tensor *tensor)
+static struct plan_item *add(const struct planner *p, const struct tensor_rule *rule,
+                             const struct tensor *tensor, int layer, enum plan_how how)
 {
-    return (struct mat){
-        .type = tensor->type,
-        .n = (int)tensor->dims[1],
-        .k = (int)tensor->dims[0],
-        .count = (int)tensor->dims[2],
-    };
-}
-
-static struct plan_item *add(struct plan *plan, const struct tensor *tensor, enum role role,
-                             int layer, enum plan_how how)
-{
-    struct plan_item *item = &plan->item[plan->n++];
+    uint64_t dims[TENSOR_MAX_DIMS];
+    rule_dims(p->hp, rule, dims);
+    struct plan_item *item = &p->plan->item[p->plan->n++];
     *item = (struct plan_item){
-        .tensor = tensor, .role = role, .layer = layer, .how = how, .mat = mat_of(tensor)};
-    if (how == PLAN_AS_F32)
-        item->mat.type = MK_F32;
+        .tensor = tensor,
+        .role = rule->role,
+        .layer = layer,
+        .how = how,
+        .mat = {.type = how == PLAN_AS_F32 ? MK_F32 : tensor->type,
+                .n = (int)dims[1],
+                .k = (int)dims[0],
+                .count = (int)dims[2]},
+    };
     return item;
 }
 
 /* One matrix of keys and values a head becomes the two that the ops want. */
-static void add_classic(const struct planner *p, const struct tensor *tensor, int layer)
+static void add_classic(const struct planner *p, const struct tensor_rule *rule,
+                        const struct tensor *tensor, int layer)
 {
     const struct hparams *hp = p->hp;
-    struct plan_item *keys = add(p->plan, tensor, ROLE_K_B, layer, PLAN_KEYS);
+    struct plan_item *keys = add(p, rule, tensor, layer, PLAN_KEYS);
+    keys->role = ROLE_K_B;
     /* Transposing breaks up quantised blocks: their numbers are kept as they are, in float32. */
     bool plain = mk_type_info[tensor->type].block_elements == 1;
     keys->mat = (struct mat){
         .type = plain ? tensor->type : MK_F32, .n = hp->latent, .k = hp->nope, .count = hp->heads};
-    struct plan_item *values = add(p->plan, tensor, ROLE_V_B, layer, PLAN_VALUES);
+    struct plan_item *values = add(p, rule, tensor, layer, PLAN_VALUES);
+    values->role = ROLE_V_B;
     values->mat =
         (struct mat){.type = tensor->type, .n = hp->value, .k = hp->latent, .count = hp->heads};
 }
@@ -232,7 +248,7 @@ static int collect_all(struct planner *p, struct err *err)
         for (int layer = rule->flags & IN_FILE ? -1 : 0; layer < p->hp->layers; layer++) {
             if (layer >= 0 && rule->flags & IN_FILE)
                 break;
-            if (!applies(p, rule, layer))
+            if (rule->flags & ASIDE || !applies(p, rule, layer))
                 continue;
             int r = collect(p, i, layer, err);
             if (r < 0)
