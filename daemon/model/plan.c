@@ -235,9 +235,9 @@ static int collect(struct planner *p, int rule_index, int layer, struct err *err
         return err_set(err, -EINVAL, "%s: tensor '%s' is missing", format_path(p->format), name);
     }
     if (rule->role == ROLE_KV_B)
-        add_classic(p, tensor, layer);
+        add_classic(p, rule, tensor, layer);
     else
-        add(p->plan, tensor, rule->role, layer, rule->flags & AS_F32 ? PLAN_AS_F32 : PLAN_AS_IS);
+        add(p, rule, tensor, layer, rule->flags & AS_F32 ? PLAN_AS_F32 : PLAN_AS_IS);
     return 0;
 }
 
