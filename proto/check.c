@@ -96,43 +96,40 @@ static int check_bytes(const ProtobufCMessageDescriptor *type,
     return 0;
 }
 
+/* One field's key and size; a varint is already behind us then and its size is 0. */
+static int take_key(const char *name, struct walk *w, unsigned *number, unsigned *wire,
+                    uint64_t *size)
+{
+    uint64_t key, value;
+    if (take_varint(w, &key) < 0)
+        return SAY(w, "%s: a field key is cut or too long", name);
+    if (key >> 3 == 0 || key >> 3 > 0x1fffffff)
+        return SAY(w, "%s: field number %llu is none", name, (unsigned long long)(key >> 3));
+    *number = (unsigned)(key >> 3);
+    *wire = (unsigned)(key & 7);
+    *size = *wire == WIRE_FIXED64 ? 8 : *wire == WIRE_FIXED32 ? 4 : 0;
+    if (*wire > WIRE_BYTES && *wire != WIRE_FIXED32)
+        return SAY(w, "%s: field %u has wire type %u, which is not taken", name, *number, *wire);
+    if (*wire == WIRE_VARINT && take_varint(w, &value) < 0)
+        return SAY(w, "%s: the number in field %u is cut or too long", name, *number);
+    if (*wire == WIRE_BYTES && take_varint(w, size) < 0)
+        return SAY(w, "%s: the length of field %u is cut or too long", name, *number);
+    if (*size > w->left)
+        return SAY(w, "%s: field %u has %llu bytes, %zu are left", name, *number,
+                   (unsigned long long)*size, w->left);
+    return 0;
+}
+
 static int check_field(const ProtobufCMessageDescriptor *type, struct walk *w, int depth)
 {
-    uint64_t key, size = 0;
-    if (take_varint(w, &key) < 0)
-        return SAY(w, "%s: a field key is cut or too long", type->short_name);
-    if (key >> 3 == 0 || key >> 3 > 0x1fffffff)
-        return SAY(w, "%s: field number %llu is none", type->short_name,
-                   (unsigned long long)(key >> 3));
-    unsigned number = (unsigned)(key >> 3);
-    switch ((enum wire)(key & 7)) {
-    case WIRE_VARINT:
-        if (take_varint(w, &size) < 0)
-            return SAY(w, "%s: the number in field %u is cut or too long", type->short_name,
-                       number);
-        return 0;
-    case WIRE_FIXED64:
-        size = 8;
-        break;
-    case WIRE_FIXED32:
-        size = 4;
-        break;
-    case WIRE_BYTES:
-        if (take_varint(w, &size) < 0)
-            return SAY(w, "%s: the length of field %u is cut or too long", type->short_name,
-                       number);
-        break;
-    default:
-        return SAY(w, "%s: field %u has wire type %u, which is not taken", type->short_name, number,
-                   (unsigned)(key & 7));
-    }
-    if (size > w->left)
-        return SAY(w, "%s: field %u has %llu bytes, %zu are left", type->short_name, number,
-                   (unsigned long long)size, w->left);
-    if ((key & 7) == WIRE_BYTES) {
-        const ProtobufCFieldDescriptor *field =
-            protobuf_c_message_descriptor_get_field(type, number);
-        int r = check_bytes(type, field, w, (size_t)size, depth);
+    unsigned number, wire;
+    uint64_t size;
+    int r = take_key(type->short_name, w, &number, &wire, &size);
+    if (r < 0)
+        return r;
+    if (wire == WIRE_BYTES) {
+        r = check_bytes(type, protobuf_c_message_descriptor_get_field(type, number), w,
+                        (size_t)size, depth);
         if (r < 0)
             return r;
     }
@@ -160,6 +157,26 @@ int ttrpc_check(const ProtobufCMessageDescriptor *type, const void *bytes, size_
     int n_fields = 0;
     struct walk w = {bytes, n, &n_fields, words};
     return check_message(type, &w, 1);
+}
+
+bool ttrpc_peek(const void *bytes, size_t n, unsigned number, const char **ret, size_t *n_ret)
+{
+    struct walk w = {bytes, n, NULL, NULL};
+    *ret = NULL;
+    *n_ret = 0;
+    for (int n_fields = 0; w.left > 0; n_fields++) {
+        unsigned found, wire;
+        uint64_t size;
+        if (n_fields == TTRPC_MAX_FIELDS || take_key("", &w, &found, &wire, &size) < 0)
+            return false;
+        if (found == number && wire == WIRE_BYTES) {
+            *ret = (const char *)w.at;
+            *n_ret = (size_t)size;
+        }
+        w.at += size;
+        w.left -= (size_t)size;
+    }
+    return true;
 }
 
 ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,

@@ -30,14 +30,15 @@ uint8_t *ttrpc_buf_add(struct ttrpc_buf *buf, size_t n)
     if (n > SIZE_MAX / 4 || buf->n > SIZE_MAX / 4)
         return NULL;
     if (buf->start + buf->n + n > buf->room) {
-        if (buf->start > 0) {
+        /* Moving pays only when what was dropped outweighs what is moved. */
+        if (buf->start > 0 && buf->start >= buf->n) {
             memmove(buf->data, buf->data + buf->start, buf->n);
             buf->start = 0;
         }
-        if (buf->n + n > buf->room) {
-            size_t room = buf->room ? buf->room : 256;
-            while (room < buf->n + n)
-                room *= 2;
+        size_t room = buf->room ? buf->room : 256;
+        while (room < buf->start + buf->n + n)
+            room *= 2;
+        if (room > buf->room) {
             uint8_t *data = realloc(buf->data, room);
             if (!data)
                 return NULL;

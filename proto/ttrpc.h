@@ -135,6 +135,9 @@ int ttrpc_check(const ProtobufCMessageDescriptor *type, const void *bytes, size_
  * protobuf_c_message_free_unpacked(message, NULL). */
 ProtobufCMessage *ttrpc_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t n,
                                char *words);
+/* The string or bytes in a field of a packed message, the last if there are several, found without
+ * looking into any field. *ret NULL: not there. False: broken, or too many fields. */
+bool ttrpc_peek(const void *bytes, size_t n, unsigned number, const char **ret, size_t *n_ret);
 struct Ttrpc__Request;
 /* -EBADMSG: more metadata than TTRPC_MAX_METADATA pairs or TTRPC_MAX_METADATA_BYTES. */
 int ttrpc_check_metadata(const struct Ttrpc__Request *request, char *words);

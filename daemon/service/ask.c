@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Parts to a request: merging, checking, rendering. On a helper; pure.
+ */
+#include "service/ask.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "service/field.h"
+#include "service/hub.h"
+#include "text/chat.h"
+#include "ttrpc.h"
+
+/* The parts and what they add up to; the lists borrow from the parts. */
+struct merged {
+    Moed__V1__GenerateRequest **parts;
+    int n_parts;
+    bool has_chat, has_text, has_tokens;
+    Moed__V1__Message **messages;
+    size_t n_messages;
+    bool thinking;
+    struct ttrpc_buf text;
+    struct ids ids;
+    char **stops;
+    size_t n_stops;
+    Moed__V1__LogitBias **bias;
+    size_t n_bias;
+    /* scalars: the last part that has one wins */
+    int64_t max_tokens, top_logprobs, timeout_ms, top_k;
+    double temperature, top_p, min_p, repetition, presence, frequency;
+    uint64_t seed;
+    bool logprobs, ignore_end, return_prompt, show_special;
+};
+
+static void merged_fini(struct merged *m)
+{
+    for (int i = 0; i < m->n_parts; i++)
+        if (m->parts[i])
+            moed__v1__generate_request__free_unpacked(m->parts[i], NULL);
+    free(m->parts);
+    free(m->messages);
+    ttrpc_buf_fini(&m->text);
+    ids_fini(&m->ids);
+    free(m->stops);
+    free(m->bias);
+}
+
+/* Appends n pointers to a list of them. */
+static int append(void *list, size_t *n_list, void *const *more, size_t n_more)
+{
+    void ***at = list;
+    if (n_more == 0)
+        return 0;
+    void **grown = reallocarray(*at, *n_list + n_more, sizeof **at);
+    if (!grown)
+        return -ENOMEM;
+    memcpy(grown + *n_list, more, n_more * sizeof *more);
+    *at = grown;
+    *n_list += n_more;
+    return 0;
+}
+
+static int merge_sampling(struct merged *m, const Moed__V1__Sampling *s)
+{
+    if (s->has_temperature)
+        m->temperature = s->temperature;
+    if (s->has_top_k)
+        m->top_k = s->top_k;
+    if (s->has_top_p)
+        m->top_p = s->top_p;
+    if (s->has_min_p)
+        m->min_p = s->min_p;
+    if (s->has_repetition_penalty)
+        m->repetition = s->repetition_penalty;
+    if (s->has_presence_penalty)
+        m->presence = s->presence_penalty;
+    if (s->has_frequency_penalty)
+        m->frequency = s->frequency_penalty;
+    if (s->has_seed)
+        m->seed = s->seed;
+    return append(&m->bias, &m->n_bias, (void *const *)s->logit_bias, s->n_logit_bias);
+}
+
+static int merge_prompt(struct merged *m, const Moed__V1__GenerateRequest *part)
+{
+    int r = 0;
+    if (part->chat) {
+        m->has_chat = true;
+        if (part->chat->has_thinking)
+            m->thinking = part->chat->thinking;
+        r = append(&m->messages, &m->n_messages, (void *const *)part->chat->messages,
+                   part->chat->n_messages);
+    }
+    if (r == 0 && part->text) {
+        m->has_text = true;
+        r = ttrpc_buf_put(&m->text, part->text, strlen(part->text));
+    }
+    if (r == 0 && part->tokens) {
+        m->has_tokens = true;
+        if (part->tokens->n_ids > 0)
+            r = ids_append(&m->ids, part->tokens->ids, part->tokens->n_ids);
+    }
+    return r;
+}
+
+static int merge_part(struct merged *m, const Moed__V1__GenerateRequest *part)
+{
+    if (part->has_max_tokens)
+        m->max_tokens = part->max_tokens;
+    if (part->has_top_logprobs)
+        m->top_logprobs = part->top_logprobs;
+    if (part->has_timeout_ms)
+        m->timeout_ms = part->timeout_ms;
+    if (part->has_logprobs)
+        m->logprobs = part->logprobs;
+    if (part->has_ignore_end)
+        m->ignore_end = part->ignore_end;
+    if (part->has_return_prompt)
+        m->return_prompt = part->return_prompt;
+    if (part->has_show_special)
+        m->show_special = part->show_special;
+    int r = append(&m->stops, &m->n_stops, (void *const *)part->stop, part->n_stop);
+    if (r == 0 && part->sampling)
+        r = merge_sampling(m, part->sampling);
+    return r < 0 ? r : merge_prompt(m, part);
+}
+
+static int merge(struct merged *m, const struct ask_part *parts, int n_parts, struct err *err)
+{
+    m->parts = calloc((size_t)n_parts + 1, sizeof *m->parts);
+    if (!m->parts)
+        return err_set(err, -ENOMEM, "no memory for the request");
+    for (int i = 0; i < n_parts; i++) {
+        char words[TTRPC_WORDS];
+        m->n_parts = i + 1;
+        m->parts[i] = (Moed__V1__GenerateRequest *)ttrpc_unpack(
+            &moed__v1__generate_request__descriptor, parts[i].data, parts[i].n, words);
+        if (!m->parts[i])
+            return err_set(err, -EBADMSG, "part %d: %s", i, words);
+        if (merge_part(m, m->parts[i]) < 0)
+            return err_set(err, -ENOMEM, "no memory for the request");
+    }
+    return 0;
+}
+
+/* ---- the prompt */
+int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
+               bool thinking, int role, struct ids *ret, struct err *err)
+{
+    const struct chat_family *family = model_chat(model);
+    if (!family)
+        return err_set(err, -ENOTSUP,
+                       "model '%s' has no chat template that is known: give it text or tokens",
+                       model_info(model)->name);
+    OWN_MEM struct chat_message *list = calloc(n_messages + 1, sizeof *list);
+    size_t n_calls = 0;
+    for (size_t i = 0; i < n_messages; i++)
+        n_calls += messages[i]->n_calls;
+    OWN_MEM struct chat_call *calls = calloc(n_calls + 1, sizeof *calls);
+    if (!list || !calls)
+        return err_set(err, -ENOMEM, "no memory for the messages");
+
+    struct chat_call *call = calls;
+    for (size_t i = 0; i < n_messages; i++) {
+        const Moed__V1__Message *m = messages[i];
+        int64_t which;
+        int r = field_int((enum field_id)role, (int64_t)m->role, &which, err);
+        if (r < 0)
+            return r;
+        list[i] = (struct chat_message){
+            .role = (enum chat_role)which,
+            .content = m->content,
+            .bytes = m->content ? strlen(m->content) : 0,
+            .calls = call,
+            .n_calls = (int)m->n_calls,
+            .prefix = m->prefix,
+        };
+        for (size_t j = 0; j < m->n_calls; j++, call++)
+            *call = (struct chat_call){m->calls[j]->name ? m->calls[j]->name : "",
+                                       m->calls[j]->arguments ? m->calls[j]->arguments : ""};
+    }
+    const struct chat_options options = {.thinking = thinking, .add_generation_prompt = true};
+    return family->render(model_vocab(model), list, (int)n_messages, &options, ret, err);
+}
+
+static int encode_raw(const struct model *model, const struct merged *m, struct ids *ret,
+                      struct err *err)
+{
+    const struct vocab *vocab = model_vocab(model);
+    struct ids ids __attribute__((cleanup(ids_fini))) = {0};
+    int r = vocab_encode(vocab, m->text.n ? (const char *)m->text.data : "", m->text.n,
+                         VOCAB_SPECIAL, &ids, err);
+    if (r < 0)
+        return r;
+    int32_t bos = vocab_bos(vocab);
+    bool add = vocab_add_bos(vocab) && bos >= 0 && (ids.n == 0 || ids.id[0] != bos);
+    if ((add && ids_push(ret, bos) < 0) || (ids.n > 0 && ids_append(ret, ids.id, ids.n) < 0))
+        return err_set(err, -ENOMEM, "no memory for %zu tokens", ids.n);
+    return 0;
+}
+
+static int check_ids(const struct ids *ids, int32_t size, struct err *err)
+{
+    for (size_t i = 0; i < ids->n; i++)
+        if (ids->id[i] < 0 || ids->id[i] >= size)
+            return err_set(err, -EINVAL, "generate.tokens.ids[%zu] is %d, expected 0 to %d", i,
+                           ids->id[i], size - 1);
+    return 0;
+}
+
+static int make_prompt(const struct model *model, struct merged *m, struct ids *ret,
+                       struct err *err)
+{
+    int r;
+    if (m->has_chat + m->has_text + m->has_tokens != 1)
+        return err_set(err, -EINVAL,
+                       "generate needs exactly one of chat, text and tokens, found %d of them",
+                       m->has_chat + m->has_text + m->has_tokens);
+    if (m->has_chat)
+        return ask_render(model, m->messages, m->n_messages, m->thinking, FIELD_ROLE, ret, err);
+    if (m->has_text)
+        return encode_raw(model, m, ret, err);
+    r = check_ids(&m->ids, vocab_size(model_vocab(model)), err);
+    if (r < 0)
+        return r;
+    *ret = m->ids;
+    m->ids = (struct ids){0};
+    return 0;
+}
+
+/* ---- the fields */
+static int copy_stops(const struct merged *m, struct engine_request *request, struct err *err)
+{
+    int r = field_size(FIELD_STOP_COUNT, m->n_stops, err);
+    for (size_t i = 0; i < m->n_stops && r == 0; i++)
+        r = field_size(FIELD_STOP_BYTES, strlen(m->stops[i]), err);
+    if (r < 0 || m->n_stops == 0)
+        return r;
+    request->stops = calloc(m->n_stops, sizeof *request->stops);
+    if (!request->stops)
+        return err_set(err, -ENOMEM, "no memory for stop strings");
+    for (size_t i = 0; i < m->n_stops; i++) {
+        request->stops[i] = strdup(m->stops[i]);
+        if (!request->stops[i])
+            return err_set(err, -ENOMEM, "no memory for stop strings");
+        request->n_stops = (int)i + 1;
+    }
+    return 0;
+}
+
+static int copy_bias(const struct merged *m, int32_t size, struct sample_params *sample,
+                     struct err *err)
+{
+    int r = field_size(FIELD_BIAS_COUNT, m->n_bias, err);
+    if (r < 0 || m->n_bias == 0)
+        return r;
+    sample->bias = calloc(m->n_bias, sizeof *sample->bias);
+    if (!sample->bias)
+        return err_set(err, -ENOMEM, "no memory for logit_bias");
+    sample->n_bias = (int)m->n_bias;
+    for (size_t i = 0; i < m->n_bias; i++) {
+        struct sample_bias *to = &sample->bias[i];
+        to->id = m->bias[i]->id;
+        if (to->id < 0 || to->id >= size)
+            return err_set(err, -EINVAL, "%s is %d, expected 0 to %d",
+                           field_table[FIELD_BIAS_ID].name, to->id, size - 1);
+        r = field_real(FIELD_BIAS, m->bias[i]->bias, &to->bias, err);
+        if (r < 0)
+            return r;
+        if (to->bias == (float)field_table[FIELD_BIAS].least)
+            to->bias = -INFINITY;
+    }
+    return 0;
+}
+
+static int check_sampling(const struct merged *m, struct sample_params *sample, struct err *err)
+{
+    int64_t top_k;
+    int r = 0;
+    if ((r = field_real(FIELD_TEMPERATURE, m->temperature, &sample->temperature, err)) < 0 ||
+        (r = field_int(FIELD_TOP_K, m->top_k, &top_k, err)) < 0 ||
+        (r = field_real(FIELD_TOP_P, m->top_p, &sample->top_p, err)) < 0 ||
+        (r = field_real(FIELD_MIN_P, m->min_p, &sample->min_p, err)) < 0 ||
+        (r = field_real(FIELD_REPETITION, m->repetition, &sample->repetition_penalty, err)) < 0 ||
+        (r = field_real(FIELD_PRESENCE, m->presence, &sample->presence_penalty, err)) < 0 ||
+        (r = field_real(FIELD_FREQUENCY, m->frequency, &sample->frequency_penalty, err)) < 0)
+        return r;
+    sample->top_k = (int)top_k;
+    sample->seed = m->seed;
+    if (sample->seed == 0)
+        hub_random(&sample->seed, sizeof sample->seed);
+    return 0;
+}
+
+/* Everything but the prompt: cheap, so that a bad field is told before any text is split. */
+static int check_fields(const struct model *model, const struct merged *m, struct ask *ask,
+                        struct err *err)
+{
+    struct engine_request *request = ask->request;
+    int64_t max_tokens, top;
+    int r;
+    if ((r = field_int(FIELD_MAX_TOKENS, m->max_tokens, &max_tokens, err)) < 0 ||
+        (r = field_int(FIELD_TOP_LOGPROBS, m->top_logprobs, &top, err)) < 0 ||
+        (r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err)) < 0 ||
+        (r = check_sampling(m, &request->sample, err)) < 0 ||
+        (r = copy_bias(m, vocab_size(model_vocab(model)), &request->sample, err)) < 0 ||
+        (r = copy_stops(m, request, err)) < 0)
+        return r;
+    if (m->has_chat && m->show_special)
+        return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
+    ask->logprobs = m->logprobs || top > 0;
+    ask->return_prompt = m->return_prompt;
+    ask->thinking = m->thinking;
+    ask->chat = m->has_chat ? model_chat(model) : NULL;
+    request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
+    request->top_logprobs = ask->logprobs ? (int)top : -1;
+    request->ignore_end = m->ignore_end;
+    request->show_special = m->show_special;
+    return 0;
+}
+
+int ask_new(const struct model *model, const struct ask_part *parts, int n_parts, struct ask **ret,
+            struct err *err)
+{
+    struct merged m __attribute__((cleanup(merged_fini))) = {0};
+    OWN(ask) *ask = calloc(1, sizeof *ask);
+    if (!ask || !(ask->request = engine_request_new()))
+        return err_set(err, -ENOMEM, "no memory for the request");
+    sample_params_init(&ask->request->sample);
+    int r = merge(&m, parts, n_parts, err);
+    if (r < 0)
+        return r;
+    r = check_fields(model, &m, ask, err);
+    if (r < 0)
+        return r;
+    struct ids ids __attribute__((cleanup(ids_fini))) = {0};
+    r = make_prompt(model, &m, &ids, err);
+    if (r < 0)
+        return r;
+    if (ids.n == 0)
+        return err_set(err, -EINVAL, "the prompt has no tokens");
+    if (ids.n > model_info(model)->context)
+        return err_set(err, -E2BIG, "the prompt has %zu tokens, the context holds %u", ids.n,
+                       model_info(model)->context);
+    ask->request->prompt = ids.id;
+    ask->request->n_prompt = (int)ids.n;
+    ids = (struct ids){0};
+    *ret = TAKE(ask);
+    return 0;
+}
+
+void ask_free(struct ask *ask)
+{
+    if (!ask)
+        return;
+    engine_request_free(ask->request);
+    free(ask);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A Generate request as it is understood: parts merged, fields checked, prompt rendered to ids.
+ *
+ * Made on a helper from the bytes of the parts; pure, but for memory and the random seed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "moed/v1/generate.pb-c.h"
+#include "text/token.h"
+
+struct engine_request;
+struct chat_family;
+struct model;
+
+struct ask {
+    struct engine_request *request; /* for engine_submit; uid is left to the caller */
+    const struct chat_family *chat; /* NULL: raw text or ids */
+    bool thinking;                  /* was asked for */
+    bool logprobs;
+    bool return_prompt;
+    int64_t timeout_ms; /* 0: none */
+};
+
+struct ask_part {
+    const uint8_t *data;
+    size_t n;
+};
+
+/**
+ * Understand a request.
+ *
+ *   fails   -EBADMSG a part is not the message; -EINVAL a field, named; -ENOTSUP the model has no
+ *           chat family; -ENOMEM
+ */
+int ask_new(const struct model *model, const struct ask_part *parts, int n_parts, struct ask **ret,
+            struct err *err);
+void ask_free(struct ask *ask);
+OWN_DEFINE(ask, ask_free);
+
+/* Appends the ids of a chat; `role` is the fields.def row that names a bad one. */
+int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
+               bool thinking, int role, struct ids *ret, struct err *err);

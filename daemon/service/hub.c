@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Peers by uid, users of models, complaints by ration.
+ */
+#include "service/hub.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "engine/models.h"
+#include "service/call.h"
+#include "service/conn.h"
+
+void hub_complain(struct hub *hub, enum hub_cause cause, const char *fmt, ...)
+{
+    uint32_t kept_back;
+    if (!ration_take(&hub->rations[cause], uv_now(hub->loop), &kept_back))
+        return;
+    char text[384];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (kept_back > 0)
+        log_warning("service", "%s (and %u lines like it were kept back)", text, kept_back);
+    else
+        log_warning("service", "%s", text);
+}
+
+void hub_leave(struct hub *hub)
+{
+    if (--hub->n_alive == 0)
+        hub->gone(hub);
+}
+
+struct peer *hub_peer(struct hub *hub, uint32_t uid)
+{
+    struct peer *peer = hub->peers;
+    while (peer && peer->uid != uid)
+        peer = peer->next;
+    if (!peer) {
+        peer = calloc(1, sizeof *peer);
+        if (!peer)
+            return NULL;
+        peer->uid = uid;
+        peer->next = hub->peers;
+        hub->peers = peer;
+    }
+    peer->n_conns++;
+    return peer;
+}
+
+void hub_peer_drop(struct hub *hub, struct peer *peer)
+{
+    if (--peer->n_conns > 0)
+        return;
+    struct peer **at = &hub->peers;
+    while (*at != peer)
+        at = &(*at)->next;
+    *at = peer->next;
+    free(peer);
+}
+
+int hub_index(struct hub *hub, const struct models_entry *entry)
+{
+    for (int i = 0; i < hub->n_uses; i++)
+        if (models_at(hub->models, i) == entry)
+            return i;
+    return -1;
+}
+
+void hub_hold(struct hub *hub, int entry)
+{
+    hub->uses[entry].users++;
+}
+
+void hub_release(struct hub *hub, int entry)
+{
+    struct use *use = &hub->uses[entry];
+    use->users--;
+    if (use->unloading && use->users == 0)
+        hub->is_dirty = true;
+}
+
+void hub_unload(struct hub *hub, int entry)
+{
+    hub->uses[entry].unloading = true;
+    hub->is_dirty = true;
+}
+
+void hub_change(struct hub *hub)
+{
+    hub->is_dirty = true;
+}
+
+static void unload_unused(struct hub *hub)
+{
+    for (int i = 0; i < hub->n_uses; i++) {
+        struct use *use = &hub->uses[i];
+        if (!use->unloading || use->users > 0)
+            continue;
+        struct err err = {0};
+        struct models_entry *entry = models_at(hub->models, i);
+        use->unloading = false;
+        if (models_unload(hub->models, entry, &err) < 0)
+            log_error("service", "cannot unload '%s': %s", entry->name, err.text);
+        else
+            log_info("service", "model '%s' unloaded", entry->name);
+    }
+}
+
+/* A hook ends at most its own call, and connections close only when they settle: so both walks
+ * may look up the next one before. */
+static void tell_calls(struct hub *hub)
+{
+    for (struct conn *conn = hub->conns, *next; conn; conn = next) {
+        next = conn->next;
+        conn_changed(conn);
+    }
+}
+
+static void settle_touched(struct hub *hub)
+{
+    while (hub->touched) {
+        struct conn *conn = hub->touched;
+        hub->touched = conn->next_touched;
+        conn_settle(conn);
+        conn->is_touched = false; /* only now: what it did to itself is settled */
+    }
+}
+
+/* The one that holds most goes first, until what is held is below the limit again. */
+static void evict(struct hub *hub)
+{
+    while (hub->held_bytes > hub->config.all_bytes) {
+        struct conn *most = hub->conns;
+        for (struct conn *conn = hub->conns; conn; conn = conn->next)
+            if (conn->charged > most->charged)
+                most = conn;
+        if (!most)
+            return;
+        conn_doom(most, CAUSE_MEMORY, "it holds the most of a memory that is used up");
+        conn_close(most);
+    }
+}
+
+void hub_settle(struct hub *hub)
+{
+    for (int round = 0; (hub->is_dirty || hub->touched) && round < 4; round++) {
+        if (hub->is_dirty) {
+            hub->is_dirty = false;
+            unload_unused(hub);
+            tell_calls(hub);
+        }
+        settle_touched(hub);
+    }
+    evict(hub);
+    if (hub->is_dirty || hub->touched)
+        service_wake(hub->service); /* the rest in the next turn */
+}
+
+void hub_random(void *dst, size_t bytes)
+{
+    uint8_t *at = dst;
+    while (bytes > 0) {
+        ssize_t n = getrandom(at, bytes, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            abort(); /* Linux always has it */
+        at += n;
+        bytes -= (size_t)n;
+    }
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of methods, and what several of them need. Loop thread.
+ */
+#include "service/method.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/models.h"
+#include "model/model.h"
+#include "service/call.h"
+#include "service/conn.h"
+#include "service/hub.h"
+#include "ttrpc.h"
+
+static const struct method method_table[] = {
+#define METHOD(Name, name, shape, who, draining, most_bytes)                                       \
+    {#Name, METHOD_##shape, METHOD_##who, draining, most_bytes, method_##name},
+#include "service/method.def"
+#undef METHOD
+};
+
+const struct method *method_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof method_table / sizeof method_table[0]; i++)
+        if (strcmp(method_table[i].name, name) == 0)
+            return &method_table[i];
+    return NULL;
+}
+
+bool method_may(const struct method *method, const struct conn *conn)
+{
+    return method->who == METHOD_ANYONE || conn->uid == 0 || conn->uid == getuid();
+}
+
+struct models_entry *method_model(struct call *call, const char *name)
+{
+    struct models *models = call->hub->models;
+    struct models_entry *entry = models_find(models, name);
+    if (entry)
+        return entry;
+    char known[256] = "";
+    size_t used = 0;
+    for (int i = 0; i < models_count(models) && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s'%.64s'", i ? ", " : "",
+                                 models_at(models, i)->name);
+    call_fail(call, TTRPC_NOT_FOUND, "there is no model '%.128s' here, only: %s", name ? name : "",
+              known[0] ? known : "none");
+    return NULL;
+}
+
+/* File names may be any bytes; a string on the wire is UTF-8. */
+static char *as_text(const char *text)
+{
+    if (!text)
+        return NULL;
+    return ttrpc_is_utf8(text, strlen(text)) ? (char *)text : (char *)"(not UTF-8)";
+}
+
+static Moed__V1__ModelState state_of(enum models_state state)
+{
+    switch (state) {
+    case MODELS_UNLOADED:
+        break;
+    case MODELS_LOADING:
+        return MOED__V1__MODEL_STATE__MODEL_LOADING;
+    case MODELS_READY:
+        return MOED__V1__MODEL_STATE__MODEL_READY;
+    case MODELS_TEXT:
+        return MOED__V1__MODEL_STATE__MODEL_TEXT;
+    case MODELS_FAILED:
+        return MOED__V1__MODEL_STATE__MODEL_FAILED;
+    }
+    return MOED__V1__MODEL_STATE__MODEL_UNLOADED;
+}
+
+static void describe_file(const struct model_info *info, Moed__V1__Model *ret)
+{
+    ret->family = as_text(info->family);
+    ret->chat = as_text(info->chat);
+    ret->quantisation = as_text(info->file_type);
+    ret->container = as_text(info->kind);
+    ret->has_file_bytes = ret->has_weight_bytes = ret->has_parameters = true;
+    ret->file_bytes = info->file_bytes;
+    ret->weight_bytes = info->weight_bytes;
+    ret->parameters = info->parameters;
+    ret->has_context = ret->has_vocabulary = ret->has_has_mtp = true;
+    ret->context = info->context;
+    ret->vocabulary = info->vocab;
+    ret->has_mtp = info->has_mtp;
+}
+
+void method_describe(const struct models_entry *entry, Moed__V1__Model *ret)
+{
+    moed__v1__model__init(ret);
+    ret->name = as_text(entry->name);
+    ret->path = as_text(entry->path);
+    ret->has_state = true;
+    ret->state = state_of(entry->state);
+    if (entry->model)
+        describe_file(model_info(entry->model), ret);
+    if (entry->state == MODELS_LOADING) {
+        ret->has_bytes_done = ret->has_bytes_all = true;
+        ret->bytes_done = entry->bytes_done;
+        ret->bytes_all = entry->bytes_all;
+    }
+    if (entry->state == MODELS_READY) {
+        ret->has_load_seconds = true;
+        ret->load_seconds = entry->load_seconds;
+    }
+    if (entry->state == MODELS_FAILED)
+        ret->error = as_text(entry->error.text);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The methods of moed.v1.Engine: one line each in method.def, one handler each in method_*.c.
+ *
+ * Loop thread. A handler gets the whole request (a PARTS method: the opening, which may be empty)
+ * and ends the call or sets its hooks.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "moed/v1/models.pb-c.h"
+
+struct call;
+struct conn;
+struct models_entry;
+struct payload;
+
+#define METHOD_SERVICE "moed.v1.Engine"
+
+enum method_shape {
+    METHOD_UNARY,
+    METHOD_STREAM, /* one message in, events out */
+    METHOD_PARTS,  /* messages in, events out */
+};
+enum method_who {
+    METHOD_ANYONE,
+    METHOD_OPERATOR, /* root and the daemon's own uid */
+};
+
+struct method {
+    const char *name;
+    enum method_shape shape;
+    enum method_who who;
+    bool while_draining;
+    size_t most_bytes; /* of one message */
+    void (*handle)(struct call *call, struct payload *payload);
+};
+
+/* NULL: there is none of this name. */
+const struct method *method_find(const char *name);
+bool method_may(const struct method *method, const struct conn *conn);
+
+#define METHOD(Name, name, shape, who, draining, most_bytes)                                       \
+    void method_##name(struct call *call, struct payload *payload);
+#include "service/method.def"
+#undef METHOD
+
+/* The model that a call names, or NULL: the call has been failed with NOT_FOUND. */
+struct models_entry *method_model(struct call *call, const char *name);
+/* Fills a description that borrows the entry's strings. */
+void method_describe(const struct models_entry *entry, Moed__V1__Model *ret);
