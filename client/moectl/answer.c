@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Streaming a generation. SIGINT is blocked but inside ppoll, so that Ctrl-C can't fall between a
+ * look at the flag and the sleep; its old disposition is put back afterwards.
+ */
+#include "moectl/answer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "moectl/link.h"
+#include "moectl/screen.h"
+
+static volatile sig_atomic_t interrupted; /* a handler has nowhere else to put it */
+
+static void on_interrupt(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+/* ---- collecting */
+static void text_add(struct text *text, const char *bytes, size_t n)
+{
+    if (n > text->room - text->n) {
+        text->room = (text->n + n) * 2 + 256;
+        text->data = realloc(text->data, text->room);
+        if (!text->data)
+            abort();
+    }
+    memcpy(text->data + text->n, bytes, n);
+    text->n += n;
+}
+
+/* What JSON has no string for is told in numbers besides. */
+static void set_token_text(json_t *object, const struct moed_token *token)
+{
+    const char *text = (const char *)token->text;
+    json_object_set_new(object, "text", screen_json_text(text, token->text_bytes));
+    if (screen_is_utf8(text, token->text_bytes))
+        return;
+    json_t *bytes = json_array();
+    for (size_t i = 0; i < token->text_bytes; i++)
+        json_array_append_new(bytes, json_integer(token->text[i]));
+    json_object_set_new(object, "bytes", bytes);
+}
+
+static json_t *token_json(const struct moed_token *token, bool has_top)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "id", json_integer(token->id));
+    set_token_text(object, token);
+    json_object_set_new(object, "logprob", screen_json_real(token->logprob));
+    if (!has_top)
+        return object;
+    json_t *top = json_array();
+    for (size_t i = 0; i < token->n_top; i++) {
+        json_t *other = json_object();
+        json_object_set_new(other, "id", json_integer(token->top[i]->id));
+        json_object_set_new(other, "logprob", screen_json_real(token->top[i]->logprob));
+        json_array_append_new(top, other);
+    }
+    json_object_set_new(object, "top", top);
+    return object;
+}
+
+static void keep_tokens(struct answer *a, const struct moed_event *event)
+{
+    for (size_t i = 0; i < event->n_prompt; i++)
+        json_array_append_new(a->prompt, json_integer(event->prompt[i]));
+    for (size_t i = 0; i < event->n_tokens; i++)
+        json_array_append_new(a->tokens, token_json(event->tokens[i], a->o->has_top));
+}
+
+/* ---- streaming */
+static void show_thinking(struct answer *a, const char *text, size_t n)
+{
+    if (n == 0 || a->o->quiet)
+        return;
+    bool color = screen_has_color(a->o, stderr);
+    if (color)
+        fputs("\x1b[2m", stderr);
+    screen_text(stderr, text, n);
+    if (color)
+        fputs("\x1b[0m", stderr);
+    fflush(stderr);
+    a->on_thinking_line = text[n - 1] != '\n';
+    a->was_thinking = true;
+}
+
+static void end_thinking(struct answer *a)
+{
+    if (a->on_thinking_line)
+        fputc('\n', stderr);
+    if (a->was_thinking)
+        fputc('\n', stderr);
+    a->on_thinking_line = a->was_thinking = false;
+}
+
+static void show_text(struct answer *a, const char *text, size_t n)
+{
+    if (n == 0)
+        return;
+    end_thinking(a);
+    screen_text(stdout, text, n);
+    fflush(stdout);
+    a->ends_line = text[n - 1] == '\n';
+}
+
+static void take_event(struct answer *a, const struct moed_event *event)
+{
+    bool has_output = event->text_bytes + event->thinking_bytes + event->n_tokens > 0;
+    if (has_output && a->first_token_seconds == 0)
+        a->first_token_seconds = (double)(now_us() - a->start_us) / 1e6;
+    if (event->model)
+        snprintf(a->model, sizeof a->model, "%s", event->model);
+    text_add(&a->text, event->text, event->text_bytes);
+    text_add(&a->thinking, event->thinking, event->thinking_bytes);
+    if (a->keep_tokens)
+        keep_tokens(a, event);
+    if (a->to_screen) {
+        show_thinking(a, event->thinking, event->thinking_bytes);
+        show_text(a, event->text, event->text_bytes);
+    }
+    if (event->finish == MOED_FINISH_NONE)
+        return;
+    a->finish = event->finish;
+    snprintf(a->reason, sizeof a->reason, "%s", event->error ? event->error : "");
+    if (event->usage) {
+        a->usage = *event->usage;
+        a->has_usage = true;
+    }
+}
+
+static void on_progress(struct moed_call *call, int result, void *arg)
+{
+    struct answer *a = arg;
+    if (result > 0)
+        take_event(a, moed_call_event(call));
+    else
+        a->result = moed_call_result(call, &a->error);
+}
+
+/* ---- running */
+static void sleep_until_something(struct moed *moed, const sigset_t *mask)
+{
+    struct pollfd p = {.fd = moed_fd(moed), .events = moed_events(moed)};
+    struct timespec left, *wait = NULL;
+    uint64_t until = moed_timeout(moed), now = now_us();
+    if (until != UINT64_MAX) {
+        uint64_t us = until > now ? until - now : 0;
+        left = (struct timespec){.tv_sec = (time_t)(us / 1000000),
+                                 .tv_nsec = (long)(us % 1000000) * 1000};
+        wait = &left;
+    }
+    ppoll(&p, 1, wait, mask);
+}
+
+static void loop(struct moed *moed, struct moed_call *call, struct answer *a, const sigset_t *mask)
+{
+    while (!moed_call_is_done(call) && !interrupted)
+        if (moed_dispatch(moed) == 0)
+            sleep_until_something(moed, mask);
+    if (moed_call_is_done(call))
+        return;
+    moed_call_cancel(call);
+    a->is_interrupted = true;
+    a->finish = MOED_FINISH_CANCELLED;
+}
+
+static void run_with_signals(struct moed *moed, struct moed_call *call, struct answer *a)
+{
+    struct sigaction action = {.sa_handler = on_interrupt}, old;
+    sigset_t block, before, open;
+    sigemptyset(&action.sa_mask);
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    interrupted = 0;
+    sigprocmask(SIG_BLOCK, &block, &before);
+    sigaction(SIGINT, &action, &old);
+    open = before;
+    sigdelset(&open, SIGINT);
+    loop(moed, call, a, &open);
+    sigaction(SIGINT, &old, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+static int judge(struct answer *a)
+{
+    const struct options *o = a->o;
+    if (a->is_interrupted)
+        return EXIT_INTERRUPTED;
+    if (a->result < 0)
+        return link_failed(o, &a->error);
+    if (a->finish == MOED_FINISH_ERROR)
+        return link_error(o, "the generation failed: %s", a->reason);
+    if (a->finish == MOED_FINISH_DRAINING)
+        return link_error(o, "the daemon is going down and ended the generation");
+    if (a->finish == MOED_FINISH_CANCELLED)
+        return link_error(o, "the generation was cancelled");
+    return EXIT_DONE;
+}
+
+int answer_run(struct moed *moed, const struct moed_request *request, struct answer *a)
+{
+    a->error = (struct moed_error)MOED_ERROR_INIT;
+    a->start_us = now_us();
+    a->ends_line = true;
+    if (a->keep_tokens) {
+        a->prompt = json_array();
+        a->tokens = json_array();
+    }
+    struct moed_call *started = NULL;
+    if (moed_generate(moed, request, &started, &a->error) < 0)
+        return link_failed(a->o, &a->error);
+    OWN(moed_call) *call = started;
+    moed_call_on(call, on_progress, a);
+    run_with_signals(moed, call, a);
+    if (a->to_screen)
+        end_thinking(a);
+    return judge(a);
+}
+
+void answer_fini(struct answer *a)
+{
+    free(a->text.data);
+    free(a->thinking.data);
+    json_decref(a->prompt);
+    json_decref(a->tokens);
+    *a = (struct answer){0};
+}
+
+/* ---- figures */
+/* The first token comes out of the prefill: decoding is what came after it. */
+static double decode_rate(const struct moed_usage *u)
+{
+    return u->completion_tokens > 1 && u->decode_seconds > 0
+               ? (u->completion_tokens - 1) / u->decode_seconds
+               : 0;
+}
+
+static double prefill_rate(const struct moed_usage *u)
+{
+    int n = u->prompt_tokens - u->cached_tokens;
+    return n > 0 && u->prefill_seconds > 0 ? n / u->prefill_seconds : 0;
+}
+
+void answer_print_figures(const struct answer *a)
+{
+    const struct moed_usage *u = &a->usage;
+    if (a->o->quiet || !a->has_usage)
+        return;
+    bool color = screen_has_color(a->o, stderr);
+    fprintf(stderr, "%s%d prompt tokens", color ? "\x1b[2m" : "", u->prompt_tokens);
+    if (u->cached_tokens > 0)
+        fprintf(stderr, " (%d known)", u->cached_tokens);
+    fprintf(stderr, ", first token after %.3f s", a->first_token_seconds);
+    if (prefill_rate(u) > 0)
+        fprintf(stderr, ", prefill %.1f tokens/s", prefill_rate(u));
+    fprintf(stderr, ", %d tokens", u->completion_tokens);
+    if (decode_rate(u) > 0)
+        fprintf(stderr, ", decode %.1f tokens/s", decode_rate(u));
+    if (a->finish != MOED_FINISH_STOP)
+        fprintf(stderr, ", ended by %s", moed_finish_name(a->finish));
+    fprintf(stderr, "%s\n", color ? "\x1b[0m" : "");
+}
+
+json_t *answer_json_usage(const struct answer *a)
+{
+    const struct moed_usage *u = &a->usage;
+    if (!a->has_usage)
+        return json_null();
+    json_t *usage = json_object();
+    json_object_set_new(usage, "prompt_tokens", json_integer(u->prompt_tokens));
+    json_object_set_new(usage, "cached_tokens", json_integer(u->cached_tokens));
+    json_object_set_new(usage, "completion_tokens", json_integer(u->completion_tokens));
+    json_object_set_new(usage, "thinking_tokens", json_integer(u->thinking_tokens));
+    json_object_set_new(usage, "first_token_seconds", screen_json_real(a->first_token_seconds));
+    json_object_set_new(usage, "queue_seconds", screen_json_real(u->queue_seconds));
+    json_object_set_new(usage, "prefill_seconds", screen_json_real(u->prefill_seconds));
+    json_object_set_new(usage, "decode_seconds", screen_json_real(u->decode_seconds));
+    json_object_set_new(usage, "prefill_tokens_per_second", screen_json_real(prefill_rate(u)));
+    json_object_set_new(usage, "decode_tokens_per_second", screen_json_real(decode_rate(u)));
+    return usage;
+}
+
+json_t *answer_json(const struct answer *a)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "model", screen_json_word(a->model));
+    json_object_set_new(object, "text", screen_json_text(a->text.n ? a->text.data : "", a->text.n));
+    json_object_set_new(object, "thinking",
+                        screen_json_text(a->thinking.n ? a->thinking.data : "", a->thinking.n));
+    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
+    json_object_set_new(object, "usage", answer_json_usage(a));
+    return object;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One generation from start to end: streaming to the screen or collecting, and Ctrl-C.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "moectl/option.h"
+
+struct text { /* grows; zeroed is empty */
+    char *data;
+    size_t n, room;
+};
+
+struct answer {       /* zeroed but for the options in front */
+    bool to_screen;   /* text to stdout as it comes, thinking to stderr */
+    bool keep_tokens; /* into `tokens` */
+    const struct options *o;
+
+    struct text text, thinking;
+    char model[256];
+    json_t *prompt, *tokens; /* arrays, with keep_tokens */
+    enum moed_finish finish;
+    char reason[512]; /* finish is error: why */
+    bool is_interrupted, has_usage;
+    struct moed_usage usage;
+    double first_token_seconds; /* from the request to the first token, as seen here */
+    int result;                 /* of the call */
+    struct moed_error error;
+
+    /* while it streams */
+    bool was_thinking, ends_line, on_thinking_line;
+    uint64_t start_us;
+};
+
+/**
+ * Generate until the end or Ctrl-C, which cancels in the daemon.
+ *
+ *   returns an exit code: 0, EXIT_INTERRUPTED, or that of a failure that has been reported
+ */
+int answer_run(struct moed *moed, const struct moed_request *request, struct answer *a);
+void answer_fini(struct answer *a);
+/* The line of figures on stderr, unless --quiet. */
+void answer_print_figures(const struct answer *a);
+json_t *answer_json_usage(const struct answer *a);
+/* {"model", "text", "thinking", "finish_reason", "usage"} */
+json_t *answer_json(const struct answer *a);

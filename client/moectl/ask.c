@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ask and generate: one prompt, one answer. One thread.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "moectl/answer.h"
+#include "moectl/input.h"
+#include "moectl/link.h"
+#include "moectl/screen.h"
+#include "moectl/verb.h"
+
+/* An answer that has failed was reported already; only an interrupted one is still worth its
+ * object. */
+static bool is_worth_printing(int r)
+{
+    return r == EXIT_DONE || r == EXIT_INTERRUPTED;
+}
+
+int verb_ask(const struct options *o)
+{
+    OWN(moed) *moed = NULL;
+    OWN(moed_request) *request = NULL;
+    int r = input_chat_request(o, &request);
+    if (r == 0)
+        r = link_open(o, &moed);
+    if (r)
+        return r;
+    struct answer a = {.to_screen = !o->json, .o = o};
+    r = answer_run(moed, request, &a);
+    if (o->json && is_worth_printing(r))
+        screen_json(answer_json(&a));
+    if (!o->json && !a.ends_line)
+        putchar('\n');
+    fflush(stdout);
+    if (!o->json)
+        answer_print_figures(&a);
+    answer_fini(&a);
+    return r;
+}
+
+static int add_text(const struct options *o, struct moed_request *request)
+{
+    OWN_MEM char *input = NULL;
+    const char *text = o->raw;
+    size_t bytes = text ? strlen(text) : 0;
+    int r = 0;
+    if (!text) {
+        if (isatty(STDIN_FILENO))
+            return usage_error(o, "generate needs --raw TEXT, --tokens-in IDS or standard input");
+        r = input_read(o, &input, &bytes);
+        text = input;
+    }
+    if (r == 0)
+        r = input_check(o, o->raw ? "--raw" : "standard input", text, bytes);
+    if (r == 0 && moed_request_add_text(request, text, bytes) < 0)
+        r = link_error(o, "no memory for the prompt");
+    return r;
+}
+
+static int build(const struct options *o, struct moed_request **ret)
+{
+    if (o->raw && o->has_ids)
+        return usage_error(o, "--raw and --tokens-in exclude each other");
+    OWN(moed_request) *request = moed_request_new();
+    if (!request)
+        return link_error(o, "no memory for the request");
+    int r = options_apply(o, request);
+    if (r == 0 && o->has_ids && moed_request_add_ids(request, o->ids, o->n_ids) < 0)
+        r = link_error(o, "no memory for the prompt");
+    else if (r == 0 && !o->has_ids)
+        r = add_text(o, request);
+    if (r)
+        return r;
+    if (o->json || o->has_top)
+        moed_request_set_integer(request, MOED_LOGPROBS, 1);
+    if (o->json)
+        moed_request_set_integer(request, MOED_RETURN_PROMPT, 1);
+    *ret = TAKE(request);
+    return 0;
+}
+
+static json_t *generation_json(const struct answer *a)
+{
+    json_t *object = json_object();
+    json_object_set(object, "prompt_tokens", a->prompt);
+    json_object_set(object, "tokens", a->tokens);
+    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
+    json_object_set_new(object, "usage", answer_json_usage(a));
+    return object;
+}
+
+int verb_generate(const struct options *o)
+{
+    if (o->has_top && !o->json)
+        return usage_error(o, "--top-logprobs needs --json");
+    OWN(moed) *moed = NULL;
+    OWN(moed_request) *request = NULL;
+    int r = build(o, &request);
+    if (r == 0)
+        r = link_open(o, &moed);
+    if (r)
+        return r;
+    struct answer a = {.to_screen = !o->json, .keep_tokens = o->json, .o = o};
+    r = answer_run(moed, request, &a);
+    if (o->json && is_worth_printing(r))
+        screen_json(generation_json(&a));
+    if (!o->json && !a.ends_line && isatty(STDOUT_FILENO))
+        putchar('\n'); /* a pipe gets the text and nothing else */
+    fflush(stdout);
+    if (!o->json)
+        answer_print_figures(&a);
+    answer_fini(&a);
+    return r;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * moectl: the daemon from a shell. The table of verbs, and nothing else. One thread.
+ */
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "moectl/verb.h"
+
+const struct verb verb_table[] = {
+    {"ask", "WORD...", "Ask a chat model once",
+     "The words are the question; standard input is appended where it is no\n"
+     "terminal. The answer goes to standard output, thinking and one line of\n"
+     "figures to standard error. Ctrl-C stops the daemon's work too.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING, 0, -1, verb_ask},
+    {"chat", "", "Talk with a chat model",
+     "Lines are messages; /help lists commands, // begins a message with a slash.\n"
+     "Ctrl-C stops the answer only. The history of the terminal is kept in\n"
+     "$XDG_STATE_HOME/moed/history.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING, 0, 0, verb_chat},
+    {"generate", "", "Continue a raw text",
+     "The prompt is --raw, --tokens-in or standard input, byte for byte. Special\n"
+     "tokens are parsed and BOS is put in front where the model's file says so.\n"
+     "What is not given is the daemon's default; --temperature 0 is greedy.\n"
+     "With --json one object: prompt_tokens, tokens (id, text, logprob, top),\n"
+     "finish_reason, usage. A token whose bytes are no text by themselves has\n"
+     "them in \"bytes\" as well. Log-probabilities are natural, taken before\n"
+     "temperature and filters.\n",
+     GROUP_MODEL | GROUP_RAW | GROUP_SAMPLING, 0, 0, verb_generate},
+    {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
+     verb_tokenize},
+    {"detokenize", "[ID]...", "Turn token ids into text",
+     "Ids are separated by spaces or commas; without any, standard input is read.\n",
+     GROUP_MODEL | GROUP_DETOKENIZE, 0, -1, verb_detokenize},
+    {"render", "WORD...", "Show the prompt that a question becomes",
+     "Takes the question as ask does and generates nothing.\n", GROUP_MODEL | GROUP_CHAT, 0, -1,
+     verb_render},
+    {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
+    {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
+    {"list", "", "List models", NULL, 0, 0, 0, verb_list},
+    {"show", "[NAME]", "Show a model and its file's metadata", NULL, GROUP_MODEL, 0, 1, verb_show},
+    {"load", "[NAME]", "Load a model's weights", NULL, GROUP_MODEL | GROUP_LOAD, 0, 1, verb_load},
+    {"unload", "[NAME]", "Free a model's weights", NULL, GROUP_MODEL, 0, 1, verb_unload},
+    {"rpc", "METHOD [JSON]", "Call a method of moed.v1.Engine",
+     "The request is a JSON object of the message's fields; \"-\" reads it from\n"
+     "standard input. Bytes are lower-case hex, enums go by name, numbers of 64\n"
+     "bits may be strings. A stream prints one object a line.\n",
+     0, 1, 2, verb_rpc},
+    {0},
+};
+
+static int run(const struct options *o)
+{
+    if (o->version) {
+        printf("moectl %s, libmoed %s\n", MOED_VERSION, moed_version());
+        return EXIT_DONE;
+    }
+    if (o->help) {
+        options_help(o->verb);
+        return EXIT_DONE;
+    }
+    return o->verb->run(o);
+}
+
+/* A full disk must not look like success; a closed pipe needs no words. */
+static int check_output(int r)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return r;
+    if (errno != EPIPE)
+        fprintf(stderr, "moectl: cannot write the answer: %s\n",
+                errno ? strerror(errno) : "output error");
+    return r == EXIT_DONE ? EXIT_FAILED : r;
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, ""); /* for line editing; numbers stay those of the C locale */
+    if (MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8"); /* a bare container: text is UTF-8 all the same */
+    signal(SIGPIPE, SIG_DFL);
+    struct options o;
+    int r = options_parse(argc, argv, &o);
+    if (r == 0)
+        r = run(&o);
+    options_fini(&o);
+    return check_output(r);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command line: one table of verbs and one of options drive both parsing and --help.
+ *
+ * Global options are taken before and after the verb, a verb's own after it, in any order with its
+ * arguments; `--name value` and `--name=value` are the same, `--` ends options.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "moed/moed.h"
+
+/* Exit codes, documented in --help: scripts rely on them. */
+enum exit_code {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NO_DAEMON = 3,
+    EXIT_NOT_FOUND = 4,
+    EXIT_INTERRUPTED = 130,
+};
+
+enum color_mode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+struct setting { /* a field of a request, as given */
+    enum moed_field field;
+    bool is_real;
+    double real;
+    int64_t integer;
+};
+
+enum { MAX_SETTINGS = 64, MAX_STOPS = 16, MAX_BIASES = 256 };
+
+struct options {
+    const struct verb *verb;
+    /* global */
+    const char *socket;
+    enum color_mode color;
+    bool json, quiet, help, version;
+    /* of verbs; NULL, false or 0 where not given */
+    const char *model, *system, *raw;
+    int32_t *ids; /* heap */
+    size_t n_ids;
+    bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top;
+    struct setting settings[MAX_SETTINGS];
+    int n_settings;
+    const char *stops[MAX_STOPS];
+    int n_stops;
+    struct {
+        int32_t id;
+        float bias;
+    } biases[MAX_BIASES];
+    int n_biases;
+    char **args; /* what is no option; heap, the strings are argv's */
+    int n_args;
+};
+
+struct verb {
+    const char *name;
+    const char *args;       /* "[WORD…]", "" */
+    const char *summary;    /* one line of the list */
+    const char *notes;      /* more, after the usage; lines of at most 80 columns */
+    unsigned groups;        /* of options it takes */
+    int min_args, max_args; /* -1: any number */
+    int (*run)(const struct options *o);
+};
+extern const struct verb verb_table[]; /* ended by an empty name */
+
+/* Fills *ret; a usage error has been reported and is EXIT_USAGE, else 0. */
+int options_parse(int argc, char **argv, struct options *ret);
+void options_fini(struct options *o);
+/* Help of the verb, or of the program if NULL, on stdout. */
+void options_help(const struct verb *verb);
+
+/* "1,2 3" and "[1, 2, 3]" alike, appended to *ids (heap). -EINVAL, -ENOMEM */
+int options_ids(const char *text, int32_t **ids, size_t *n);
+/* Puts the given settings, stops, biases and model into a request. EXIT_USAGE has been reported. */
+int options_apply(const struct options *o, struct moed_request *request);
+/* "moectl: …" on stderr, and EXIT_USAGE. */
+int usage_error(const struct options *o, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));

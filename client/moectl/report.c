@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tables and objects. Keys are those of the protocol's messages and stay as they are.
+ */
+#include "moectl/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "moectl/screen.h"
+
+static void set_word(json_t *object, const char *key, const char *value)
+{
+    json_object_set_new(object, key, screen_json_word(value));
+}
+
+static void set_count(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+json_t *report_model_json(const struct moed_model *m)
+{
+    json_t *object = json_object();
+    set_word(object, "name", m->name);
+    set_word(object, "path", m->path);
+    set_word(object, "state", moed_model_state_name(m->state));
+    set_word(object, "family", m->family);
+    set_word(object, "chat", m->chat);
+    set_word(object, "quantisation", m->quantisation);
+    set_word(object, "container", m->container);
+    set_count(object, "file_bytes", m->file_bytes);
+    set_count(object, "weight_bytes", m->weight_bytes);
+    set_count(object, "parameters", m->parameters);
+    set_count(object, "context", m->context);
+    set_count(object, "vocabulary", m->vocabulary);
+    json_object_set_new(object, "has_mtp", json_boolean(m->has_mtp));
+    if (m->state == MOED_MODEL_LOADING) {
+        set_count(object, "bytes_done", m->bytes_done);
+        set_count(object, "bytes_all", m->bytes_all);
+    }
+    if (m->state == MOED_MODEL_READY)
+        json_object_set_new(object, "load_seconds", screen_json_real(m->load_seconds));
+    if (*m->error)
+        set_word(object, "error", m->error);
+    return object;
+}
+
+json_t *report_models_json(const struct moed_call *call)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < moed_call_n_models(call); i++)
+        json_array_append_new(list, report_model_json(moed_call_model(call, i)));
+    return list;
+}
+
+static void print_parameters(char *buffer, size_t size, uint64_t n)
+{
+    if (n >= 1000000000)
+        snprintf(buffer, size, "%.1f B", (double)n / 1e9);
+    else
+        snprintf(buffer, size, "%.1f M", (double)n / 1e6);
+}
+
+static void print_row(const struct moed_model *m, int name_width)
+{
+    char size[32], parameters[32];
+    print_parameters(parameters, sizeof parameters, m->parameters);
+    screen_cell(m->name, name_width);
+    screen_cell(moed_model_state_name(m->state), 8);
+    screen_cell(m->quantisation, 6);
+    screen_cell(screen_bytes(size, sizeof size, m->file_bytes), 10);
+    screen_cell(parameters, 10);
+    printf("%u\n", m->context);
+    if (*m->error) {
+        fputs("  ", stdout);
+        screen_word(stdout, m->error);
+        putchar('\n');
+    }
+}
+
+void report_models(const struct moed_call *call)
+{
+    int width = 5;
+    size_t n = moed_call_n_models(call);
+    for (size_t i = 0; i < n; i++) {
+        int w = screen_width(moed_call_model(call, i)->name);
+        width = w > width ? w : width;
+    }
+    if (n == 0) {
+        puts("no models");
+        return;
+    }
+    screen_cell("MODEL", width);
+    puts("STATE     QUANT   FILE        PARAMETERS  CONTEXT");
+    for (size_t i = 0; i < n; i++)
+        print_row(moed_call_model(call, i), width);
+}
+
+json_t *report_model_stats_json(const struct moed_model_stats *s)
+{
+    json_t *object = json_object();
+    set_word(object, "model", s->model);
+    set_count(object, "steps", s->steps);
+    set_count(object, "prompt_tokens", s->prompt_tokens);
+    set_count(object, "decoded_tokens", s->decoded_tokens);
+    json_object_set_new(object, "prefill_seconds", screen_json_real(s->prefill_seconds));
+    json_object_set_new(object, "decode_seconds", screen_json_real(s->decode_seconds));
+    set_count(object, "sequences", s->sequences);
+    set_count(object, "queued", s->queued);
+    set_count(object, "pages_used", s->pages_used);
+    set_count(object, "pages_total", s->pages_total);
+    set_count(object, "cache_bytes", s->cache_bytes);
+    return object;
+}
+
+json_t *report_generation_json(const struct moed_generation *g)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "generation_id", screen_json_hex(g->id, g->id_bytes));
+    set_word(object, "model", g->model);
+    set_count(object, "uid", g->uid);
+    json_object_set_new(object, "prompt_tokens", json_integer(g->prompt_tokens));
+    json_object_set_new(object, "completion_tokens", json_integer(g->completion_tokens));
+    json_object_set_new(object, "seconds", screen_json_real(g->seconds));
+    return object;
+}

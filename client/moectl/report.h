@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Models and counters as tables and as JSON, for the verbs that show them.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "moed/moed.h"
+
+json_t *report_model_json(const struct moed_model *m);
+json_t *report_models_json(const struct moed_call *call);
+/* A table on stdout, "no models" where there are none. */
+void report_models(const struct moed_call *call);
+json_t *report_model_stats_json(const struct moed_model_stats *s);
+json_t *report_generation_json(const struct moed_generation *g);
