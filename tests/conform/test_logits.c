@@ -16,16 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kv/view.h"
-#include "model/forward.h"
-#include "model/model.h"
-#include "place/place.h"
+#include "../fixture/loaded.h"
 
-enum { MAX_TOKENS = 2048, TOP = 20 };
+enum { TOP = 20 };
 
 struct run {         /* the log-probabilities after each prompt, and every argmax */
     double *logprob; /* [prompts][vocab] */
-    int32_t *argmax; /* [prompts][MAX_TOKENS] */
+    int32_t *argmax; /* [prompts][LOADED_MAX_ROWS] */
 };
 
 static int n_passed, n_failed, vocab;
@@ -63,73 +60,45 @@ static int32_t argmax(const float *logits)
 }
 
 /* One prompt as one step of all its tokens, every position's logits wanted. */
-static void run_prompt(struct forward *forward, struct page_pool *pool, const json_t *ids,
-                       double *logprob, int32_t *argmaxes)
+static void run_prompt(struct loaded_model *m, const json_t *ids, double *logprob,
+                       int32_t *argmaxes)
 {
+    static struct loaded_step step;
     int n = (int)json_array_size(ids);
-    static int32_t token[MAX_TOKENS], position[MAX_TOKENS], wanted[MAX_TOKENS];
-    static void *const *page[MAX_TOKENS];
     struct view view;
-    if (n > MAX_TOKENS || view_init(&view, n, 0) < 0 || view_grow(&view, pool, n) < 0)
+    if (view_init(&view, n, 0) < 0 || view_grow(&view, m->pool, n) < 0)
         abort();
-    for (int i = 0; i < n; i++) {
-        token[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
-        position[i] = wanted[i] = i;
-        page[i] = view.data;
-    }
-    forward_run(forward, &(struct rows){.n = n,
-                                        .token = token,
-                                        .position = position,
-                                        .page = page,
-                                        .n_wanted = n,
-                                        .wanted = wanted});
+    loaded_step_clear(&step);
+    for (int i = 0; i < n; i++)
+        loaded_step_add(&step, &view, (int32_t)json_integer_value(json_array_get(ids, (size_t)i)),
+                        i, true);
+    forward_run(m->forward, &step.rows);
     float *logits = calloc((size_t)vocab, sizeof *logits);
     for (int i = 0; i < n; i++) {
-        forward_logits(forward, i, logits);
+        forward_logits(m->forward, i, logits);
         argmaxes[i] = argmax(logits);
     }
     double sum = log_sum(logits);
     for (int i = 0; i < vocab; i++)
         logprob[i] = (double)logits[i] - sum;
     free(logits);
-    view_fini(&view, pool);
+    view_fini(&view, m->pool);
 }
 
 static struct run run_place(const char *path, const char *kind, const char *isa)
 {
-    struct err err = {0};
-    struct model *model;
-    struct place *place;
-    struct forward *forward;
-    struct page_pool *pool;
     struct run run = {0};
-    struct place_spec spec = {.kind = kind, .isa = isa, .threads = 2};
-    struct kv_schema schema;
-    if (model_open(path, &model, &err) < 0 || place_open(&spec, &place, &err) < 0 ||
-        model_load(model, place, NULL, NULL, &err) < 0) {
-        if (err.code == -ENOTSUP && isa) {
-            printf("skip  this processor lacks %s\n", isa);
-            return run;
-        }
-        fprintf(stderr, "%s\n", err.text);
-        exit(1);
-    }
-    vocab = model_hparams(model)->vocab;
-    if (forward_new(model, MAX_TOKENS, MAX_TOKENS, &forward, &err) < 0)
-        exit(1);
-    forward_schema(forward, &schema);
-    if (page_pool_open(&schema, forward_cache_type(forward), 256u << 20, &pool, &err) < 0)
-        exit(1);
+    struct loaded_model m;
+    if (!loaded_open(&m, path, kind, isa, 2))
+        return run;
+    vocab = m.vocab;
     size_t n = json_array_size(prompts);
     run.logprob = calloc(n * (size_t)vocab, sizeof *run.logprob);
-    run.argmax = calloc(n * MAX_TOKENS, sizeof *run.argmax);
+    run.argmax = calloc(n * LOADED_MAX_ROWS, sizeof *run.argmax);
     for (size_t i = 0; i < n; i++)
-        run_prompt(forward, pool, json_object_get(json_array_get(prompts, i), "ids"),
-                   run.logprob + i * (size_t)vocab, run.argmax + i * MAX_TOKENS);
-    forward_free(forward);
-    page_pool_close(pool);
-    model_close(model);
-    place_close(place);
+        run_prompt(&m, json_object_get(json_array_get(prompts, i), "ids"),
+                   run.logprob + i * (size_t)vocab, run.argmax + i * LOADED_MAX_ROWS);
+    loaded_close(&m);
     return run;
 }
 
@@ -193,7 +162,7 @@ static void check_ref(const char *path, const char *kind, struct run *run)
         struct reference ref = reference(i);
         worst = fmax(worst, top_distance(run, i));
         for (size_t t = 0; t < json_array_size(ref.argmax); t++, all++)
-            same += run->argmax[i * MAX_TOKENS + t] ==
+            same += run->argmax[i * LOADED_MAX_ROWS + t] ==
                     (int32_t)json_integer_value(json_array_get(ref.argmax, t));
     }
     check(worst <= 2e-3, "%s: top 20 log-probabilities within %.2g (at most 2e-3)", kind, worst);
@@ -215,7 +184,7 @@ static void check_cpu(const char *path, const char *isa)
         if (ref.logprob[0] - ref.logprob[1] <= 0.1)
             continue;
         clear++;
-        wrong += run.argmax[i * MAX_TOKENS + last] != ref.id[0];
+        wrong += run.argmax[i * LOADED_MAX_ROWS + last] != ref.id[0];
     }
     check(mean <= 1e-3, "cpu %s: mean KL %.2g (at most 1e-3)", isa, mean);
     check(wrong == 0, "cpu %s: %d of %d clear argmaxes differ", isa, wrong, clear);
