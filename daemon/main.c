@@ -28,6 +28,7 @@
 #include "engine/models.h"
 #include "model/model.h"
 #include "options.h"
+#include "place/place.h"
 #include "sd.h"
 #include "service/service.h"
 
@@ -267,6 +268,16 @@ static int open_handles(struct moed *m, struct err *err)
     return r < 0 ? err_set(err, r, "cannot watch signals: %s", uv_strerror(r)) : 0;
 }
 
+/* Models open their place when they load; a place that cannot be is told now, not by every model.
+ */
+static int check_place(const struct config *config, struct err *err)
+{
+    const struct place_spec spec = {
+        .kind = config->place, .isa = *config->isa ? config->isa : NULL, .threads = 1};
+    OWN(place) *place = NULL;
+    return place_open(&spec, &place, err);
+}
+
 /* Returns an exit status in words, 0 while all is well. */
 static int start(struct moed *m, struct err *err)
 {
@@ -284,9 +295,9 @@ static int start(struct moed *m, struct err *err)
     raise_descriptor_limit();
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
         return EXIT_FAILURE;
-    if (models_new(&models, on_changed, m, &m->models, err) < 0)
-        return EX_CONFIG; /* no such place or instruction set here */
-    if (add_models(m, err) < 0)
+    if (check_place(&m->config, err) < 0)
+        return EX_CONFIG;
+    if (models_new(&models, on_changed, m, &m->models, err) < 0 || add_models(m, err) < 0)
         return EXIT_FAILURE;
     service_start(m->service, m->models);
     if (listen_somewhere(m, err) < 0)

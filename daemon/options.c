@@ -66,9 +66,9 @@ static void print_help(void)
         snprintf(words, sizeof words, *standard ? "%s (%s)" : "%s", config_keys[i].words, standard);
         print_option(config_keys[i].option, config_keys[i].argument, words);
     }
-    printf("\nSIGTERM lets running answers finish, a second one ends at once. Exit status: 0 at\n"
-           "the end asked for, 1 for a failure, 2 for a bad command line, 78 for a bad\n"
-           "configuration.\n");
+    printf("\nSIGTERM lets running answers finish, a second one ends at once. Exit status:\n"
+           "0 at the end asked for, 1 for a failure, 2 for a bad command line, 78 for a\n"
+           "bad configuration.\n");
 }
 
 static void fill_options(struct option *dst)
