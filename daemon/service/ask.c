@@ -150,7 +150,7 @@ static int merge(struct merged *m, const struct ask_part *parts, int n_parts, st
 
 /* ---- the prompt */
 int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
-               bool thinking, int role, struct ids *ret, struct err *err)
+               struct chat_options *options, int role, struct ids *ret, struct err *err)
 {
     const struct chat_family *family = model_chat(model);
     if (!family)
@@ -184,8 +184,10 @@ int ask_render(const struct model *model, Moed__V1__Message *const *messages, si
             *call = (struct chat_call){m->calls[j]->name ? m->calls[j]->name : "",
                                        m->calls[j]->arguments ? m->calls[j]->arguments : ""};
     }
-    const struct chat_options options = {.thinking = thinking, .add_generation_prompt = true};
-    return family->render(model_vocab(model), list, (int)n_messages, &options, ret, err);
+    int r = family->render(model_vocab(model), list, (int)n_messages, options, ret, err);
+    if (r == 0)
+        *options = chat_options_for(family, list, (int)n_messages, options);
+    return r;
 }
 
 static int encode_raw(const struct model *model, const struct merged *m, struct ids *ret,
@@ -213,8 +215,8 @@ static int check_ids(const struct ids *ids, int32_t size, struct err *err)
     return 0;
 }
 
-static int make_prompt(const struct model *model, struct merged *m, struct ids *ret,
-                       struct err *err)
+static int make_prompt(const struct model *model, struct merged *m, struct chat_options *options,
+                       struct ids *ret, struct err *err)
 {
     int r;
     if (m->has_chat + m->has_text + m->has_tokens != 1)
@@ -222,7 +224,7 @@ static int make_prompt(const struct model *model, struct merged *m, struct ids *
                        "generate needs exactly one of chat, text and tokens, found %d of them",
                        m->has_chat + m->has_text + m->has_tokens);
     if (m->has_chat)
-        return ask_render(model, m->messages, m->n_messages, m->thinking, FIELD_ROLE, ret, err);
+        return ask_render(model, m->messages, m->n_messages, options, FIELD_ROLE, ret, err);
     if (m->has_text)
         return encode_raw(model, m, ret, err);
     r = check_ids(&m->ids, vocab_size(model_vocab(model)), err);
@@ -315,7 +317,7 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
     ask->logprobs = m->logprobs || top > 0;
     ask->return_prompt = m->return_prompt;
-    ask->thinking = m->thinking;
+    ask->options = (struct chat_options){.thinking = m->thinking, .add_generation_prompt = true};
     ask->chat = m->has_chat ? model_chat(model) : NULL;
     request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
     request->top_logprobs = ask->logprobs ? (int)top : -1;
@@ -339,7 +341,7 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     if (r < 0)
         return r;
     struct ids ids __attribute__((cleanup(ids_fini))) = {0};
-    r = make_prompt(model, &m, &ids, err);
+    r = make_prompt(model, &m, &ask->options, &ids, err);
     if (r < 0)
         return r;
     if (ids.n == 0)

@@ -13,16 +13,16 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "moed/v1/generate.pb-c.h"
+#include "text/chat.h"
 #include "text/token.h"
 
 struct engine_request;
-struct chat_family;
 struct model;
 
 struct ask {
     struct engine_request *request; /* for engine_submit; uid is left to the caller */
     const struct chat_family *chat; /* NULL: raw text or ids */
-    bool thinking;                  /* was asked for */
+    struct chat_options options;    /* as this conversation takes them, for the reply */
     bool logprobs;
     bool return_prompt;
     int64_t timeout_ms; /* 0: none */
@@ -44,6 +44,7 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
 void ask_free(struct ask *ask);
 OWN_DEFINE(ask, ask_free);
 
-/* Appends the ids of a chat; `role` is the fields.def row that names a bad one. */
+/* Appends the ids of a chat; `role` is the fields.def row that names a bad one. The options become
+ * what this conversation makes of them. */
 int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
-               bool thinking, int role, struct ids *ret, struct err *err);
+               struct chat_options *options, int role, struct ids *ret, struct err *err);

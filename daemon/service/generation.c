@@ -564,9 +564,7 @@ static int generation_new(struct call *call, int entry, const char *model, const
         return -ENOMEM;
     XXH3_64bits_reset(g->hash);
     if (ask->chat) {
-        const struct chat_options options = {.thinking = ask->thinking,
-                                             .add_generation_prompt = true};
-        int r = chat_reply_new(ask->chat, g->vocab, &options, &g->reply);
+        int r = chat_reply_new(ask->chat, g->vocab, &ask->options, &g->reply);
         if (r < 0)
             return r;
     }

@@ -159,8 +159,10 @@ static int render(struct job *job, const Moed__V1__RenderRequest *request)
     if (!request->chat)
         return err_set(&job->err, -EINVAL, "render.chat is missing");
     OWN_IDS ids = {0};
-    int r = ask_render(job->model, request->chat->messages, request->chat->n_messages,
-                       request->chat->thinking, FIELD_RENDER_ROLE, &ids, &job->err);
+    struct chat_options options = {.thinking = request->chat->thinking,
+                                   .add_generation_prompt = true};
+    int r = ask_render(job->model, request->chat->messages, request->chat->n_messages, &options,
+                       FIELD_RENDER_ROLE, &ids, &job->err);
     if (r < 0)
         return r;
     OWN_BUF text = {0};

@@ -20,6 +20,7 @@
 
 enum {
     GRACE_MS = 2000, /* for engines to stop and last bytes to leave after the deadline */
+    HASTE_MS = 200,  /* the same, when we were told twice */
     WATCH_MS = 50,   /* between looks at what a drain waits for */
 };
 
@@ -30,6 +31,7 @@ struct service {
     uv_timer_t drain;
     int n_handles;
     uint64_t drain_deadline_ms;
+    uint64_t grace_ms;
     bool was_cut; /* the deadline has passed and everybody was told */
     void (*done)(void *arg);
     void *done_arg;
@@ -197,7 +199,7 @@ static void on_drain(uv_timer_t *timer)
     bool is_late = now >= service->drain_deadline_ms;
     if (!service->was_cut && (is_late || service_running(service) == 0)) {
         service->was_cut = true;
-        service->drain_deadline_ms = now + GRACE_MS;
+        service->drain_deadline_ms = now + service->grace_ms;
         cut_calls(hub);
         return;
     }
@@ -213,6 +215,8 @@ void service_drain(struct service *service, int64_t deadline_ms, void (*done)(vo
     if (hub->draining) {
         if (deadline < service->drain_deadline_ms)
             service->drain_deadline_ms = deadline;
+        service->grace_ms = deadline_ms > 0 ? GRACE_MS : HASTE_MS;
+        uv_timer_start(&service->drain, on_drain, 0, WATCH_MS);
         return;
     }
     hub->draining = true;
@@ -220,6 +224,7 @@ void service_drain(struct service *service, int64_t deadline_ms, void (*done)(vo
     service->done = done;
     service->done_arg = arg;
     service->drain_deadline_ms = deadline;
+    service->grace_ms = GRACE_MS;
     log_info("service", "draining: %d calls are running", service_running(service));
     uv_timer_start(&service->drain, on_drain, 0, WATCH_MS);
 }

@@ -3,9 +3,9 @@
  * The service: sockets, peers, streams and the methods of moed.v1.Engine, on one uv loop.
  *
  * Loop thread, but for service_wake(). It owns neither the models nor the loop. Order of birth:
- * service_new (before models_new, whose `changed` is service_wake), service_start with the models,
- * then listeners. Order of death: service_drain, service_close, run the loop until it is empty,
- * models_free.
+ * service_new, models_new with a `changed` that leads to service_wake, service_start, listeners.
+ * Order of death: service_drain, service_close, run the loop until it is empty, models_free.
+ * Engines may call `changed` up to the end, service_wake() is not to be called after service_close.
  */
 #pragma once
 
@@ -45,7 +45,7 @@ int service_new(uv_loop_t *loop, const struct service_config *config, struct ser
 /* Gives it the models it serves: once, before the first listener. Borrowed until closed. */
 void service_start(struct service *service, struct models *models);
 /**
- * Something happened in an engine or the loader: `changed` of models_new, with the service as arg.
+ * Something happened in an engine or the loader.
  *
  *   thread  any
  */
