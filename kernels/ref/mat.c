@@ -18,23 +18,27 @@ static float from_bits(uint32_t bits)
     return f;
 }
 
+static uint32_t to_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
+}
+
 static uint16_t load_u16(const uint8_t *p)
 {
     return (uint16_t)(p[0] | p[1] << 8);
 }
 
+/* The half's bits, put where a float has them, mean 2^112 too little: subnormal ones as well. */
 static float from_f16(uint16_t h)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-    uint32_t exponent = (h >> 10) & 31;
-    uint32_t fraction = h & 0x3ff;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, fraction = h & 0x3ff;
+    uint32_t bits = to_bits(from_bits((uint32_t)(h & 0x7fff) << 13) * 0x1p112f);
 
-    if (exponent == 31) /* infinity, or NaN: made quiet, as converting hardware does */
-        return from_bits(sign | 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0));
-    if (exponent)
-        return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float tiny = (float)fraction * 0x1p-24f; /* zero or subnormal: exact */
-    return sign ? -tiny : tiny;
+    if ((h & 0x7c00) == 0x7c00) /* infinity, or NaN: made quiet, as converting hardware does */
+        bits = 0x7f800000 | fraction << 13 | (fraction ? 0x400000 : 0);
+    return from_bits(sign | bits);
 }
 
 static float load_f16(const uint8_t *p)
@@ -94,12 +98,15 @@ static void unpack_q6_k(const uint8_t *src, float *dst, size_t n)
     for (size_t b = 0; b < n / 256; b++, src += 210, dst += 256) {
         const int8_t *scale = (const int8_t *)src + 192;
         float d = load_f16(src + 208);
-        for (int i = 0; i < 256; i++) {
-            int half = i / 128, part = i % 128 / 32, l = i % 32;
-            int low = src[64 * half + 32 * (part & 1) + l];
-            int high = src[128 + 32 * half + l] >> (2 * part) & 3;
-            low = part < 2 ? low & 15 : low >> 4;
-            dst[i] = d * (float)scale[i / 16] * (float)((low | high << 4) - 32);
+        for (int g = 0; g < 16; g++) {
+            int half = g / 8, part = g % 8 / 2, at = 16 * (g % 2);
+            const uint8_t *low = src + 64 * half + 32 * (part & 1) + at;
+            const uint8_t *high = src + 128 + 32 * half + at;
+            float step = d * (float)scale[g];
+            for (int i = 0; i < 16; i++) {
+                int code = (low[i] >> 4 * (part / 2) & 15) | (high[i] >> 2 * part & 3) << 4;
+                dst[16 * g + i] = step * (float)(code - 32);
+            }
         }
     }
 }
