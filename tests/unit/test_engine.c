@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine on the embedded model: what is promised to whoever submits.
+ *
+ *     test_engine MODEL.gguf REFERENCE.json
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "place/place.h"
+#include "text/token.h"
+
+static const char *model_path;
+static json_t *prompts;
+
+struct bench { /* an engine with what it stands on */
+    struct model *model;
+    struct place *place;
+    struct engine *engine;
+    sem_t events;
+};
+
+static void wake(void *arg)
+{
+    sem_post(&((struct bench *)arg)->events);
+}
+
+static const struct engine_config usual = {.max_sequences = 20, .max_queue = 4, .step_rows = 64};
+
+static void start(struct bench *b, int threads, const struct engine_config *config)
+{
+    struct err err;
+    struct place_spec spec = {.kind = "cpu", .threads = threads};
+    sem_init(&b->events, 0, 0);
+    assert_int_equal(model_open(model_path, &b->model, &err), 0);
+    assert_int_equal(place_open(&spec, &b->place, &err), 0);
+    assert_int_equal(model_load(b->model, b->place, NULL, NULL, &err), 0);
+    assert_int_equal(engine_open(b->model, b->place, config, wake, b, &b->engine, &err), 0);
+}
+
+static void end(struct bench *b)
+{
+    engine_close(b->engine);
+    model_close(b->model);
+    place_close(b->place);
+    sem_destroy(&b->events);
+}
+
+/* ------------------------------------------------------------------ requests and answers */
+
+static struct engine_request *request_of(const json_t *ids, int max_tokens)
+{
+    struct engine_request *q = engine_request_new();
+    q->n_prompt = (int)json_array_size(ids);
+    q->prompt = calloc((size_t)q->n_prompt + 1, sizeof *q->prompt);
+    for (int i = 0; i < q->n_prompt; i++)
+        q->prompt[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
+    q->max_tokens = max_tokens;
+    q->sample.temperature = 0;
+    return q;
+}
+
+static struct engine_request *prompt(size_t i, int max_tokens)
+{
+    return request_of(json_object_get(json_array_get(prompts, i % json_array_size(prompts)), "ids"),
+                      max_tokens);
+}
+
+static struct engine_request *long_prompt(int n)
+{
+    struct engine_request *q = engine_request_new();
+    q->n_prompt = n;
+    q->prompt = calloc((size_t)n, sizeof *q->prompt);
+    for (int i = 0; i < n; i++)
+        q->prompt[i] = 300 + i % 700;
+    q->sample.temperature = 0;
+    return q;
+}
+
+static uint64_t submit(struct bench *b, struct engine_request *q)
+{
+    uint64_t call;
+    struct err err;
+    assert_int_equal(engine_submit(b->engine, q, &call, &err), 0);
+    return call;
+}
+
+static int refused(struct bench *b, struct engine_request *q, struct err *err)
+{
+    uint64_t call;
+    int r = engine_submit(b->engine, q, &call, err);
+    assert_true(r < 0);
+    engine_request_free(q);
+    return r;
+}
+
+enum { MAX_ANSWER = 2100, MAX_TEXT = 1 << 16 };
+
+struct answer {
+    uint64_t call;
+    int32_t id[MAX_ANSWER];
+    int n;
+    char text[MAX_TEXT];
+    size_t n_text;
+    bool done;
+    struct engine_event last;
+};
+
+static void take(struct answer *a, const struct engine_event *event)
+{
+    assert_false(a->done);
+    if (event->kind == ENGINE_DONE) {
+        a->done = true;
+        a->last = *event;
+        assert_int_equal(event->n_tokens, a->n);
+        return;
+    }
+    if (event->kind == ENGINE_TOKEN)
+        a->id[a->n++] = event->id;
+    memcpy(a->text + a->n_text, event->text, event->n_text);
+    a->n_text += event->n_text;
+}
+
+/* Polls until all n answers are done, or `tokens` came in all (0: no such limit). */
+static void collect(struct bench *b, struct answer *answers, int n, int tokens)
+{
+    for (;;) {
+        struct engine_event event;
+        int seen = 0, done = 0;
+        while (engine_poll(b->engine, &event))
+            for (int i = 0; i < n; i++)
+                if (answers[i].call == event.call)
+                    take(&answers[i], &event);
+        for (int i = 0; i < n; i++) {
+            seen += answers[i].n;
+            done += answers[i].done;
+        }
+        if (done == n || (tokens && seen >= tokens))
+            return;
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 120;
+        assert_int_equal(sem_timedwait(&b->events, &until), 0);
+    }
+}
+
+static struct answer *ask(struct bench *b, struct engine_request *q)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    a->call = submit(b, q);
+    collect(b, a, 1, 0);
+    return a;
+}
+
+static void assert_idle(struct bench *b)
+{
+    struct engine_stat stat;
+    for (int i = 0; i < 1000; i++) {
+        engine_stat(b->engine, &stat);
+        if (stat.pages_used == 0 && stat.sequences == 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    }
+    assert_int_equal(stat.pages_used, 0);
+    assert_int_equal(stat.sequences, 0);
+    assert_int_equal(stat.queued, 0);
+}
+
+/* ------------------------------------------------------------------ tests */
+
+/* Up to the first choice that the reference itself calls close. */
+static void greedy_follows_the_reference(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    for (size_t i = 0; i < json_array_size(prompts); i++) {
+        const json_t *p = json_array_get(prompts, i);
+        const json_t *greedy = json_object_get(p, "greedy");
+        const json_t *margin = json_object_get(p, "greedy_margin");
+        int n = (int)json_array_size(greedy);
+        struct answer *a = ask(&b, prompt(i, n));
+        for (int t = 0; t < n && json_number_value(json_array_get(margin, (size_t)t)) > 0.02; t++)
+            assert_int_equal(a->id[t], json_integer_value(json_array_get(greedy, (size_t)t)));
+        free(a);
+    }
+    assert_idle(&b);
+    end(&b);
+}
+
+static void answers_do_not_depend_on_company_or_threads(void **state)
+{
+    (void)state;
+    enum { N = 17, TOKENS = 24 };
+    static struct answer alone[N], together[N];
+    struct bench b;
+    memset(alone, 0, sizeof alone);
+    start(&b, 1, &usual);
+    for (int i = 0; i < N; i++) {
+        alone[i].call = submit(&b, prompt((size_t)i, TOKENS));
+        collect(&b, &alone[i], 1, 0);
+    }
+    end(&b);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct engine_config small = usual;
+        small.step_rows = 20 + threads * 7;
+        memset(together, 0, sizeof together);
+        start(&b, threads, &small);
+        for (int i = N - 1; i >= 0; i--)
+            together[i].call = submit(&b, prompt((size_t)i, TOKENS));
+        collect(&b, together, N, 0);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(together[i].n, alone[i].n);
+            assert_memory_equal(together[i].id, alone[i].id, (size_t)alone[i].n * sizeof(int32_t));
+            assert_int_equal(together[i].n_text, alone[i].n_text);
+            assert_memory_equal(together[i].text, alone[i].text, alone[i].n_text);
+        }
+        assert_idle(&b);
+        end(&b);
+    }
+}
+
+static void the_context_ends_an_answer(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct err err;
+    start(&b, 2, &usual);
+    int context = (int)model_info(b.model)->context;
+
+    struct answer *a = ask(&b, long_prompt(context - 1));
+    assert_int_equal(a->n, 1);
+    assert_true(a->last.finish == ENGINE_LENGTH || a->last.finish == ENGINE_STOP);
+    free(a);
+    a = ask(&b, long_prompt(context));
+    assert_int_equal(a->n, 0);
+    assert_int_equal(a->last.finish, ENGINE_LENGTH);
+    free(a);
+    assert_int_equal(refused(&b, long_prompt(context + 1), &err), -E2BIG);
+    assert_non_null(strstr(err.text, "2049"));
+    assert_non_null(strstr(err.text, "2048"));
+
+    struct engine_request *q = prompt(0, 5);
+    q->ignore_end = true;
+    a = ask(&b, q);
+    assert_int_equal(a->n, 5);
+    assert_int_equal(a->last.finish, ENGINE_LENGTH);
+    free(a);
+    assert_idle(&b);
+    end(&b);
+}
+
+static void bad_requests_are_named(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct err err;
+    start(&b, 1, &usual);
+    struct engine_request *q = prompt(1, 5);
+    q->prompt[0] = (int32_t)model_info(b.model)->vocab;
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    q = prompt(1, 5);
+    q->prompt[0] = -1;
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    q = prompt(1, 5);
+    q->n_prompt = 0;
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    q = prompt(1, 5);
+    q->n_stops = 1;
+    q->stops = calloc(1, sizeof *q->stops);
+    q->stops[0] = strdup("");
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    q = prompt(1, 5);
+    q->sample.n_bias = 1;
+    q->sample.bias = calloc(1, sizeof *q->sample.bias);
+    q->sample.bias[0].id = 1 << 20;
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    end(&b);
+}
+
+static void cancel_frees_everything(void **state)
+{
+    (void)state;
+    enum { N = 24 };
+    static struct answer answers[N];
+    memset(answers, 0, sizeof answers);
+    struct bench b;
+    struct err err;
+    start(&b, 2, &usual);
+    for (int i = 0; i < N; i++) {
+        struct engine_request *q = prompt((size_t)i, 0);
+        q->ignore_end = true;
+        answers[i].call = submit(&b, q);
+    }
+    assert_int_equal(refused(&b, prompt(0, 1), &err), -EBUSY);
+    collect(&b, answers, N, 40);
+    for (int i = 0; i < N; i++)
+        engine_cancel(b.engine, answers[i].call);
+    collect(&b, answers, N, 0);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(answers[i].last.finish, ENGINE_CANCELLED);
+    engine_cancel(b.engine, answers[0].call); /* long gone: nothing happens */
+    engine_cancel(b.engine, 0);
+    assert_idle(&b);
+    struct answer *a = ask(&b, prompt(3, 4)); /* and it goes on */
+    assert_true(a->n > 0);
+    free(a);
+    end(&b);
+}
+
+static void a_paused_call_waits(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 1, &usual);
+    struct engine_request *q = prompt(2, 200);
+    q->ignore_end = true;
+    struct answer *a = calloc(1, sizeof *a);
+    a->call = submit(&b, q);
+    engine_pause(b.engine, a->call, true);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    struct engine_event event;
+    while (engine_poll(b.engine, &event)) /* what was under way before the pause */
+        take(a, &event);
+    int before = a->n;
+    assert_true(before < 200);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    assert_false(engine_poll(b.engine, &event));
+    engine_pause(b.engine, a->call, false);
+    collect(&b, a, 1, 0);
+    assert_int_equal(a->n, 200);
+    free(a);
+    end(&b);
+}
+
+/* More events than the ring holds: the engine waits, nothing is lost. */
+static void a_lagging_loop_loses_nothing(void **state)
+{
+    (void)state;
+    enum { N = 20, TOKENS = 100 };
+    static struct answer answers[N];
+    memset(answers, 0, sizeof answers);
+    struct bench b;
+    start(&b, 2, &usual);
+    for (int i = 0; i < N; i++) {
+        struct engine_request *q = prompt((size_t)i, TOKENS);
+        q->ignore_end = true;
+        answers[i].call = submit(&b, q);
+    }
+    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+    collect(&b, answers, N, 0);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(answers[i].n, TOKENS);
+    end(&b);
+}
+
+static void closing_ends_all(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    for (int i = 0; i < 24; i++) {
+        struct engine_request *q = prompt((size_t)i, 0);
+        q->ignore_end = true;
+        submit(&b, q);
+    }
+    end(&b); /* the sanitizers see what is left */
+}
+
+static void a_seed_repeats(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    struct answer *a[3];
+    for (int i = 0; i < 3; i++) {
+        struct engine_request *q = prompt(3, 40);
+        q->ignore_end = true;
+        q->sample.temperature = 1;
+        q->sample.seed = i == 2 ? 8 : 7;
+        a[i] = ask(&b, q);
+    }
+    assert_memory_equal(a[0]->id, a[1]->id, 40 * sizeof(int32_t));
+    assert_memory_not_equal(a[0]->id, a[2]->id, 40 * sizeof(int32_t));
+    for (int i = 0; i < 3; i++)
+        free(a[i]);
+    end(&b);
+}
+
+static void logprobs_are_of_the_model(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    const json_t *p = json_array_get(prompts, 4);
+    double sum = json_number_value(json_object_get(p, "logsumexp"));
+    struct engine_request *q = prompt(4, 1);
+    q->top_logprobs = ENGINE_MAX_TOP;
+    q->sample.temperature = 3; /* reported before it */
+    uint64_t call = submit(&b, q);
+    struct engine_event event;
+    while (!engine_poll(b.engine, &event))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(event.call, call);
+    assert_int_equal(event.kind, ENGINE_TOKEN);
+    assert_int_equal(event.n_top, ENGINE_MAX_TOP);
+    for (size_t i = 0; i < ENGINE_MAX_TOP; i++) {
+        const json_t *pair = json_array_get(json_object_get(p, "top"), i);
+        double want = json_number_value(json_array_get(pair, 1)) - sum;
+        assert_true(fabs((double)event.top[i].logprob - want) < 5e-3);
+    }
+    end(&b);
+}
+
+static void a_stop_string_is_never_sent(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    struct engine_request *q = prompt(3, 60);
+    q->ignore_end = true;
+    struct answer *plain = ask(&b, q);
+    assert_true(plain->n_text > 12);
+    char stop[5] = "";
+    memcpy(stop, plain->text + 6, 4);
+    for (size_t i = 6; i < 10; i++)
+        if (plain->text[i] & 0x80)
+            skip(); /* the model changed: choose another prompt */
+
+    q = prompt(3, 60);
+    q->ignore_end = true;
+    q->n_stops = 1;
+    q->stops = calloc(1, sizeof *q->stops);
+    q->stops[0] = strdup(stop);
+    struct answer *stopped = ask(&b, q);
+    assert_int_equal(stopped->last.finish, ENGINE_STOP);
+    assert_int_equal(stopped->last.stop_index, 0);
+    size_t at = (size_t)(strstr(plain->text, stop) - plain->text);
+    assert_int_equal(stopped->n_text, at);
+    assert_memory_equal(stopped->text, plain->text, at);
+    free(plain);
+    free(stopped);
+    end(&b);
+}
+
+static void a_small_cache_shortens_the_context(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct err err;
+    struct engine_config config = usual;
+    config.cache_bytes = 400000; /* a few pages */
+    start(&b, 1, &config);
+    struct engine_stat stat;
+    engine_stat(b.engine, &stat);
+    assert_int_equal(stat.context, stat.pages_total * 32);
+    assert_int_equal(refused(&b, long_prompt((int)stat.context + 1), &err), -E2BIG);
+    static struct answer answers[6];
+    memset(answers, 0, sizeof answers);
+    for (int i = 0; i < 6; i++) /* they take turns */
+        answers[i].call = submit(&b, long_prompt((int)stat.context - 2));
+    collect(&b, answers, 6, 0);
+    for (int i = 0; i < 6; i++)
+        assert_true(answers[i].n >= 1);
+    assert_idle(&b);
+    end(&b);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3)
+        return 2;
+    model_path = argv[1];
+    json_t *root = json_load_file(argv[2], 0, NULL);
+    prompts = json_object_get(root, "prompts");
+    if (!prompts)
+        return 2;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(greedy_follows_the_reference),
+        cmocka_unit_test(answers_do_not_depend_on_company_or_threads),
+        cmocka_unit_test(the_context_ends_an_answer),
+        cmocka_unit_test(bad_requests_are_named),
+        cmocka_unit_test(cancel_frees_everything),
+        cmocka_unit_test(a_paused_call_waits),
+        cmocka_unit_test(a_lagging_loop_loses_nothing),
+        cmocka_unit_test(closing_ends_all),
+        cmocka_unit_test(a_seed_repeats),
+        cmocka_unit_test(logprobs_are_of_the_model),
+        cmocka_unit_test(a_stop_string_is_never_sent),
+        cmocka_unit_test(a_small_cache_shortens_the_context),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    json_decref(root);
+    return failed;
+}
