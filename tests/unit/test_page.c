@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "kv/view.h"
+
+static const struct kv_schema schema = {.n_layers = 3, .row_elements = 24};
+
+static struct page_pool *open_pool(int pages)
+{
+    struct page_pool *pool;
+    struct err err;
+    uint64_t bytes = (uint64_t)pages * kv_page_bytes(&schema, MK_F16);
+    assert_int_equal(page_pool_open(&schema, MK_F16, bytes, &pool, &err), 0);
+    assert_int_equal(page_pool_total(pool), pages);
+    return pool;
+}
+
+static void sizes_follow_the_schema(void **state)
+{
+    (void)state;
+    struct page_pool *pool;
+    struct err err;
+    assert_int_equal(kv_row_bytes(&schema, MK_F16), 48);
+    assert_int_equal(kv_row_bytes(&schema, MK_F32), 96);
+    assert_true(kv_plane_bytes(&schema, MK_F16) >= 32 * 48);
+    assert_int_equal(kv_plane_bytes(&schema, MK_F16) % 64, 0);
+    assert_int_equal(kv_page_bytes(&schema, MK_F16), 3 * kv_plane_bytes(&schema, MK_F16));
+    assert_int_equal(page_pool_open(&schema, MK_F16, 100, &pool, &err), -EINVAL);
+}
+
+static void pages_are_counted(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(2);
+    struct page *a = page_take(pool, 1), *b = page_take(pool, 1);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_ptr_not_equal(a->data, b->data);
+    assert_null(page_take(pool, 1));
+    page_ref(a);
+    page_unref(pool, a);
+    assert_int_equal(page_pool_used(pool), 2);
+    page_unref(pool, a);
+    assert_int_equal(page_pool_used(pool), 1);
+    assert_ptr_equal(page_take(pool, 1), a);
+    page_pool_close(pool);
+}
+
+static void another_user_finds_nothing(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(1);
+    size_t bytes = kv_page_bytes(&schema, MK_F16);
+    struct page *page = page_take(pool, 1000);
+    memset(page->data, 0x55, bytes);
+    page_unref(pool, page);
+    page = page_take(pool, 1001);
+    for (size_t i = 0; i < bytes; i++)
+        assert_int_equal(((char *)page->data)[i], 0);
+    page_pool_close(pool);
+}
+
+static void a_view_grows_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(3);
+    struct view view, other;
+    assert_int_equal(view_pages(0), 0);
+    assert_int_equal(view_pages(32), 1);
+    assert_int_equal(view_pages(33), 2);
+    assert_int_equal(view_init(&view, 200, 7), 0);
+    assert_int_equal(view_init(&other, 200, 8), 0);
+    assert_int_equal(view_grow(&view, pool, 33), 0);
+    assert_int_equal(view.n, 2);
+    assert_int_equal(view_grow(&view, pool, 10), 0);
+    assert_int_equal(view.n, 2);
+    assert_ptr_equal(view.data[1], view.page[1]->data);
+    assert_int_equal(view_grow(&other, pool, 64), -ENOSPC);
+    assert_int_equal(page_pool_used(pool), 2);
+    view_fini(&view, pool);
+    assert_int_equal(view_grow(&other, pool, 96), 0);
+    assert_int_equal(view_grow(&other, pool, 97), -ENOSPC);
+    view_fini(&other, pool);
+    assert_int_equal(page_pool_used(pool), 0);
+    page_pool_close(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sizes_follow_the_schema),
+        cmocka_unit_test(pages_are_counted),
+        cmocka_unit_test(another_user_finds_nothing),
+        cmocka_unit_test(a_view_grows_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
