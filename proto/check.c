@@ -122,8 +122,8 @@ static int take_key(const char *name, struct walk *w, unsigned *number, unsigned
 
 static int check_field(const ProtobufCMessageDescriptor *type, struct walk *w, int depth)
 {
-    unsigned number, wire;
-    uint64_t size;
+    unsigned number = 0, wire = 0;
+    uint64_t size = 0;
     int r = take_key(type->short_name, w, &number, &wire, &size);
     if (r < 0)
         return r;
