@@ -13,7 +13,7 @@
 
 #define ASSISTANT "<｜Assistant｜>"
 
-enum { MAX_DEPTH = 64 };
+enum { MAX_DEPTH = 64, MAX_GROUPS = 16 };
 
 struct scan {
     const char *at, *end;
@@ -105,7 +105,8 @@ static bool is_compared(const struct scan *scan)
 /* The inside of {{ … }}. */
 static void read_expression(struct scan *scan)
 {
-    bool before = scan->after, opened = scan->prints_open;
+    bool before[MAX_GROUPS] = {scan->after}; /* what an else continues, for each group */
+    bool opened = scan->prints_open;
     int calls = 0, groups = 0; /* open brackets: arguments and indexes, or only order */
     bool condition = false;    /* between an inline if and its else */
     bool operand = false;      /* right of a comparison */
@@ -136,7 +137,7 @@ static void read_expression(struct scan *scan)
                 condition = true;
             } else if (is(text, bytes, "else") && calls == 0) {
                 condition = false;
-                scan->after = before;
+                scan->after = before[groups < MAX_GROUPS ? groups : MAX_GROUPS - 1];
             } else if (is(text, bytes, "in")) {
                 operand = true;
             } else if (!is(text, bytes, "not") && !is(text, bytes, "and") &&
@@ -150,8 +151,8 @@ static void read_expression(struct scan *scan)
         scan->at++;
         if (c == '[' || c == '{' || (c == '(' && (value || calls > 0)))
             calls++;
-        else if (c == '(')
-            groups++;
+        else if (c == '(' && ++groups < MAX_GROUPS)
+            before[groups] = scan->after;
         else if ((c == ']' || c == '}' || c == ')') && calls > 0)
             calls--;
         else if (c == ')' && groups > 0)
