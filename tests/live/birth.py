@@ -63,6 +63,18 @@ class Birth(unittest.TestCase):
         self.started.append(process)
         return process
 
+    def start_with(self, handed_over):
+        """As systemd does it: descriptor 3, and LISTEN_PID, which only the child can know."""
+        def as_third():
+            os.dup2(handed_over.fileno(), 3)
+            os.set_inheritable(3, True)
+
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *self.command()],
+            stderr=subprocess.PIPE, text=True, env=self.env(), preexec_fn=as_third, close_fds=False)
+        self.started.append(process)
+        return process
+
     def start_on_socket(self, *args, **more):
         process = self.start("--socket", self.socket, *args, **more)
         wait_for("the socket", lambda: self.answers() or process.poll() is not None)
@@ -188,12 +200,7 @@ class Birth(unittest.TestCase):
         early.connect(self.socket)  # before anybody serves: waits in the backlog
         self.write("[Daemon]\nSocket=/nowhere/moed.sock\n")
 
-        # exec'd by a shell, because only the child knows its pid
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *self.command()],
-            stderr=subprocess.PIPE, text=True, env=self.env(),
-            preexec_fn=lambda: os.dup2(listener.fileno(), 3), close_fds=False)
-        self.started.append(process)
+        process = self.start_with(listener)
         self.assertIn("moed", self.moectl("status"))
         early.close()
         self.stop(process)
@@ -203,11 +210,7 @@ class Birth(unittest.TestCase):
     def test_activation_with_something_else(self):
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):  # the stream socket does not listen
             other = socket.socket(socket.AF_UNIX, kind)
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh", *self.command()],
-                stderr=subprocess.PIPE, text=True, env=self.env(),
-                preexec_fn=lambda: os.dup2(other.fileno(), 3), close_fds=False)
-            self.started.append(process)
+            process = self.start_with(other)
             words = process.communicate(timeout=WAIT)[1]
             self.assertEqual(process.returncode, 1)
             self.assertIn("expected a listening Unix stream socket", words)
