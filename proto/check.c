@@ -22,9 +22,11 @@ struct walk {
     char *words;
 };
 
-#define SAY(walk, ...) say((walk)->words, __VA_ARGS__)
+/* An expression, so that the compiler sees that its value is an error. */
+#define SAY(walk, ...)     SAY_TO((walk)->words, __VA_ARGS__)
+#define SAY_TO(words, ...) (say((words), __VA_ARGS__), -EBADMSG)
 
-static int __attribute__((format(printf, 2, 3))) say(char *words, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) say(char *words, const char *fmt, ...)
 {
     if (words) {
         va_list args;
@@ -32,7 +34,6 @@ static int __attribute__((format(printf, 2, 3))) say(char *words, const char *fm
         vsnprintf(words, TTRPC_WORDS, fmt, args);
         va_end(args);
     }
-    return -EBADMSG;
 }
 
 bool ttrpc_is_utf8(const void *bytes, size_t n)
@@ -122,8 +123,8 @@ static int take_key(const char *name, struct walk *w, unsigned *number, unsigned
 
 static int check_field(const ProtobufCMessageDescriptor *type, struct walk *w, int depth)
 {
-    unsigned number = 0, wire = 0;
-    uint64_t size = 0;
+    unsigned number, wire;
+    uint64_t size;
     int r = take_key(type->short_name, w, &number, &wire, &size);
     if (r < 0)
         return r;
@@ -201,13 +202,13 @@ static size_t length(const char *text)
 int ttrpc_check_metadata(const struct Ttrpc__Request *request, char *words)
 {
     if (request->n_metadata > TTRPC_MAX_METADATA)
-        return say(words, "%zu pairs of metadata, at most %d are taken", request->n_metadata,
-                   TTRPC_MAX_METADATA);
+        return SAY_TO(words, "%zu pairs of metadata, at most %d are taken", request->n_metadata,
+                      TTRPC_MAX_METADATA);
     size_t bytes = 0;
     for (size_t i = 0; i < request->n_metadata; i++)
         bytes += length(request->metadata[i]->key) + length(request->metadata[i]->value);
     if (bytes > TTRPC_MAX_METADATA_BYTES)
-        return say(words, "%zu bytes of metadata, at most %d are taken", bytes,
-                   TTRPC_MAX_METADATA_BYTES);
+        return SAY_TO(words, "%zu bytes of metadata, at most %d are taken", bytes,
+                      TTRPC_MAX_METADATA_BYTES);
     return 0;
 }

@@ -34,16 +34,15 @@ static void print(char *text, size_t size, const char *fmt, va_list args)
     make_printable(text);
 }
 
-int err_set(struct err *err, int code, const char *fmt, ...)
+void err_write(struct err *err, int code, const char *fmt, ...)
 {
     if (!err)
-        return code;
+        return;
     va_list args;
     va_start(args, fmt);
     print(err->text, sizeof err->text, fmt, args);
     va_end(args);
     err->code = code;
-    return code;
 }
 
 int err_prefix(struct err *err, int code, const char *fmt, ...)

@@ -28,15 +28,15 @@ void reader_where(struct reader *reader, const char *fmt, ...)
     va_end(args);
 }
 
-int reader_fail(const struct reader *reader, uint64_t offset, int code, const char *fmt, ...)
+void reader_say(const struct reader *reader, uint64_t offset, int code, const char *fmt, ...)
 {
     char words[320];
     va_list args;
     va_start(args, fmt);
     vsnprintf(words, sizeof words, fmt, args);
     va_end(args);
-    return err_set(reader->err, code, "'%s', %s%sbyte %" PRIu64 ": %s", reader->label,
-                   reader->where, reader->where[0] ? ", " : "", offset, words);
+    err_set(reader->err, code, "'%s', %s%sbyte %" PRIu64 ": %s", reader->label, reader->where,
+            reader->where[0] ? ", " : "", offset, words);
 }
 
 /* That many bytes are in the file, and the header stays within its bound. */

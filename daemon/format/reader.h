@@ -40,8 +40,11 @@ static inline uint64_t reader_remaining(const struct reader *reader)
 void reader_where(struct reader *reader, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Writes "'file', where, byte N: …" and returns `code`. `offset` is the byte at fault. */
-int reader_fail(const struct reader *reader, uint64_t offset, int code, const char *fmt, ...)
+/* Writes "'file', where, byte N: …" and gives `code` back. `offset` is the byte at fault. A macro,
+ * so that the compiler sees which value is returned. */
+#define reader_fail(reader, offset, code, ...)                                                     \
+    (reader_say((reader), (offset), (code), __VA_ARGS__), (code))
+void reader_say(const struct reader *reader, uint64_t offset, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* Each fails with -EINVAL when the file (or READER_HEADER_MAX) ends first, -EIO when the file got

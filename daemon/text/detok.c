@@ -142,7 +142,7 @@ static void begin(struct detok *d)
 /* Decides what of the held text is given out; `all`: no stop string can grow any more. */
 static void give(struct detok *d, bool all, const char **text, size_t *bytes)
 {
-    size_t start;
+    size_t start = 0;
     int stop = find_stop(d, &start);
     if (stop >= 0) {
         d->stopped = true;
