@@ -32,7 +32,7 @@ static void write_program(struct forward *f, const struct arch *arch, const stru
                           const struct weights *weights)
 {
     struct program *p = &f->program;
-    mk_rope_frequencies(&hp->rope, f->frequency);
+    place_frequencies(&hp->rope, f->frequency);
     p->ops[p->n++] = (struct op){
         .kind = OP_BEGIN,
         .begin = {.x = p->x,

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "mk.h"
+#include "place/op.h"
 
 struct meta;
 

@@ -81,7 +81,7 @@ static int unpack(struct loader *l, const struct tensor *tensor, size_t elements
 {
     if (grow((void **)&l->floats, &l->n_floats, elements, sizeof *l->floats) < 0)
         return no_memory(l, tensor);
-    mk_ref_unpack(tensor->type, l->piece, l->floats, elements);
+    place_unpack(tensor->type, l->piece, l->floats, elements);
     return 0;
 }
 

@@ -30,6 +30,16 @@ void place_close(struct place *place)
         place->ops->close(place);
 }
 
+void place_unpack(enum mk_type type, const void *src, float *dst, size_t n)
+{
+    mk_ref_unpack(type, src, dst, n);
+}
+
+void place_frequencies(const struct mk_rope *rope, double *ret)
+{
+    mk_rope_frequencies(rope, ret);
+}
+
 int buf_new(struct place *place, size_t bytes, struct buf **ret)
 {
     (void)place; /* host memory serves every kind so far */

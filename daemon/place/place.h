@@ -68,6 +68,11 @@ int place_open(const struct place_spec *spec, struct place **ret, struct err *er
 void place_close(struct place *place);
 OWN_DEFINE(place, place_close);
 
+/* n numbers of a file's type as float32, for conversions at load. */
+void place_unpack(enum mk_type type, const void *src, float *dst, size_t n);
+/* The rotation's frequencies [n_dims / 2], for op_begin. */
+void place_frequencies(const struct mk_rope *rope, double *ret);
+
 int buf_new(struct place *place, size_t bytes, struct buf **ret);
 void buf_free(struct buf *buf);
 OWN_DEFINE(buf, buf_free);
