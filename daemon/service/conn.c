@@ -149,11 +149,12 @@ static void take_frame(struct conn *conn, const struct ttrpc_frame *frame)
         hub_count(conn->hub, COUNTER_FRAMES_BAD); /* ignored, as the peers' servers do */
 }
 
-/* Decodes until the bytes are used up or calls or output are full; the rest is held. */
+/* Decodes until the bytes are used up or calls or output are full; the rest is held. The last turn
+ * is without bytes: it lets the decoder give back the frame before. */
 static void take_bytes(struct conn *conn, const uint8_t *bytes, size_t n)
 {
-    while (n > 0 && !conn->doom) {
-        if (is_full(conn)) {
+    while (!conn->doom) {
+        if (n > 0 && is_full(conn)) {
             conn->is_paused = true;
             if (ttrpc_buf_put(&conn->held, bytes, n) < 0)
                 conn_doom(conn, CAUSE_MEMORY, "no memory for what it sends");

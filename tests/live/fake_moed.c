@@ -3,7 +3,7 @@
  * The real service on scripted models (tests/unit/fake_models.h): what the prober is run against
  * when a real model would be slow or could not do as it is told. Usage: fake_moed SOCKET
  *
- * Timeouts are a tenth of the real ones, so that tests of them end; FAKE_LOAD_MS is how long a
+ * Timeouts are a fraction of the real ones, so that tests of them end; FAKE_LOAD_MS is how long a
  * load takes. SIGTERM drains.
  */
 #include <signal.h>
@@ -63,7 +63,9 @@ int main(int argc, char **argv)
     uv_async_init(&loop, &woken, on_woken);
     service_config_init(&config);
     config.first_request_ms = config.progress_ms = 1000;
-    config.frame_ms = config.write_stall_ms = config.slow_reader_ms = 3000;
+    config.slow_reader_ms = 1500;
+    config.frame_ms = 3000;
+    config.write_stall_ms = 6000;
     const char *load_ms = getenv("FAKE_LOAD_MS");
     fake_set_load_ms(load_ms ? atoi(load_ms) : 0);
     if (service_new(&loop, &config, &service, &err) < 0 ||

@@ -288,7 +288,7 @@ struct run { /* a call inside the fake */
     uint64_t call;
     struct engine_request *request;
     struct detok detok;
-    int n_done, at;
+    int n_done, at, skip; /* next token of the prompt, first one after BOS */
     bool cancelled, paused;
     enum { ECHO, HANG, ERROR, FLOOD, SLOW } script;
     uint64_t due_ns;
@@ -376,14 +376,14 @@ static void step(struct engine *e, struct run *run)
         return;
     }
     if (run->script == FLOOD && run->at == request->n_prompt)
-        run->at = 0;
+        run->at = run->skip;
     int32_t id = run->at < request->n_prompt ? request->prompt[run->at++] : EOS;
     if (id == EOS && !request->ignore_end) {
         end_run(e, run, ENGINE_STOP, "");
         return;
     }
     if (id == EOS)
-        run->at = 0;
+        run->at = run->skip;
     struct engine_event ev = {.call = run->call, .kind = ENGINE_TOKEN, .id = id, .logprob = -0.5f};
     const char *text;
     size_t n;
@@ -486,7 +486,7 @@ int engine_submit(struct engine *e, struct engine_request *request, uint64_t *ca
                   : strncmp(head, "!flood", 6) == 0 ? FLOOD
                   : strncmp(head, "!slow", 5) == 0  ? SLOW
                                                     : ECHO;
-    run->at = skip;
+    run->at = run->skip = skip;
     pthread_mutex_lock(&e->lock);
     run->call = *call = e->next_call++;
     run->next = e->runs;
