@@ -154,9 +154,11 @@ static void check_store(struct check *check, const struct mk *mk, const struct m
     for (int round = 0; round < 8; round++) {
         for (int i = 0; i < n; i++) { /* any bits at all: NaNs, subnormals, ties, overflow */
             uint32_t bits = (uint32_t)random_bits(check);
-            if (random_below(check, 2)) /* the range of f16, often just at or beside a tie */
-                bits = (bits & 0x80000000) | ((96 + bits % 48) << 23) | (bits & 0x7fe000) |
-                       (0xfff + (uint32_t)random_below(check, 3));
+            if (random_below(check, 2)) { /* the range of f16, at or beside a tie */
+                uint32_t keep = type == MK_F16 ? 0x7fe000 : 0x7f0000;
+                bits = (bits & 0x80000000) | (96 + bits % 48) << 23 | (bits & keep);
+                bits += (type == MK_F16 ? 0xfff : 0x7fff) + (uint32_t)random_below(check, 3);
+            }
             memcpy(&x[i], &bits, sizeof(bits));
         }
         mk->store(y, type, x, n);
