@@ -17,6 +17,25 @@
 
 static struct vocab *vocab; /* ids below 256 are bytes */
 
+/* Linked in place of the allocator's own, to count. */
+static int n_allocations;
+void *__real_malloc(size_t bytes);
+void *__real_realloc(void *p, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_realloc(void *p, size_t bytes);
+
+void *__wrap_malloc(size_t bytes)
+{
+    n_allocations++;
+    return __real_malloc(bytes);
+}
+
+void *__wrap_realloc(void *p, size_t bytes)
+{
+    n_allocations++;
+    return __real_realloc(p, bytes);
+}
+
 struct out {
     char text[8192];
     size_t n;
@@ -27,10 +46,12 @@ static void push(struct detok *d, int32_t id, struct out *out)
 {
     const char *text;
     size_t bytes;
+    int before = n_allocations;
     if (id < 0)
         detok_finish(d, &text, &bytes);
     else
         detok_push(d, id, &text, &bytes);
+    assert_int_equal(n_allocations, before); /* a token costs no allocation */
     assert_int_equal(utf8_valid(text, bytes), bytes);
     assert_true(out->n + bytes < sizeof(out->text));
     memcpy(out->text + out->n, text, bytes);

@@ -145,6 +145,31 @@ static void test_coder(void **state)
     CHECK("deepseek-coder", coder_cases);
 }
 
+/* White space is what Unicode says: before a line break it belongs to the break's piece. */
+static void test_white_space(void **state)
+{
+    (void)state;
+    static const char *const spaces[] = {
+        "\t",           "\v",           "\f",           " ",
+        "\xC2\x85",     "\xC2\xA0",     "\xE1\x9A\x80", "\xE2\x80\x80",
+        "\xE2\x80\x81", "\xE2\x80\x85", "\xE2\x80\x8A", "\xE2\x80\xA8",
+        "\xE2\x80\xA9", "\xE2\x80\xAF", "\xE2\x81\x9F", "\xE3\x80\x80"};
+    /* U+180E, U+200B, U+2060, U+FEFF, U+001C */
+    static const char *const others[] = {"\xE1\xA0\x8E", "\xE2\x80\x8B", "\xE2\x81\xA0",
+                                         "\xEF\xBB\xBF", "\x1C"};
+    OWN(pretok) *pretok = open_rules("deepseek-v3");
+    char text[16], expected[16];
+    for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+        snprintf(text, sizeof(text), "%s\n", spaces[i]);
+        assert_pieces(pretok, text, strlen(text), text);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        snprintf(text, sizeof(text), "%s\n", others[i]);
+        snprintf(expected, sizeof(expected), "%s|\n", others[i]);
+        assert_pieces(pretok, text, strlen(text), expected);
+    }
+}
+
 static void test_unknown_name(void **state)
 {
     (void)state;
@@ -345,17 +370,12 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_jit),
-        cmocka_unit_test(test_v3),
-        cmocka_unit_test(test_llm),
-        cmocka_unit_test(test_coder),
-        cmocka_unit_test(test_unknown_name),
-        cmocka_unit_test(test_invalid_utf8),
-        cmocka_unit_test(test_nothing_is_lost),
-        cmocka_unit_test(test_emit_ends_it),
-        cmocka_unit_test(test_bad_pattern),
-        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_without_jit),  cmocka_unit_test(test_v3),
+        cmocka_unit_test(test_llm),          cmocka_unit_test(test_coder),
+        cmocka_unit_test(test_unknown_name), cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_invalid_utf8), cmocka_unit_test(test_nothing_is_lost),
+        cmocka_unit_test(test_emit_ends_it), cmocka_unit_test(test_bad_pattern),
+        cmocka_unit_test(test_limit),        cmocka_unit_test(test_long_runs),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
