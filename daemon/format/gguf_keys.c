@@ -334,6 +334,67 @@ static int read_array(struct reader *in, struct meta *meta, struct meta_value *v
 
 /* ------------------------------------------------------------------ keys */
 
+/* Keys whose type the format's description fixes, checked also where nobody asks for the value: a
+ * file that is wrong there was not written by what it claims. Integers may be of any width. */
+static const struct {
+    const char *key;
+    enum meta_kind kind; /* META_UINT: any integer */
+    enum meta_kind element;
+} standard_keys[] = {
+    {"general.architecture", META_STR},
+    {"general.type", META_STR},
+    {"general.name", META_STR},
+    {"general.alignment", META_UINT},
+    {"general.file_type", META_UINT},
+    {"general.quantization_version", META_UINT},
+    {"split.no", META_UINT},
+    {"split.count", META_UINT},
+    {"split.tensors.count", META_UINT},
+    {"tokenizer.ggml.model", META_STR},
+    {"tokenizer.ggml.pre", META_STR},
+    {"tokenizer.ggml.tokens", META_ARRAY, META_STR},
+    {"tokenizer.ggml.token_type", META_ARRAY, META_UINT},
+    {"tokenizer.ggml.scores", META_ARRAY, META_FLOAT},
+    {"tokenizer.ggml.merges", META_ARRAY, META_STR},
+    {"tokenizer.ggml.bos_token_id", META_UINT},
+    {"tokenizer.ggml.eos_token_id", META_UINT},
+    {"tokenizer.ggml.eot_token_id", META_UINT},
+    {"tokenizer.ggml.eom_token_id", META_UINT},
+    {"tokenizer.ggml.unknown_token_id", META_UINT},
+    {"tokenizer.ggml.padding_token_id", META_UINT},
+    {"tokenizer.ggml.seperator_token_id", META_UINT},
+    {"tokenizer.ggml.add_bos_token", META_BOOL},
+    {"tokenizer.ggml.add_eos_token", META_BOOL},
+    {"tokenizer.ggml.add_space_prefix", META_BOOL},
+    {"tokenizer.chat_template", META_STR},
+};
+
+static const char *const kind_names[] = {
+    [META_UINT] = "an integer", [META_FLOAT] = "f32 or f64", [META_BOOL] = "bool",
+    [META_STR] = "a string",    [META_ARRAY] = "an array",
+};
+
+static bool is_kind(enum meta_kind found, enum meta_kind expected)
+{
+    return found == expected || (found == META_INT && expected == META_UINT);
+}
+
+static int check_standard_key(const struct reader *in, const struct meta_value *v, uint64_t offset)
+{
+    size_t i = 0, n = sizeof standard_keys / sizeof *standard_keys;
+    while (i < n && strcmp(standard_keys[i].key, v->key))
+        i++;
+    if (i == n)
+        return 0;
+    enum meta_kind kind = standard_keys[i].kind, element = standard_keys[i].element;
+    if (is_kind(v->kind, kind) && (kind != META_ARRAY || is_kind(v->element, element)))
+        return 0;
+    return reader_fail(in, offset, -EINVAL, "found %s%s, expected %s%s%s",
+                       v->kind == META_ARRAY ? "an array of " : "type ", v->type, kind_names[kind],
+                       kind == META_ARRAY ? " of elements each " : "",
+                       kind == META_ARRAY ? kind_names[element] : "");
+}
+
 static int read_key(struct reader *in, uint64_t i, char **ret)
 {
     reader_where(in, "key %" PRIu64, i);
@@ -376,6 +437,7 @@ int gguf_keys_read(struct reader *in, uint64_t n, struct meta **ret)
             return r;
         struct meta_value *v = meta_append(meta, key);
         reader_where(in, "key '%.100s'", key);
+        uint64_t offset = in->pos;
         enum value_type type;
         r = read_value_type(in, "the type of the value", &type);
         if (r < 0)
@@ -392,6 +454,9 @@ int gguf_keys_read(struct reader *in, uint64_t n, struct meta **ret)
             if (r == 0)
                 v->scalar = s;
         }
+        if (r < 0)
+            return r;
+        r = check_standard_key(in, v, offset);
         if (r < 0)
             return r;
     }

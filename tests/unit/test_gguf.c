@@ -272,6 +272,25 @@ static void test_value_types(void **state)
     EXPECT(im, -EINVAL, "bool is 255");
 }
 
+static void test_standard_keys_have_their_types(void **state)
+{
+    (void)state;
+    struct image im = image_new(3, 0, 1);
+    image_u32_key(&im, "general.name", 5);
+    EXPECT(im, -EINVAL, "key 'general.name'", "type u32", "a string");
+    EXPECT(one_key("tokenizer.ggml.add_eos_token", V_U8, "\1", 1), -EINVAL, "type u8", "bool");
+    im = image_new(3, 0, 1);
+    image_array_key(&im, "tokenizer.ggml.tokens", V_I32, 0);
+    EXPECT(im, -EINVAL, "an array of i32", "an array of elements each a string");
+    im = image_new(3, 0, 1);
+    image_str_key(&im, "tokenizer.ggml.scores", "x");
+    EXPECT(im, -EINVAL, "type string", "an array of elements each f32 or f64");
+    format_close(open_good(one_key("tokenizer.ggml.padding_token_id", V_I8, "\xff", 1)));
+    im = image_new(3, 0, 1);
+    image_array_key(&im, "tokenizer.ggml.token_type", V_U8, 0);
+    format_close(open_good(im));
+}
+
 static void test_strings(void **state)
 {
     (void)state;
@@ -561,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_key_names),
         cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_value_types),
+        cmocka_unit_test(test_standard_keys_have_their_types),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_array_counts),
         cmocka_unit_test(test_nested_arrays),
