@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "text/table.h"
+#include "text/utf8.h"
 
 struct added_node {
     uint32_t child, sibling; /* 0: none */
@@ -82,7 +83,7 @@ int added_init(struct added *ret, const struct token_table *table, struct err *e
         int r = insert(ret, text, bytes, id, &other);
         if (r == -EEXIST)
             return err_set(err, -EINVAL, "tokens %" PRId32 " and %" PRId32 " are both '%.*s'",
-                           other, id, (int)bytes, text);
+                           other, id, utf8_quote(text, bytes), text);
         if (r < 0)
             return err_set(err, r, "no memory for added tokens");
     }

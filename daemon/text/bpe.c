@@ -14,6 +14,7 @@
 #include "text/alphabet.h"
 #include "text/table.h"
 #include "text/token.h"
+#include "text/utf8.h"
 
 #define MERGES "tokenizer.ggml.merges"
 
@@ -152,31 +153,31 @@ static int read_merge(struct bpe *bpe, const struct lookup *lookup, const struct
     if (bytes > MAX_MERGE_BYTES || left_bytes == 0 || right_bytes == 0 ||
         memchr(space + 1, ' ', right_bytes))
         return err_set(err, -EINVAL,
-                       "%s: " MERGES "[%" PRIu32 "] '%.64s': expected two spellings with a "
+                       "%s: " MERGES "[%" PRIu32 "] '%.*s': expected two spellings with a "
                        "space between",
-                       meta_path(meta), rank, text);
+                       meta_path(meta), rank, utf8_quote(text, bytes), text);
 
     char both[MAX_MERGE_BYTES];
     long left = alphabet_decode(text, left_bytes, both);
     long right = left < 0 ? left : alphabet_decode(space + 1, right_bytes, both + left);
     if (right < 0)
         return err_set(err, -EINVAL,
-                       "%s: " MERGES "[%" PRIu32 "] '%.64s' has a character outside the "
+                       "%s: " MERGES "[%" PRIu32 "] '%.*s' has a character outside the "
                        "alphabet of byte-level BPE",
-                       meta_path(meta), rank, text);
+                       meta_path(meta), rank, utf8_quote(text, bytes), text);
     int32_t left_id = *lookup_slot(lookup, both, (size_t)left);
     int32_t right_id = *lookup_slot(lookup, both + left, (size_t)right);
     int32_t id = *lookup_slot(lookup, both, (size_t)(left + right));
     if (left_id < 0 || right_id < 0 || id < 0)
-        return err_set(err, -EINVAL, "%s: " MERGES "[%" PRIu32 "] '%.64s': its %s is not a token",
-                       meta_path(meta), rank, text,
+        return err_set(err, -EINVAL, "%s: " MERGES "[%" PRIu32 "] '%.*s': its %s is not a token",
+                       meta_path(meta), rank, utf8_quote(text, bytes), text,
                        left_id < 0    ? "left part"
                        : right_id < 0 ? "right part"
                                       : "result");
     struct merge *slot = merge_slot(bpe, pair_of(left_id, right_id));
     if (slot->pair != UINT64_MAX)
-        return err_set(err, -EINVAL, "%s: " MERGES "[%" PRIu32 "] '%.64s' repeats merge %" PRIu32,
-                       meta_path(meta), rank, text, slot->rank);
+        return err_set(err, -EINVAL, "%s: " MERGES "[%" PRIu32 "] '%.*s' repeats merge %" PRIu32,
+                       meta_path(meta), rank, utf8_quote(text, bytes), text, slot->rank);
     *slot = (struct merge){.pair = pair_of(left_id, right_id), .rank = rank, .id = id};
     return 0;
 }

@@ -15,6 +15,7 @@
 
 #include "format/format.h"
 #include "text/alphabet.h"
+#include "text/utf8.h"
 
 #define TOKENS "tokenizer.ggml.tokens"
 #define TYPES  "tokenizer.ggml.token_type"
@@ -74,9 +75,9 @@ static int read_token(const struct meta *meta, const char *text, size_t bytes, i
         long decoded = alphabet_decode(text, bytes, dst);
         if (decoded < 0)
             return err_set(err, -EINVAL,
-                           "%s: " TOKENS "[%" PRId32 "] '%.64s' has a character outside the "
+                           "%s: " TOKENS "[%" PRId32 "] '%.*s' has a character outside the "
                            "alphabet of byte-level BPE",
-                           meta_path(meta), id, text);
+                           meta_path(meta), id, utf8_quote(text, bytes), text);
         n = (size_t)decoded;
     } else if (bytes > 0) {
         memcpy(dst, text, bytes);

@@ -4,6 +4,7 @@
 #include "text/token.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format/format.h"
@@ -11,6 +12,7 @@
 #include "text/bpe.h"
 #include "text/pretok.h"
 #include "text/table.h"
+#include "text/utf8.h"
 
 struct vocab {
     struct token_table table;
@@ -77,8 +79,8 @@ static int open_rules(struct vocab *vocab, const struct meta *meta, struct err *
         return r;
     if (strcmp(model, "gpt2") != 0)
         return err_set(err, -ENOTSUP,
-                       "%s: tokenizer.ggml.model is '%s', expected 'gpt2' (byte-level BPE)",
-                       meta_path(meta), model);
+                       "%s: tokenizer.ggml.model is '%.*s', expected 'gpt2' (byte-level BPE)",
+                       meta_path(meta), utf8_quote(model, bytes), model);
     r = meta_str(meta, "tokenizer.ggml.pre", &pre, &bytes, err);
     if (r == -ENOENT)
         return err_set(err, -ENOTSUP, "%s: no tokenizer.ggml.pre: how to split text is not known",
@@ -86,11 +88,14 @@ static int open_rules(struct vocab *vocab, const struct meta *meta, struct err *
     if (r < 0)
         return r;
     const struct pretok_rules *rules = pretok_find(pre);
-    if (!rules)
-        return err_set(err, -ENOTSUP,
-                       "%s: tokenizer.ggml.pre is '%s', expected deepseek-llm, deepseek-coder, "
-                       "deepseek-v3 or joyai-llm",
-                       meta_path(meta), pre);
+    if (!rules) {
+        char known[128] = "";
+        for (int i = 0; pretok_table[i].name; i++)
+            snprintf(known + strlen(known), sizeof(known) - strlen(known), " %s",
+                     pretok_table[i].name);
+        return err_set(err, -ENOTSUP, "%s: tokenizer.ggml.pre is '%.*s', expected one of%s",
+                       meta_path(meta), utf8_quote(pre, bytes), pre, known);
+    }
     vocab->pre = rules->name;
     return pretok_open(rules, &vocab->pretok, err);
 }

@@ -67,3 +67,9 @@ size_t utf8_valid(const char *s, size_t bytes)
     }
     return at;
 }
+
+int utf8_quote(const char *s, size_t bytes)
+{
+    enum { MOST = 64 };
+    return (int)utf8_valid(s, bytes < MOST ? bytes : MOST);
+}

@@ -21,4 +21,7 @@ enum utf8_state utf8_state(const unsigned char *s, int n);
 /* The length of the longest prefix that is valid UTF-8. */
 size_t utf8_valid(const char *s, size_t bytes);
 
+/* How much of a text an error may quote, as the precision of a %.*s: whole characters, not many. */
+int utf8_quote(const char *s, size_t bytes);
+
 extern const char utf8_replacement[4]; /* U+FFFD, three bytes */

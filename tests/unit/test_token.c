@@ -11,10 +11,18 @@
 
 #include "keys.h"
 #include "text/token.h"
+#include "text/utf8.h"
 
 #define TOKENS "tokenizer.ggml.tokens"
 #define TYPES  "tokenizer.ggml.token_type"
 #define MERGES "tokenizer.ggml.merges"
+
+/* A sanitizer makes each one ten times as long, and looks for something else. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { RANDOM_TEXTS = 50 * 1000 };
+#else
+enum { RANDOM_TEXTS = 1000 * 1000 };
+#endif
 
 static struct vocab *open_vocab(const struct meta *meta)
 {
@@ -293,7 +301,7 @@ static void test_content_is_never_special(void **state)
                 assert_no_special(vocab, text + from, to - from);
     }
     unsigned seed = 3;
-    for (int round = 0; round < 100 * 1000; round++) {
+    for (int round = 0; round < RANDOM_TEXTS; round++) {
         char text[256];
         size_t at = 0;
         for (int parts = 1 + rand_r(&seed) % 5; parts > 0; parts--) {
@@ -354,6 +362,7 @@ static void refuse(const struct meta *meta, int code, const char *words)
     struct err err = {0};
     assert_int_equal(vocab_open(meta, &vocab, &err), code);
     assert_null(vocab);
+    assert_int_equal(utf8_valid(err.text, strlen(err.text)), strlen(err.text));
     if (!strstr(err.text, words))
         fail_msg("'%s' does not say '%s'", err.text, words);
 }
@@ -364,6 +373,8 @@ static void refuse(const struct meta *meta, int code, const char *words)
         change;                                                                                    \
         refuse(meta, code, words);                                                                 \
     } while (0)
+
+#define WIDE "中中中中中中中中中中中中中中中中中中中中中中"
 
 static void test_broken(void **state)
 {
@@ -392,6 +403,10 @@ static void test_broken(void **state)
     BROKEN(keys_set(meta, TOKENS, 260, "中"), -EINVAL, "outside the alphabet");
     BROKEN(keys_set(meta, TOKENS, 260, "\xC5\x84"), -EINVAL, "outside"); /* U+0144 */
     BROKEN(keys_set(meta, TOKENS, 260, "\xC2\xAD"), -EINVAL, "outside"); /* the soft hyphen */
+    BROKEN(keys_set(meta, TOKENS, 260, WIDE), -EINVAL, "outside the alphabet"); /* quoted whole */
+    BROKEN(keys_push(meta, MERGES, WIDE " a"), -EINVAL, "outside the alphabet");
+    BROKEN((keys_token(meta, WIDE, 4), keys_token(meta, WIDE, 4)), -EINVAL, "are both");
+    BROKEN(keys_str(meta, "tokenizer.ggml.pre", WIDE), -ENOTSUP, "joyai-llm");
     BROKEN(keys_token(meta, "the", 1), -EINVAL, "spelled the same");
     BROKEN(keys_token(meta, "<think>", 4), -EINVAL, "are both '<think>'");
     BROKEN(keys_set(meta, TOKENS, 'q', "qqq"), -EINVAL, "no token for the byte 0x71");
