@@ -134,17 +134,22 @@ static size_t whole_characters(const char *text, size_t bytes)
     return n;
 }
 
+/* Sends the event with its text; what doesn't fit a record goes ahead of it, since a reader takes
+ * the text first and then acts on the token. */
 static void push_text(struct engine *e, struct engine_event *event, const char *text, size_t bytes)
 {
-    do {
+    while (bytes > ENGINE_TEXT_BYTES) {
+        struct engine_event more = {.call = event->call, .kind = ENGINE_MORE};
         size_t n = whole_characters(text, bytes);
-        memcpy(event->text, text, n);
-        event->n_text = (uint16_t)n;
-        push_event(e, event);
+        memcpy(more.text, text, n);
+        more.n_text = (uint16_t)n;
+        push_event(e, &more);
         text += n;
         bytes -= n;
-        *event = (struct engine_event){.call = event->call, .kind = ENGINE_MORE};
-    } while (bytes);
+    }
+    memcpy(event->text, text, bytes);
+    event->n_text = (uint16_t)bytes;
+    push_event(e, event);
 }
 
 static void count_up(atomic_uint_fast64_t *counter, uint64_t n)

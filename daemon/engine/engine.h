@@ -56,7 +56,7 @@ enum engine_finish {
 
 enum engine_event_kind {
     ENGINE_TOKEN, /* a sampled token with the text that may be sent for it (may be empty) */
-    ENGINE_MORE,  /* more text of the token before */
+    ENGINE_MORE,  /* text alone: what a TOKEN or DONE that follows had no room for */
     ENGINE_DONE,  /* the last event of a call */
 };
 

@@ -455,6 +455,37 @@ static void a_stop_string_is_never_sent(void **state)
     end(&b);
 }
 
+/* A stop string that almost comes holds more text back than an event has room for. */
+static void held_text_arrives_whole(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b, 2, &usual);
+    struct engine_request *q = prompt(3, 160);
+    q->ignore_end = true;
+    struct answer *plain = ask(&b, q);
+    assert_true(plain->n_text > 300);
+    char stop[256] = "";
+    memcpy(stop, plain->text + 10, 240);
+    for (size_t i = 0; i < 240; i++)
+        if (stop[i] & 0x80)
+            skip(); /* the model changed: choose another prompt */
+    strcat(stop, "#");
+
+    q = prompt(3, 160);
+    q->ignore_end = true;
+    q->n_stops = 1;
+    q->stops = calloc(1, sizeof *q->stops);
+    q->stops[0] = strdup(stop);
+    struct answer *held = ask(&b, q);
+    assert_int_equal(held->last.stop_index, -1);
+    assert_int_equal(held->n_text, plain->n_text);
+    assert_memory_equal(held->text, plain->text, plain->n_text);
+    free(plain);
+    free(held);
+    end(&b);
+}
+
 static void a_small_cache_shortens_the_context(void **state)
 {
     (void)state;
@@ -499,6 +530,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_seed_repeats),
         cmocka_unit_test(logprobs_are_of_the_model),
         cmocka_unit_test(a_stop_string_is_never_sent),
+        cmocka_unit_test(held_text_arrives_whole),
         cmocka_unit_test(a_small_cache_shortens_the_context),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
