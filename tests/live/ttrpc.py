@@ -228,7 +228,11 @@ class Conn:
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
-        self.sock.connect(path)
+        try:
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
         self.data = b""
         self.stream = -1
         self.waiting = {}  # frames of streams that nobody asked for yet

@@ -1,0 +1,330 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""A real daemon on the embedded model: streams, company, cancelling, leaving, dying.
+
+usage: serve.py MOED MODEL [unittest arguments]
+"""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from daemon import Daemon  # noqa: E402
+from ttrpc import (DATA, ND, RC, REQUEST, RO, Answer, Closed, Conn, Failure, blob,  # noqa: E402
+                   envelope, frame, generate)
+
+MOED, MODEL = sys.argv[1:3]
+del sys.argv[1:3]
+STOP, LENGTH, CANCELLED, DRAINING = 1, 2, 3, 5
+PROMPTS = {
+    "hindi": "एक समय की बात है, एक छोटी लड़की",
+    "urdu": "ایک دفعہ کا ذکر ہے کہ ایک چھوٹی لڑکی",
+    "chinese": "从前有一个小女孩住在森林里",
+    "emoji": "🦊🌙 the fox 👩‍👩‍👧‍👦 sang 🎶",
+}
+
+
+class Served(unittest.TestCase):
+    """One daemon for all; each test leaves it as it was."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL).start()
+        cls.conn = cls.daemon.ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.conn.close()
+        status = cls.daemon.stop()
+        cls.daemon.__exit__()
+        assert status == 0, "the daemon ended with %d" % status
+
+    def connect(self):
+        conn = self.daemon.connect()
+        self.addCleanup(conn.close)
+        return conn
+
+    def nothing_left(self, model=0):
+        """Waits until no sequence, page or call is left; the number of descriptors then."""
+        for _ in range(500):
+            stats = self.conn.stats()
+            one = stats["models"][model]
+            left = (one["sequences"] or 0, one["queued"] or 0,
+                    stats["counter"]["generations_running"], stats["counter"]["connections"])
+            if left == (0, 0, 0, 1):
+                return one["pages_used"] or 0, self.daemon.n_fds()
+            time.sleep(0.02)
+        self.fail("sequences, queued, generations, connections left: %r" % (left,))
+
+    # ---- streams
+    def test_text_ids_and_prompt(self):
+        text = "Once upon a time"
+        whole = self.conn.ask(text=text, max_tokens=30, return_prompt=True)
+        ids = self.conn.tokenize(text)
+        self.assertEqual(whole.prompt[-len(ids):], ids)
+        again = self.conn.ask(tokens=whole.prompt, max_tokens=30, return_prompt=True)
+        self.assertEqual((again.text, again.ids, again.prompt), (whole.text, whole.ids, whole.prompt))
+        self.assertEqual(whole.usage["prompt_tokens"], len(whole.prompt))
+        self.assertEqual(b"".join(t["text"] for t in whole.tokens).decode(), whole.text)
+        if whole.finish == LENGTH:
+            self.assertEqual(len(whole.tokens), 30)
+
+    def test_chat_with_and_without_thinking(self):
+        question = [("user", "What is memory bandwidth?")]
+        plain = self.conn.ask(messages=question, max_tokens=200)
+        self.assertEqual(plain.thinking, "")
+        self.assertTrue(plain.text)
+        deep = self.conn.ask(messages=question, thinking=True, max_tokens=200)
+        self.assertTrue(deep.thinking and deep.text)
+        self.assertTrue(0 < deep.usage["thinking_tokens"] < len(deep.tokens))
+        for answer in (plain, deep):
+            self.assertNotIn("think>", answer.thinking + answer.text)
+
+    def test_render_is_what_chat_uses(self):
+        messages = [("system", "Be brief."), ("user", "Hello!")]
+        body = generate(messages=messages)
+        rendered = self.conn.call("Render", body, "Tokens")
+        answer = self.conn.ask(messages=messages, max_tokens=2, return_prompt=True)
+        self.assertEqual(answer.prompt, rendered["ids"])
+        self.assertIn("Hello!", rendered["text"])
+
+    def test_length_and_context(self):
+        answer = self.conn.ask(text="The", max_tokens=7, ignore_end=True)
+        self.assertEqual((answer.finish, len(answer.tokens)), (LENGTH, 7))
+        context = self.conn.call("List", kind="Models")["models"][0]["context"]
+        full = self.conn.ask(tokens=[100] * (context - 3), ignore_end=True)
+        self.assertEqual(full.finish, LENGTH)
+        self.assertLessEqual(len(full.tokens), 4)
+        with self.assertRaises(Failure) as caught:
+            self.conn.ask(tokens=[100] * (context + 1))
+        self.assertEqual(caught.exception.code, 3)
+        self.assertIn(str(context + 1), caught.exception.words)
+        self.assertIn(str(context), caught.exception.words)
+
+    def test_stop_strings(self):
+        whole = self.conn.ask(text="Once upon a time", max_tokens=60)
+        word = whole.text.split()[6]
+        answer = self.conn.ask(text="Once upon a time", max_tokens=60, stop=["never, ever", word])
+        self.assertEqual(answer.text, whole.text[:whole.text.index(word)])
+        self.assertEqual((answer.finish, answer.last["stop"]), (STOP, word))
+
+    def test_logprobs(self):
+        answer = self.conn.ask(text="Once upon a time", max_tokens=12, logprobs=True,
+                               top_logprobs=20)
+        for token in answer.tokens:
+            best = token["top"][0]
+            self.assertEqual(len(token["top"]), 20)
+            self.assertEqual((best["id"], best["logprob"]), (token["id"], token["logprob"]))
+            chances = [t["logprob"] for t in token["top"]]
+            self.assertEqual(chances, sorted(chances, reverse=True))
+            self.assertLessEqual(chances[0], 0.0)
+
+    def test_seeds(self):
+        ask = dict(text="Once upon a time", max_tokens=20, temperature=1.0)
+        one = self.conn.ask(seed=7, **ask).ids
+        self.assertEqual(one, self.conn.ask(seed=7, **ask).ids)
+        others = {tuple(self.conn.ask(**ask).ids) for _ in range(4)}
+        self.assertGreater(len(others), 1)
+
+    def test_every_script(self):
+        for name, text in PROMPTS.items():
+            with self.subTest(name):
+                ids = self.conn.tokenize(text)
+                self.assertEqual(self.conn.detokenize(ids)["text"], text)
+                answer = self.conn.ask(text=text, max_tokens=40, temperature=1.5, seed=3)
+                self.assertEqual("".join(answer.chunks), answer.text)  # each was strict UTF-8
+                raw = b"".join(t["text"] for t in answer.tokens)
+                if answer.finish == LENGTH or not answer.last["stop"]:
+                    self.assertEqual(answer.text, raw.decode("utf-8", "replace"))
+                chat = self.conn.ask(messages=[("user", text)], max_tokens=20, return_prompt=True)
+                self.assertIn(text, self.conn.detokenize(chat.prompt)["text"])
+
+    def test_parts(self):
+        stream = self.conn.next_stream()
+        self.conn.send(frame(stream, REQUEST, RO, envelope("Generate")))
+        for piece in ("Once ", "upon", " a time"):
+            self.conn.send(frame(stream, DATA, 0, generate(text=piece)))
+        self.conn.send(frame(stream, DATA, 0, generate(max_tokens=20)))
+        self.conn.send(frame(stream, DATA, RC | ND))
+        answer = Answer(self.conn, stream).run()
+        self.assertEqual(answer.text, self.conn.ask(text="Once upon a time", max_tokens=20).text)
+
+    # ---- company
+    def test_64_streams_as_alone(self):
+        asks = [dict(text="Once upon a time, number %d" % i, max_tokens=24) for i in range(64)]
+        alone = [self.conn.ask(**ask).text for ask in asks]
+        conns = [self.connect() for _ in range(32)]
+        answers = [conns[i % 32].generate(**ask) for i, ask in enumerate(asks)]
+        for i, answer in enumerate(answers):
+            self.assertEqual(answer.run().text, alone[i], asks[i])
+
+    def test_cancel_harms_nobody(self):
+        golden = self.conn.ask(text="Once upon a time", max_tokens=60).text
+        neighbours = [self.connect().generate(text="Once upon a time", max_tokens=60)
+                      for _ in range(4)]
+        other = self.connect()
+        for i in range(20):
+            answer = other.generate(text="A story %d" % i, ignore_end=True)
+            for _ in range(1 + i % 4):
+                self.assertTrue(answer.step())
+            self.assertTrue(self.conn.call("Cancel", blob(1, answer.id), "Cancel")["found"])
+            with self.assertRaises(Failure) as caught:
+                answer.run()
+            self.assertEqual((caught.exception.code, answer.finish), (1, CANCELLED))
+        for answer in neighbours:
+            self.assertEqual(answer.run().text, golden)
+
+    def test_cancel_is_quick(self):
+        took = []
+        for _ in range(20):
+            answer = self.conn.generate(text="Once upon a time", ignore_end=True)
+            self.assertTrue(answer.step())
+            with self.connect() as other:
+                start = time.monotonic()
+                other.call("Cancel", blob(1, answer.id), "Cancel")
+            while answer.step():
+                pass
+            took.append(time.monotonic() - start)
+        self.assertLess(sorted(took)[-2], 0.5)  # seconds, on a machine that does other things too
+
+    def test_200_leave_in_the_middle(self):
+        before = self.nothing_left()
+        rng = random.Random(5)
+        for i in range(200):
+            conn = Conn(self.daemon.path)
+            for _ in range(rng.randint(1, 3)):
+                ask = dict(text="Once upon a time " * rng.randint(1, 40), ignore_end=True)
+                answer = conn.generate(**ask)
+            for _ in range(rng.randint(0, 3)):
+                answer.step()
+            if i % 3 == 0:
+                conn.sock.shutdown(1)
+            conn.close()
+        self.assertEqual(self.nothing_left(), before, "pages and descriptors")
+
+    def test_unload_and_load(self):
+        answer = self.conn.generate(text="Once upon a time", ignore_end=True)
+        self.assertTrue(answer.step())
+        other = self.connect()
+        self.assertEqual(other.call("Unload", kind="One")["model"]["state"] or 0, 0)
+        with self.assertRaises(Failure) as caught:
+            answer.run()
+        self.assertEqual(caught.exception.code, 14)
+        watch = other.events(other.open("Watch", b"", RC), "Watch")
+        self.assertEqual(next(watch)["model"]["state"] or 0, 0)
+        self.assertEqual(len(self.conn.tokenize("still here")) > 0, True)
+        with self.assertRaises(Failure) as caught:
+            self.conn.ask(text="x")
+        self.assertEqual(caught.exception.code, 9)
+        self.conn.call("Load", b"", "One")
+        self.assertTrue(self.conn.ask(text="Once", max_tokens=3).tokens)  # waited for the load
+        states = [next(watch)["model"]["state"]]
+        while states[-1] != 2:
+            states.append(next(watch)["model"]["state"])
+        self.assertEqual(self.conn.call("Load", blob(1, "") + b"\x10\x01", "One")["model"]["state"], 2)
+
+
+class Mortal(unittest.TestCase):
+    """A daemon for each test."""
+
+    def setUp(self):
+        self.daemon = Daemon(MOED, MODEL)
+        self.addCleanup(self.daemon.__exit__)
+        self.daemon.start()
+        self.conn = self.daemon.ready()
+        self.addCleanup(self.conn.close)
+
+    def test_killed_and_back(self):
+        for _ in range(3):
+            answer = self.conn.generate(text="Once upon a time", ignore_end=True)
+            self.assertTrue(answer.step())
+            self.daemon.kill()
+            self.assertTrue(os.path.exists(self.daemon.path), "no stale socket to begin with")
+            with self.assertRaises(Closed):
+                answer.run()
+            self.conn.close()
+            self.daemon.start()
+            self.conn = self.daemon.ready()
+        self.assertTrue(self.conn.ask(text="Once", max_tokens=3).tokens)
+
+    def test_a_second_one_is_refused(self):
+        second = subprocess.run([self.daemon.moed, "--socket", self.daemon.path, "--model", MODEL],
+                                stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        self.assertNotEqual(second.returncode, 0)
+        self.assertIn(self.daemon.path.encode(), second.stderr)
+        self.assertTrue(self.conn.ask(text="Once", max_tokens=3).tokens)
+        os.unlink(self.daemon.path + ".lock")  # even then the living socket is not replaced
+        second = subprocess.run([self.daemon.moed, "--socket", self.daemon.path, "--model", MODEL],
+                                stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        self.assertNotEqual(second.returncode, 0)
+        self.assertIn(b"answers", second.stderr)
+        with self.daemon.connect() as other:
+            other.call("Ping")
+
+    def test_drains(self):
+        watch = self.conn.events(self.conn.open("Watch", b"", RC), "Watch")
+        next(watch)
+        other = self.daemon.connect()
+        self.addCleanup(other.close)
+        answer = other.generate(text="Once upon a time", max_tokens=60, ignore_end=True)
+        self.assertTrue(answer.step())
+        self.daemon.signal(signal.SIGTERM)
+        while not next(watch)["draining"]:
+            pass
+        late = self.daemon.connect()
+        self.addCleanup(late.close)
+        with self.assertRaises(Failure) as caught:
+            late.ask(text="too late")
+        self.assertEqual(caught.exception.code, 14)
+        self.assertTrue(late.hello()["draining"])
+        answer.run()
+        self.assertEqual(len(answer.tokens), 60, "what ran was not allowed to finish")
+        with self.assertRaises((Failure, Closed)):
+            next(watch)
+        self.assertEqual(self.daemon.wait(), 0)
+        self.assertFalse(os.path.exists(self.daemon.path))
+
+    def test_a_second_signal_ends_at_once(self):
+        answer = self.conn.generate(text="Once upon a time", ignore_end=True)
+        self.assertTrue(answer.step())
+        self.daemon.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        start = time.monotonic()
+        self.daemon.signal(signal.SIGTERM)
+        while answer.step():
+            pass
+        self.assertEqual((answer.failure.code, answer.finish), (14, DRAINING))
+        self.assertEqual(self.daemon.wait(), 0)
+        self.assertLess(time.monotonic() - start, 1.5)
+
+    def test_idle_costs_nothing(self):
+        self.conn.ask(text="Once", max_tokens=5)
+        time.sleep(0.5)
+
+        def ticks():
+            with open("/proc/%d/stat" % self.daemon.process.pid) as stat:
+                values = stat.read().rsplit(")", 1)[1].split()
+            return int(values[11]) + int(values[12])
+
+        before = ticks()
+        time.sleep(3)
+        self.assertLessEqual(ticks() - before, 1, "hundredths of a second in three idle ones")
+
+    def test_no_prompt_in_the_log(self):
+        canary = "canary-7261-word"
+        self.conn.ask(text=canary, max_tokens=3)
+        for bad in (dict(text=canary, max_tokens=-1), dict(text=canary, stop=[""])):
+            with self.assertRaises(Failure):
+                self.conn.ask(**bad)
+        with Conn(self.daemon.path) as other:
+            other.send(canary.encode() * 100)
+        self.conn.call("Ping")
+        self.assertNotIn("canary", self.daemon.words())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
