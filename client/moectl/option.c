@@ -61,8 +61,9 @@ static const struct option option_table[] = {
     {"presence-penalty", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_PRESENCE_PENALTY, "0: off"},
     {"frequency-penalty", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_FREQUENCY_PENALTY, "0: off"},
     {"logit-bias", 0, "ID:X", GROUP_SAMPLING, TYPE_BIAS, 0, 0,
-     "add X to a token's logit; repeatable"},
-    {"seed", 0, "N", GROUP_SAMPLING, TYPE_SEED, 0, MOED_SEED, "the same seed, the same answer"},
+     "add X to a logit, -100 bans; repeatable"},
+    {"seed", 0, "N", GROUP_SAMPLING, TYPE_SEED, 0, MOED_SEED,
+     "the same seed, the same answer; 0: any"},
     {"stop", 0, "TEXT", GROUP_SAMPLING, TYPE_STOP, 0, 0, "end before this text; repeatable"},
     {"ignore-end", 0, NULL, GROUP_SAMPLING, TYPE_SET, 0, MOED_IGNORE_END,
      "go on after the model's end token"},
@@ -178,14 +179,13 @@ static int take_bias(struct options *o, const struct option *option, const char 
     double bias;
     if (colon && (size_t)(colon - value) < sizeof id)
         memcpy(id, value, (size_t)(colon - value));
-    bool is_ban = colon && strcmp(colon + 1, "-inf") == 0;
     if (!colon || !read_integer(id, &number) || number < 0 || number > INT32_MAX ||
-        (!is_ban && !read_real(colon + 1, &bias)))
-        return bad_value(o, option, value, "ID:X, X a number or -inf");
+        !read_real(colon + 1, &bias))
+        return bad_value(o, option, value, "ID:X");
     if (o->n_biases == MAX_BIASES)
         return usage_error(o, "--%s: more than %d", option->name, MAX_BIASES);
     o->biases[o->n_biases].id = (int32_t)number;
-    o->biases[o->n_biases++].bias = is_ban ? -INFINITY : (float)bias;
+    o->biases[o->n_biases++].bias = (float)bias;
     return 0;
 }
 

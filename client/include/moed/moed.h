@@ -246,7 +246,7 @@ MOED_API int moed_request_set_integer(struct moed_request *request, enum moed_fi
 MOED_API int moed_request_set_model(struct moed_request *request, const char *model);
 /* A string that ends the generation; may be called again for more. */
 MOED_API int moed_request_add_stop(struct moed_request *request, const char *text);
-/* Added to a token's logit; -INFINITY bans it. */
+/* Added to a token's logit; -100 bans it. -ERANGE for NAN and after 1000 of them. */
 MOED_API int moed_request_add_bias(struct moed_request *request, int32_t id, float bias);
 
 /* Raw prompt text, appended to what is there: special tokens are parsed, BOS is put in front where

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Requests: what setters take and refuse, and how prompts of any size become frames.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "lib/request.h"
+#include "moed_peer.h"
+
+static Moed__V1__GenerateRequest *unpack(const void *data, size_t n)
+{
+    Moed__V1__GenerateRequest *part = moed__v1__generate_request__unpack(NULL, n, data);
+    assert_non_null(part);
+    return part;
+}
+
+static void test_setters_refuse(void **state)
+{
+    (void)state;
+    struct moed_request *r = moed_request_new();
+    assert_int_equal(moed_request_set_real(r, MOED_TOP_K, 1), -EINVAL);
+    assert_int_equal(moed_request_set_integer(r, MOED_TOP_P, 1), -EINVAL);
+    assert_int_equal(moed_request_set_real(r, (enum moed_field)0, 1), -EINVAL);
+    assert_int_equal(moed_request_set_integer(r, (enum moed_field)999, 1), -EINVAL);
+    assert_int_equal(moed_request_set_real(r, MOED_TEMPERATURE, NAN), -ERANGE);
+    assert_int_equal(moed_request_set_real(r, MOED_TEMPERATURE, 1e300), -ERANGE);
+    assert_int_equal(moed_request_set_integer(r, MOED_TOP_K, INT64_C(1) << 31), -ERANGE);
+    assert_int_equal(moed_request_set_integer(r, MOED_LOGPROBS, 2), -ERANGE);
+    assert_int_equal(moed_request_set_model(r, "\xff"), -EINVAL);
+    assert_int_equal(moed_request_add_stop(r, "\xc3"), -EINVAL);
+    assert_int_equal(moed_request_add_bias(r, 1, NAN), -ERANGE);
+    assert_int_equal(moed_request_add_text(r, "a\0b", 3), -EINVAL);
+    assert_int_equal(moed_request_add_text(r, "\xed\xa0\x80", 3), -EINVAL);
+    assert_int_equal(moed_request_add_message(r, (enum moed_role)4, "x", 1), -EINVAL);
+    assert_int_equal(moed_request_add_message(r, MOED_USER, "x", 1), 0);
+    assert_int_equal(moed_request_add_text(r, "x", 1), -EINVAL);
+    assert_int_equal(moed_request_add_ids(r, (int32_t[]){1}, 1), -EINVAL);
+    assert_int_equal(moed_request_add_tool_call(r, "f", "{}"), -EINVAL);
+    assert_int_equal(moed_request_continue_last(r), -EINVAL);
+    moed_request_free(r);
+}
+
+/* Everything that fits goes in the one REQUEST frame. */
+static void test_whole(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call;
+    peer_open(&p);
+    struct moed_request *r = moed_request_new();
+    assert_int_equal(moed_request_set_model(r, "tiny"), 0);
+    assert_int_equal(moed_request_set_real(r, MOED_TEMPERATURE, 0), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_SEED, -1), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_THINKING, 1), 0);
+    assert_int_equal(moed_request_add_stop(r, "\n"), 0);
+    assert_int_equal(moed_request_add_bias(r, 4, -100), 0);
+    assert_int_equal(moed_request_add_message(r, MOED_USER, "hi", 2), 0);
+    assert_int_equal(moed_request_add_message(r, MOED_ASSISTANT, "", 0), 0);
+    assert_int_equal(moed_request_add_tool_call(r, "f", "{\"x\":1}"), 0);
+    assert_int_equal(moed_request_continue_last(r), 0);
+    assert_int_equal(moed_generate(p.moed, r, &call, NULL), 0);
+    moed_request_free(r); /* it was copied */
+
+    peer_take(&p, SIZE_MAX);
+    unsigned flags;
+    Ttrpc__Request *request = peer_request(&p, "Generate", NULL, &flags);
+    assert_int_equal(flags, TTRPC_REMOTE_CLOSED);
+    Moed__V1__GenerateRequest *part = unpack(request->payload.data, request->payload.len);
+    assert_string_equal(part->model, "tiny");
+    assert_true(part->sampling->has_temperature && part->sampling->temperature == 0);
+    assert_false(part->sampling->has_top_p);
+    assert_true(part->sampling->seed == UINT64_MAX);
+    assert_int_equal(part->sampling->logit_bias[0]->id, 4);
+    assert_int_equal(part->max_tokens, 9);
+    assert_false(part->has_logprobs);
+    assert_string_equal(part->stop[0], "\n");
+    assert_true(part->chat->thinking);
+    assert_int_equal(part->chat->n_messages, 2);
+    assert_string_equal(part->chat->messages[0]->content, "hi");
+    assert_true(part->chat->messages[1]->prefix);
+    assert_string_equal(part->chat->messages[1]->calls[0]->arguments, "{\"x\":1}");
+    moed__v1__generate_request__free_unpacked(part, NULL);
+    ttrpc__request__free_unpacked(request, NULL);
+    expect_silence(&p);
+    moed_call_free(call);
+    peer_close(&p);
+}
+
+/* The parts of a request, merged as the daemon merges them. */
+struct merged {
+    char *text;
+    size_t n_text;
+    int32_t *ids;
+    size_t n_ids, n_messages;
+    int n_parts;
+};
+
+static void merge(struct merged *m, const Moed__V1__GenerateRequest *part)
+{
+    if (part->text) {
+        size_t n = strlen(part->text);
+        assert_true(ttrpc_is_utf8(part->text, n));
+        m->text = realloc(m->text, m->n_text + n + 1);
+        memcpy(m->text + m->n_text, part->text, n + 1);
+        m->n_text += n;
+    }
+    if (part->tokens) {
+        m->ids = realloc(m->ids, (m->n_ids + part->tokens->n_ids) * sizeof *m->ids);
+        memcpy(m->ids + m->n_ids, part->tokens->ids, part->tokens->n_ids * sizeof *m->ids);
+        m->n_ids += part->tokens->n_ids;
+    }
+    for (size_t i = 0; part->chat && i < part->chat->n_messages; i++) {
+        char expected[32];
+        snprintf(expected, sizeof expected, "message %zu", m->n_messages++);
+        assert_string_equal(part->chat->messages[i]->content, expected);
+    }
+    assert_int_equal(part->has_max_tokens, m->n_parts == 0);
+    m->n_parts++;
+}
+
+static void generate_in_parts(const struct moed_request *r, struct merged *ret)
+{
+    struct peer p;
+    struct moed_call *call;
+    struct ttrpc_frame frame;
+    peer_open(&p);
+    assert_int_equal(moed_generate(p.moed, r, &call, NULL), 0);
+    peer_take(&p, SIZE_MAX);
+    unsigned flags;
+    Ttrpc__Request *request = peer_request(&p, "Generate", NULL, &flags);
+    assert_int_equal(flags, TTRPC_REMOTE_OPEN);
+    assert_int_equal(request->payload.len, 0);
+    ttrpc__request__free_unpacked(request, NULL);
+    while (peer_frame(&p, &frame) && !(frame.flags & TTRPC_REMOTE_CLOSED)) {
+        assert_int_equal(frame.type, TTRPC_DATA);
+        assert_int_equal(frame.flags, 0);
+        assert_true(frame.n <= (1 << 20) + 4096);
+        assert_int_equal(
+            ttrpc_check(&moed__v1__generate_request__descriptor, frame.data, frame.n, NULL), 0);
+        Moed__V1__GenerateRequest *part = unpack(frame.data, frame.n);
+        merge(ret, part);
+        moed__v1__generate_request__free_unpacked(part, NULL);
+    }
+    assert_int_equal(frame.flags, TTRPC_REMOTE_CLOSED | TTRPC_NO_DATA);
+    assert_int_equal(frame.n, 0);
+    assert_int_equal(p.out.n, 0);
+    moed_call_free(call);
+    peer_close(&p);
+}
+
+/* Five megabytes of three-byte characters: no part ends inside one. */
+static void test_long_text(void **state)
+{
+    (void)state;
+    enum { BYTES = 5000001 };
+    char *text = malloc(BYTES + 1);
+    for (int i = 0; i < BYTES; i += 3)
+        memcpy(text + i, i % 2 ? "\xe4\xb8\x96" : "\xe0\xa4\xb9", 3);
+    struct moed_request *r = moed_request_new();
+    moed_request_set_integer(r, MOED_MAX_TOKENS, 1);
+    assert_int_equal(moed_request_add_text(r, text, 3000), 0);
+    assert_int_equal(moed_request_add_text(r, text + 3000, BYTES - 3000), 0);
+    struct merged m = {0};
+    generate_in_parts(r, &m);
+    assert_int_equal(m.n_text, BYTES);
+    assert_memory_equal(m.text, text, BYTES);
+    assert_int_equal(m.n_parts, 5);
+    free(m.text);
+    free(text);
+    moed_request_free(r);
+}
+
+static void test_many_ids(void **state)
+{
+    (void)state;
+    enum { N = 250000 };
+    int32_t *ids = malloc(N * sizeof *ids);
+    for (int i = 0; i < N; i++)
+        ids[i] = i * 7;
+    struct moed_request *r = moed_request_new();
+    moed_request_set_integer(r, MOED_MAX_TOKENS, 1);
+    assert_int_equal(moed_request_add_ids(r, ids, N), 0);
+    struct merged m = {0};
+    generate_in_parts(r, &m);
+    assert_int_equal(m.n_ids, N);
+    assert_memory_equal(m.ids, ids, N * sizeof *ids);
+    free(m.ids);
+    free(ids);
+    moed_request_free(r);
+}
+
+/* Many small messages: the daemon bounds the fields of a part. */
+static void test_many_messages(void **state)
+{
+    (void)state;
+    char text[32];
+    struct moed_request *r = moed_request_new();
+    moed_request_set_integer(r, MOED_MAX_TOKENS, 1);
+    for (int i = 0; i < 3000; i++) {
+        int n = snprintf(text, sizeof text, "message %d", i);
+        assert_int_equal(moed_request_add_message(r, MOED_USER, text, (size_t)n), 0);
+    }
+    struct merged m = {0};
+    generate_in_parts(r, &m);
+    assert_int_equal(m.n_messages, 3000);
+    moed_request_free(r);
+}
+
+/* What exceeds a frame and cannot be cut fails here, and nothing of it is sent. */
+static void test_too_large(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call = NULL;
+    struct moed_error error = MOED_ERROR_INIT;
+    peer_open(&p);
+    char *text = malloc(TTRPC_MAX_DATA + 1);
+    memset(text, 'x', TTRPC_MAX_DATA + 1);
+    assert_int_equal(moed_tokenize(p.moed, NULL, text, TTRPC_MAX_DATA, 0, &call, &error),
+                     -EMSGSIZE);
+    assert_int_equal(error.status, MOED_RESOURCE_EXHAUSTED);
+    struct moed_request *r = moed_request_new();
+    assert_int_equal(moed_request_add_message(r, MOED_USER, text, TTRPC_MAX_DATA + 1), -EMSGSIZE);
+    assert_int_equal(moed_request_add_message(r, MOED_USER, "small", 5), 0);
+    assert_int_equal(moed_request_add_message(r, MOED_USER, text, TTRPC_MAX_DATA), 0);
+    assert_int_equal(moed_generate(p.moed, r, &call, &error), -EMSGSIZE);
+    assert_int_equal(moed_render(p.moed, r, &call, &error), -EMSGSIZE);
+    assert_null(call);
+    expect_silence(&p);
+    moed_request_free(r);
+    free(text);
+    peer_close(&p);
+}
+
+static void test_text_of_methods(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call = NULL;
+    struct moed_error error = MOED_ERROR_INIT;
+    peer_open(&p);
+    assert_int_equal(moed_tokenize(p.moed, NULL, "ab\0c", 4, 0, &call, &error), -EINVAL);
+    assert_string_equal(error.message, "text: holds a zero byte at 2");
+    assert_int_equal(error.status, MOED_INVALID_ARGUMENT);
+    assert_int_equal(moed_show(p.moed, "\x80", &call, &error), -EINVAL);
+    assert_string_equal(error.message, "model: is not UTF-8");
+    assert_null(call);
+    peer_close(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_setters_refuse),  cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_long_text),       cmocka_unit_test(test_many_ids),
+        cmocka_unit_test(test_many_messages),   cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_text_of_methods),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
