@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Model files as files: what isn't a regular file is refused at once, what changes after it was
- * opened is noticed, and an allocation that fails, whichever it is, fails in words and leaks
- * nothing (run under the address sanitizer as well).
+ * opened is noticed, and an allocation or a read that fails, whichever it is, fails in words and
+ * leaks nothing (run under the address sanitizer as well).
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -64,6 +64,30 @@ void *__wrap_realloc(void *old, size_t bytes)
 char *__wrap_strdup(const char *text)
 {
     return fails_now() ? NULL : __real_strdup(text);
+}
+
+/* ------------------------------------------------------------------ reads that fail */
+
+static long reads_left = -1; /* until the one that fails with read_error; negative: none does */
+static int read_error;
+static size_t read_most = SIZE_MAX; /* bytes that one call gives */
+
+ssize_t __real_pread64(int fd, void *dst, size_t bytes, off_t offset);
+ssize_t __wrap_pread(int fd, void *dst, size_t bytes, off_t offset);
+ssize_t __wrap_pread64(int fd, void *dst, size_t bytes, off_t offset);
+
+ssize_t __wrap_pread64(int fd, void *dst, size_t bytes, off_t offset)
+{
+    if (reads_left >= 0 && reads_left-- == 0) {
+        errno = read_error;
+        return -1;
+    }
+    return __real_pread64(fd, dst, bytes < read_most ? bytes : read_most, offset);
+}
+
+ssize_t __wrap_pread(int fd, void *dst, size_t bytes, off_t offset)
+{
+    return __wrap_pread64(fd, dst, bytes, offset);
 }
 
 /* ------------------------------------------------------------------ a good file */
@@ -235,6 +259,50 @@ static void test_read(void **state)
     format_close(format);
 }
 
+static void test_every_read_may_fail_or_be_short(void **state)
+{
+    (void)state;
+    int n = 0;
+    for (;; n++) {
+        struct image im = good_image();
+        struct err err;
+        struct format *format = NULL;
+        read_error = EIO;
+        reads_left = n;
+        int r = image_open(&im, &format, NULL, &err);
+        bool hit = reads_left < 0;
+        reads_left = -1;
+        if (!hit) {
+            format_close(format);
+            break;
+        }
+        assert_int_equal(r, -EIO);
+        assert_non_null(strstr(err.text, "cannot read: Input/output error"));
+        assert_null(format);
+    }
+    assert_in_range(n, 2, 100);
+    for (int i = 0; i < n; i++) { /* a signal harms nothing, nor do bytes that come one by one */
+        read_error = EINTR;
+        reads_left = i;
+        read_most = 1;
+        struct format *format = open_good(NULL);
+        read_error = EINTR;
+        reads_left = i;
+        unsigned char b[32];
+        assert_int_equal(format_read(format, format_find(format, "w"), 0, b, 32, NULL), 0);
+        for (int k = 0; k < 32; k++)
+            assert_int_equal(b[k], 64 + k);
+        reads_left = 0;
+        read_error = EIO;
+        struct err err = {0};
+        assert_int_equal(format_read(format, format_find(format, "w"), 0, b, 32, &err), -EIO);
+        assert_non_null(strstr(err.text, "cannot read"));
+        reads_left = -1;
+        read_most = SIZE_MAX;
+        format_close(format);
+    }
+}
+
 static void test_a_file_that_shrinks(void **state)
 {
     (void)state;
@@ -277,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_the_file_is_left_blocking_and_not_inherited),
         cmocka_unit_test(test_long_and_strange_paths),
         cmocka_unit_test(test_read),
+        cmocka_unit_test(test_every_read_may_fail_or_be_short),
         cmocka_unit_test(test_a_file_that_shrinks),
         cmocka_unit_test(test_a_file_that_is_written_to),
     };
