@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How parts add up to a request, on the scripted models.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/models.h"
+#include "fake_models.h"
+#include "service/ask.h"
+#include "ttrpc.h"
+
+enum { MAX_PARTS = 8 };
+
+static struct models *models;
+static uint8_t bytes[MAX_PARTS][2048];
+static struct ask_part parts[MAX_PARTS];
+static int n_parts;
+static struct err err;
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void part(const Moed__V1__GenerateRequest *request)
+{
+    parts[n_parts].data = bytes[n_parts];
+    parts[n_parts].n = moed__v1__generate_request__pack(request, bytes[n_parts]);
+    n_parts++;
+}
+
+static int ask(const char *model, struct ask **ret)
+{
+    err = (struct err){0};
+    *ret = NULL;
+    int r = ask_new(models_find(models, model)->model, parts, n_parts, ret, &err);
+    n_parts = 0;
+    return r;
+}
+
+#define REQUEST(name) Moed__V1__GenerateRequest name = MOED__V1__GENERATE_REQUEST__INIT
+
+static void assert_prompt(const struct ask *a, const char *text)
+{
+    assert_int_equal(a->request->n_prompt, 1 + (int)strlen(text));
+    assert_int_equal(a->request->prompt[0], 256); /* BOS */
+    for (int i = 0; text[i]; i++)
+        assert_int_equal(a->request->prompt[i + 1], text[i]);
+}
+
+static void test_text_grows_and_scalars_win(void **state)
+{
+    (void)state;
+    REQUEST(one);
+    one.text = (char *)"ab";
+    one.has_max_tokens = true;
+    one.max_tokens = 5;
+    part(&one);
+    REQUEST(two);
+    two.text = (char *)"cd";
+    char *stops[] = {(char *)"x"};
+    two.stop = stops;
+    two.n_stop = 1;
+    part(&two);
+    REQUEST(three);
+    three.has_max_tokens = true;
+    three.max_tokens = 7;
+    three.stop = stops;
+    three.n_stop = 1;
+    part(&three);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_prompt(a, "abcd");
+    assert_int_equal(a->request->max_tokens, 7);
+    assert_int_equal(a->request->n_stops, 2);
+    assert_int_equal(a->request->top_logprobs, -1);
+    assert_true(a->request->sample.temperature == 0);
+    assert_true(a->request->sample.top_p == 1);
+    assert_true(a->request->sample.repetition_penalty == 1);
+    assert_true(a->request->sample.seed != 0);
+    ask_free(a);
+}
+
+static void test_bos_is_not_doubled(void **state)
+{
+    (void)state;
+    REQUEST(one);
+    one.text = (char *)"<bos>a";
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_prompt(a, "a");
+    ask_free(a);
+}
+
+static void test_tokens_and_messages_append(void **state)
+{
+    (void)state;
+    int32_t ids[] = {1, 2, 3};
+    Moed__V1__Tokens tokens = MOED__V1__TOKENS__INIT;
+    tokens.ids = ids;
+    tokens.n_ids = 3;
+    REQUEST(one);
+    one.tokens = &tokens;
+    part(&one);
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_int_equal(a->request->n_prompt, 6);
+    assert_int_equal(a->request->prompt[5], 3);
+    ask_free(a);
+
+    Moed__V1__Message message = MOED__V1__MESSAGE__INIT, *list[] = {&message};
+    message.content = (char *)"q";
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    chat.messages = list;
+    chat.n_messages = 1;
+    REQUEST(two);
+    two.chat = &chat;
+    part(&two);
+    chat.has_thinking = chat.thinking = true;
+    part(&two);
+    assert_int_equal(ask("fake", &a), 0);
+    assert_int_equal(a->request->n_prompt, 4); /* <think> q </think> q */
+    assert_true(a->options.thinking);
+    assert_non_null(a->chat);
+    ask_free(a);
+    part(&two);
+    assert_int_equal(ask("plain", &a), -ENOTSUP);
+}
+
+static void test_special_tokens_of_content_stay_content(void **state)
+{
+    (void)state;
+    Moed__V1__Message message = MOED__V1__MESSAGE__INIT, *list[] = {&message};
+    message.content = (char *)"<eos>";
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    chat.messages = list;
+    chat.n_messages = 1;
+    REQUEST(one);
+    one.chat = &chat;
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_int_equal(a->request->n_prompt, 5);
+    for (int i = 0; i < 5; i++)
+        assert_true(a->request->prompt[i] < 256);
+    ask_free(a);
+}
+
+static void test_bias_bans(void **state)
+{
+    (void)state;
+    Moed__V1__LogitBias bias = MOED__V1__LOGIT_BIAS__INIT, *list[] = {&bias};
+    Moed__V1__Sampling sampling = MOED__V1__SAMPLING__INIT;
+    REQUEST(one);
+    one.text = (char *)"a";
+    one.sampling = &sampling;
+    sampling.logit_bias = list;
+    sampling.n_logit_bias = 1;
+    bias.has_id = bias.has_bias = true;
+    bias.id = 9;
+    bias.bias = -100;
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_true(isinf(a->request->sample.bias[0].bias));
+    ask_free(a);
+    bias.id = 512;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "512"));
+}
+
+static void test_refusals_give_everything_back(void **state)
+{
+    (void)state;
+    struct ask *a;
+    REQUEST(none);
+    part(&none);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_int_equal(ask("fake", &a), -EINVAL); /* no part at all */
+    REQUEST(both);
+    Moed__V1__Tokens tokens = MOED__V1__TOKENS__INIT;
+    both.text = (char *)"a";
+    both.tokens = &tokens;
+    part(&both);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    char *stops[] = {(char *)"good", (char *)""};
+    REQUEST(stop);
+    stop.text = (char *)"a";
+    stop.stop = stops;
+    stop.n_stop = 2;
+    part(&stop);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "generate.stop"));
+    parts[0] = (struct ask_part){(const uint8_t *)"\xff", 1};
+    n_parts = 1;
+    assert_int_equal(ask("fake", &a), -EBADMSG);
+    assert_int_equal(fake_n_requests(), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return models_new(NULL, nothing, NULL, &models, NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    models_free(models);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_text_grows_and_scalars_win),
+        cmocka_unit_test(test_bos_is_not_doubled),
+        cmocka_unit_test(test_tokens_and_messages_append),
+        cmocka_unit_test(test_special_tokens_of_content_stay_content),
+        cmocka_unit_test(test_bias_bans),
+        cmocka_unit_test(test_refusals_give_everything_back),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
