@@ -160,7 +160,7 @@ void hub_settle(struct hub *hub)
     }
     evict(hub);
     if (hub->is_dirty || hub->touched)
-        service_wake(hub->service); /* the rest in the next turn */
+        hub->again(hub);
 }
 
 void hub_random(void *dst, size_t bytes)

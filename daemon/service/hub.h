@@ -58,9 +58,9 @@ struct hub {
     struct service_config config;
     struct models *models;
     struct server *server;
-    struct service *service; /* for service_wake */
-    int n_alive;             /* the service itself, connections, jobs: the last one frees */
+    int n_alive; /* the service itself, connections, jobs: the last one frees */
     void (*gone)(struct hub *hub);
+    void (*again)(struct hub *hub); /* something is left for the next loop turn */
 
     struct conn *conns;   /* all that are not closing */
     struct conn *touched; /* to be settled before the loop waits */

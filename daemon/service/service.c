@@ -25,7 +25,7 @@ enum {
 };
 
 struct service {
-    struct hub hub;
+    struct hub hub; /* first: its callbacks find us by it */
     uv_async_t wake;
     uv_prepare_t prepare; /* settles what a turn left behind, before the loop waits */
     uv_timer_t drain;
@@ -81,10 +81,15 @@ static void on_prepare(uv_prepare_t *prepare)
     hub_settle(&service->hub);
 }
 
+static void on_again(struct hub *hub)
+{
+    service_wake(hub);
+}
+
 /* Nothing is left that could call back: no handle, no connection, no job. */
 static void on_gone(struct hub *hub)
 {
-    struct service *service = hub->service;
+    struct service *service = (struct service *)hub;
     bridge_forget(hub);
     free(hub->uses);
     free(service);
@@ -113,9 +118,9 @@ int service_new(uv_loop_t *loop, const struct service_config *config, struct ser
         return err_set(err, -ENOMEM, "no memory for the service");
     service->hub.loop = loop;
     service->hub.config = *config;
-    service->hub.service = service;
     service->hub.n_alive = 1;
     service->hub.gone = on_gone;
+    service->hub.again = on_again;
     service->hub.started_ms = uv_now(loop);
     hub_random(service->hub.instance, sizeof service->hub.instance);
     struct server *server = NULL;
