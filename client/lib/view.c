@@ -212,27 +212,43 @@ static int build_watch(struct view *view, const ProtobufCMessage *message, const
 }
 
 /* ---- the daemon */
+static const struct moed_limit *const *lay_limits(struct view *view,
+                                                  const Moed__V1__HelloResponse *from)
+{
+    const struct moed_limit **list = lay(view, from->n_limits, sizeof *list);
+    struct moed_limit *limit = lay(view, from->n_limits, sizeof *limit);
+    if (!list || !limit)
+        return NULL;
+    for (size_t i = 0; i < from->n_limits; i++) {
+        const Moed__V1__Limit *l = from->limits[i];
+        limit[i] = (struct moed_limit){
+            .size = sizeof limit[i],
+            .name = word(l->name),
+            .is_range = l->has_least || l->has_most,
+            .value = l->value,
+            .least = l->least,
+            .most = l->most,
+            .missing = l->missing,
+        };
+        list[i] = &limit[i];
+    }
+    return list;
+}
+
 static int build_hello(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
 {
     (void)id;
     const Moed__V1__HelloResponse *from = (const void *)message;
     struct moed_hello_info *hello = lay(view, 1, sizeof *hello);
-    const char **names = lay(view, from->n_limits, sizeof *names);
-    uint64_t *limits = lay(view, from->n_limits, sizeof *limits);
-    if (!hello || !names || !limits)
+    if (!hello)
         return -ENOMEM;
-    for (size_t i = 0; i < from->n_limits; i++) {
-        names[i] = word(from->limits[i]->name);
-        limits[i] = from->limits[i]->value;
-    }
     *hello = (struct moed_hello_info){
         .size = sizeof *hello,
         .version = word(from->version),
         .protocol_minor = from->protocol_minor,
         .features = (const char *const *)from->features,
         .n_features = from->n_features,
-        .limit_names = names,
-        .limits = limits,
+        .limits = lay_limits(view, from),
         .n_limits = from->n_limits,
         .boot_id = word(from->boot_id),
         .instance_id = from->instance_id.data,
@@ -240,6 +256,8 @@ static int build_hello(struct view *view, const ProtobufCMessage *message, const
         .uid = from->uid,
         .draining = from->draining,
     };
+    if (!hello->limits)
+        return -ENOMEM;
     view->hello = hello;
     return 0;
 }

@@ -190,6 +190,8 @@ static void run_with_signals(struct moed *moed, struct moed_call *call, struct a
     interrupted = 0;
     sigprocmask(SIG_BLOCK, &block, &before);
     sigaction(SIGINT, &action, &old);
+    if (old.sa_handler == SIG_IGN) /* a script's background job is not meant */
+        sigaction(SIGINT, &old, NULL);
     open = before;
     sigdelset(&open, SIGINT);
     loop(moed, call, a, &open);

@@ -63,10 +63,10 @@ int link_open(const struct options *o, struct moed **ret)
     return EXIT_NO_DAEMON;
 }
 
-int link_wait(const struct options *o, int started, struct moed_call *call,
+int link_wait(const struct options *o, int started, struct moed_call *const *call,
               struct moed_error *error)
 {
-    if (started < 0 || moed_wait(call, error) < 0)
+    if (started < 0 || moed_wait(*call, error) < 0)
         return link_failed(o, error);
     return 0;
 }

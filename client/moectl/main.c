@@ -34,7 +34,8 @@ const struct verb verb_table[] = {
     {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
      verb_tokenize},
     {"detokenize", "[ID]...", "Turn token ids into text",
-     "Ids are separated by spaces or commas; without any, standard input is read.\n",
+     "Ids are separated by spaces or commas. Without any, standard input is read:\n"
+     "ids, or the object that 'tokenize --json' prints.\n",
      GROUP_MODEL | GROUP_DETOKENIZE, 0, -1, verb_detokenize},
     {"render", "WORD...", "Show the prompt that a question becomes",
      "Takes the question as ask does and generates nothing.\n", GROUP_MODEL | GROUP_CHAT, 0, -1,

@@ -24,7 +24,7 @@ int verb_list(const struct options *o)
     int r = link_open(o, &moed);
     if (r)
         return r;
-    r = link_wait(o, moed_list(moed, &call, &error), call, &error);
+    r = link_wait(o, moed_list(moed, &call, &error), &call, &error);
     if (r)
         return r;
     if (o->json)
@@ -99,7 +99,7 @@ int verb_show(const struct options *o)
     int r = link_open(o, &moed);
     if (r)
         return r;
-    r = link_wait(o, moed_show(moed, named(o), &call, &error), call, &error);
+    r = link_wait(o, moed_show(moed, named(o), &call, &error), &call, &error);
     if (r)
         return r;
     if (!moed_call_model(call, 0))
@@ -174,6 +174,6 @@ int verb_unload(const struct options *o)
     int r = link_open(o, &moed);
     if (r)
         return r;
-    r = link_wait(o, moed_unload(moed, named(o), &call, &error), call, &error);
+    r = link_wait(o, moed_unload(moed, named(o), &call, &error), &call, &error);
     return r ? r : print_model(o, call);
 }

@@ -126,6 +126,6 @@ int verb_rpc(const struct options *o)
         return link_failed(o, &error);
     if (flags)
         return print_stream(o, call, method->output);
-    r = link_wait(o, started, call, &error);
+    r = link_wait(o, started, &call, &error);
     return r ? r : print_message(o, call, method->output);
 }

@@ -46,9 +46,16 @@ static json_t *words_json(const char *const *words, size_t n)
 static json_t *limits_json(const struct moed_hello_info *hello)
 {
     json_t *object = json_object();
-    for (size_t i = 0; i < hello->n_limits; i++)
-        json_object_set_new(object, hello->limit_names[i],
-                            json_integer((json_int_t)hello->limits[i]));
+    for (size_t i = 0; i < hello->n_limits; i++) {
+        const struct moed_limit *l = hello->limits[i];
+        json_t *value = l->is_range ? json_object() : json_integer((json_int_t)l->value);
+        if (l->is_range) {
+            json_object_set_new(value, "least", screen_json_real(l->least));
+            json_object_set_new(value, "most", screen_json_real(l->most));
+            json_object_set_new(value, "missing", screen_json_real(l->missing));
+        }
+        json_object_set_new(object, l->name, value);
+    }
     return object;
 }
 
@@ -194,7 +201,7 @@ int verb_ps(const struct options *o)
     int r = link_open(o, &moed);
     if (r)
         return r;
-    r = link_wait(o, moed_stats(moed, &call, &error), call, &error);
+    r = link_wait(o, moed_stats(moed, &call, &error), &call, &error);
     if (r)
         return r;
     const struct moed_stats_info *stats = moed_call_stats(call);

@@ -42,7 +42,7 @@ int verb_tokenize(const struct options *o)
     if (r)
         return r;
     unsigned flags = (o->add_bos ? MOED_ADD_BOS : 0u) | (o->no_special ? MOED_NO_SPECIAL : 0u);
-    r = link_wait(o, moed_tokenize(moed, o->model, text, bytes, flags, &call, &error), call,
+    r = link_wait(o, moed_tokenize(moed, o->model, text, bytes, flags, &call, &error), &call,
                   &error);
     if (r)
         return r;
@@ -52,6 +52,17 @@ int verb_tokenize(const struct options *o)
     else
         print_ids(ids, n);
     return EXIT_DONE;
+}
+
+/* What `tokenize --json` prints. */
+static bool read_object(const char *text, int32_t **ids, size_t *n)
+{
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    char *list = json_dumps(json_object_get(object, "tokens"), JSON_ENCODE_ANY);
+    bool is_read = list && list[0] == '[' && options_ids(list, ids, n) == 0;
+    free(list);
+    json_decref(object);
+    return is_read;
 }
 
 static int read_ids(const struct options *o, int32_t **ids, size_t *n)
@@ -66,7 +77,9 @@ static int read_ids(const struct options *o, int32_t **ids, size_t *n)
     int r = input_read(o, &input, &bytes);
     if (r)
         return r;
-    if (strlen(input) != bytes || options_ids(input, ids, n) < 0)
+    char *object = input + strspn(input, " \t\r\n");
+    bool is_read = *object == '{' ? read_object(object, ids, n) : options_ids(input, ids, n) == 0;
+    if (!is_read || strlen(input) != bytes)
         return link_error(o, "standard input holds something else than token ids");
     return 0;
 }
@@ -84,7 +97,7 @@ int verb_detokenize(const struct options *o)
     if (r)
         return r;
     unsigned flags = o->hide_special ? MOED_HIDE_SPECIAL : 0u;
-    r = link_wait(o, moed_detokenize(moed, o->model, ids, n, flags, &call, &error), call, &error);
+    r = link_wait(o, moed_detokenize(moed, o->model, ids, n, flags, &call, &error), &call, &error);
     if (r)
         return r;
     const char *text = moed_call_text(call, &text_bytes);
@@ -109,7 +122,7 @@ int verb_render(const struct options *o)
         r = link_open(o, &moed);
     if (r)
         return r;
-    r = link_wait(o, moed_render(moed, request, &call, &error), call, &error);
+    r = link_wait(o, moed_render(moed, request, &call, &error), &call, &error);
     if (r)
         return r;
     const int32_t *ids = moed_call_ids(call, &n);

@@ -405,14 +405,21 @@ MOED_API bool moed_call_draining(const struct moed_call *call);
 MOED_API bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key,
                                  const char **value);
 
+struct moed_limit { /* of the daemon (value), or the range of a request's field */
+    size_t size;
+    const char *name; /* "frame_bytes"; "generate.sampling.top_p" */
+    bool is_range;
+    uint64_t value;
+    double least, most; /* zero is always taken: it means the same as leaving the field out */
+    double missing;     /* what a field left out means */
+};
 struct moed_hello_info {
     size_t size;
     const char *version;     /* of the daemon */
     uint32_t protocol_minor; /* grows when fields or methods are added */
     const char *const *features;
     size_t n_features;
-    const char *const *limit_names;
-    const uint64_t *limits;
+    const struct moed_limit *const *limits;
     size_t n_limits;
     const char *boot_id;        /* of the machine */
     const uint8_t *instance_id; /* of the daemon's process */
