@@ -1,0 +1,574 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""moectl as people and scripts use it: against the daemon, and against one that plays scripts.
+
+usage: moectl.py MOECTL MOED MODEL
+"""
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from daemon import Daemon
+from ttrpc import (DATA, ND, RC, REQUEST, RESPONSE, blob, fields, float32, frame, num, packed)
+
+MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
+NAME = os.path.basename(MODEL)[:-len(".gguf")]
+WAIT = 60  # seconds; sanitized builds on a busy machine are slow
+VERBS = ("ask chat generate tokenize detokenize render status ps list show load unload rpc").split()
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items()
+           if k not in ("MOED_SOCKET", "XDG_RUNTIME_DIR", "NO_COLOR", "CLICOLOR_FORCE")}
+    env.update(more)
+    return env
+
+
+def moectl(*args, stdin=b"", env=None):
+    """(exit code, standard output, standard error)"""
+    done = subprocess.run([MOECTL, *args], input=stdin, capture_output=True, timeout=WAIT,
+                          env=env or environment())
+    return done.returncode, done.stdout, done.stderr
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, *args, env=None):
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execve(args[0], args, env or environment(TERM="xterm"))
+        self.pid, self.seen = pid, b""
+
+    def read_until(self, pattern, seconds=WAIT):
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.seen, re.S):
+            if time.monotonic() > end:
+                raise AssertionError(f"waited in vain for {pattern!r} in {self.seen!r}")
+            if select.select([self.fd], [], [], 0.1)[0]:
+                self.seen += os.read(self.fd, 65536)
+        return self.seen
+
+    def type(self, data):
+        self.seen = b""
+        os.write(self.fd, data)
+
+    def end(self):
+        """The rest of the output; the exit code."""
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            self.seen += data
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+# ---- a daemon that plays a script
+ID = bytes(range(16))
+
+
+def event(seq, text=None, finish=0, thinking=None, tokens=(), error=None, usage=None):
+    body = num(1, seq)
+    if seq == 0:
+        body += blob(2, ID) + blob(3, "scripted")
+    for token in tokens:
+        body += blob(6, token)
+    for number, value in ((7, thinking), (8, text), (11, error)):
+        if value is not None:
+            body += blob(number, value)
+    if finish:
+        body += num(9, finish) + blob(12, usage or num(1, 4) + num(3, 2))
+    return body
+
+
+class Script:
+    """Answers methods by name: a function from (stream, payload) to bytes, or to a list of bytes
+    with pauses (numbers) between them."""
+
+    def __init__(self, **answers):
+        self.answers, self.called = answers, []
+        self.room = tempfile.mkdtemp(prefix="moed-script.")
+        self.path = self.room + "/moed.sock"
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                conn = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(conn,), daemon=True).start()
+
+    def serve(self, conn):
+        data = b""
+        while True:
+            while len(data) < 10 or len(data) < 10 + int.from_bytes(data[:4], "big"):
+                try:
+                    more = conn.recv(65536)
+                except OSError:
+                    more = b""
+                if not more:
+                    conn.close()
+                    return
+                data += more
+            n, stream = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big")
+            kind, body, data = data[8], data[10:10 + n], data[10 + n:]
+            if kind != REQUEST:
+                continue
+            request = {number: value for number, _, value in fields(body)}
+            method = request[2].decode()
+            self.called.append((method, request.get(3, b"")))
+            threading.Thread(target=self.answer, args=(conn, stream, method, request.get(3, b"")),
+                             daemon=True).start()
+
+    def answer(self, conn, stream, method, payload):
+        if method not in self.answers:
+            frames = respond(stream)
+        else:
+            frames = self.answers[method](stream, payload)
+        try:
+            for piece in frames if isinstance(frames, list) else [frames]:
+                if isinstance(piece, (int, float)):
+                    time.sleep(piece)
+                elif piece is None:
+                    conn.shutdown(socket.SHUT_RDWR)
+                else:
+                    conn.sendall(piece)
+        except OSError:
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        shutil.rmtree(self.room)
+
+
+def respond(stream, payload=b"", code=0, words=""):
+    body = blob(1, num(1, code) + blob(2, words)) if code else b""
+    return frame(stream, RESPONSE, 0, body + (blob(2, payload) if payload else b""))
+
+
+def stream_of(*events):
+    """A script that sends events and ends well."""
+    def play(stream, _):
+        return [frame(stream, DATA, 0, e) if isinstance(e, bytes) else e for e in events] + [
+            frame(stream, DATA, RC | ND)]
+    return play
+
+
+class WithoutDaemon(unittest.TestCase):
+    def test_help(self):
+        rc, out, err = moectl("--help")
+        self.assertEqual((rc, err), (0, b""))
+        for verb in VERBS:
+            self.assertRegex(out.decode(), rf"(?m)^  {verb} ")
+        for code in ("0  done", "1  the", "2  the", "3  no", "4  there", "130  inter"):
+            self.assertIn(code, out.decode())
+        for args in [("--help",)] + [(verb, "--help") for verb in VERBS] + [
+                ("--help", verb) for verb in VERBS]:
+            rc, out, err = moectl(*args)
+            self.assertEqual((rc, err), (0, b""), args)
+            self.assertTrue(out.startswith(b"Usage: moectl"), args)
+            for line in out.decode().split("\n"):
+                self.assertLessEqual(len(line), 80, (args, line))
+        self.assertRegex(moectl("--version")[1], rb"^moectl \d+\.\d+\.\d+")
+
+    def test_usage(self):
+        for args in [(), ("bogus",), ("--bogus", "ps"), ("ps", "--bogus"), ("ps", "word"),
+                     ("--tokens", "3", "ask"), ("ask", "--tokens"), ("ask", "--tokens", "x"),
+                     ("ask", "--tokens", "99999999999"), ("ask", "--temperature", "1,5"),
+                     ("ask", "--temperature", "nan"), ("ask", "--seed", "-1"), ("rpc",),
+                     ("ps", "--json=yes"), ("ps", "--color", "pink"), ("ps", "-x"),
+                     ("generate", "--raw", "x", "--tokens-in", "1"), ("rpc", "Nope"),
+                     ("generate", "--raw", "x", "--top-logprobs", "5"),
+                     ("generate", "--tokens-in", "1,x"), ("rpc", "Ping", "{"),
+                     ("rpc", "Ping", "[]"), ("rpc", "Show", '{"model":1}'),
+                     ("rpc", "Cancel", '{"generation_id":"0g"}'),
+                     ("rpc", "Generate", '{"max_tokens":3000000000}'),
+                     ("ask", "--logit-bias", "7"), ("detokenize", "1", "two"), ("ask",)]:
+            rc, out, err = moectl(*args)
+            self.assertEqual((rc, out), (2, b""), (args, err))
+            self.assertRegex(err.decode(), r"\Amoectl: .+\nTry 'moectl.* --help'\.\n\Z", args)
+
+    def test_no_daemon(self):
+        for args in [("status",), ("ask", "x"), ("ps",), ("rpc", "Ping"), ("chat",),
+                     ("generate", "--raw", "x"), ("tokenize",)]:
+            rc, out, err = moectl("--socket", "/nowhere/a.sock", *args)
+            self.assertEqual((rc, out), (3, b""), args)
+            self.assertIn(b"/nowhere/a.sock (No such file or directory)", err)
+            self.assertIn(b"moed --model FILE", err)
+        rc, out, err = moectl("status", "--json", env=environment(MOED_SOCKET="/nowhere/b.sock"))
+        self.assertEqual(rc, 3)
+        self.assertEqual(json.loads(out)["error"]["status"], "UNAVAILABLE")
+        self.assertIn("/nowhere/b.sock", json.loads(out)["error"]["message"])
+        rc, out, err = moectl("status", env=environment(XDG_RUNTIME_DIR="/nowhere"))
+        if rc == 3:  # this machine may well run a daemon
+            self.assertIn(b"/nowhere/moed/moed.sock", err)
+            self.assertIn(b"/run/moed/moed.sock", err)
+            self.assertIn(b"systemctl start moed", err)
+
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([MOECTL, "--help"], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+
+class WithDaemon(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL, args=["--threads", "2"]).start()
+        cls.daemon.ready().close()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.signal(signal.SIGTERM)
+        cls.daemon.wait()
+        shutil.rmtree(cls.daemon.room)
+
+    def run_well(self, *args, stdin=b""):
+        rc, out, err = moectl("--socket", self.daemon.path, *args, stdin=stdin)
+        self.assertEqual(rc, 0, (args, err))
+        return out
+
+    def run_json(self, *args, stdin=b""):
+        lines = self.run_well("--json", *args, stdin=stdin).decode().split("\n")
+        self.assertEqual(lines.pop(), "")
+        objects = [json.loads(line) for line in lines]
+        self.assertTrue(all(isinstance(o, dict) for o in objects))
+        return objects[0] if len(objects) == 1 else objects
+
+    def test_json_on_every_verb(self):
+        keys = {
+            ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason", "usage"},
+            ("tokenize",): {"tokens"},
+            ("detokenize", "1"): {"text", "bytes"},
+            ("render", "Hi"): {"tokens", "text"},
+            ("generate", "--raw", "x", "-n", "2"): {"prompt_tokens", "tokens", "finish_reason",
+                                                    "usage"},
+            ("status",): {"socket", "version", "models", "limits", "uptime_seconds", "draining"},
+            ("ps",): {"generations", "models"},
+            ("list",): {"models"},
+            ("show",): {"name", "state", "metadata"},
+            ("show", NAME): {"name", "state", "metadata"},
+            ("load", NAME): {"name", "state"},
+            ("rpc", "Hello"): {"version", "features"},
+        }
+        for args, expected in keys.items():
+            found = self.run_json(*args)
+            self.assertLessEqual(expected, set(found), args)
+        self.assertEqual(self.run_json("list")["models"][0]["name"], NAME)
+        turn = self.run_json("chat", "-n", "3", stdin=b"Hi\n")
+        self.assertEqual(turn["finish_reason"], "length")
+        self.assertEqual(self.run_json("unload")["state"], "unloaded")
+        rc, out, err = moectl("--socket", self.daemon.path, "generate", "--raw", "x", "--json")
+        self.assertEqual((rc, json.loads(out)["error"]["status"]), (1, "FAILED_PRECONDITION"))
+        self.assertEqual(self.run_json("load")["state"], "ready")
+
+    def test_generate_object(self):
+        args = ("generate", "--raw", "Once upon a time", "--tokens", "8", "--top-logprobs", "20",
+                "--json", "--temperature", "0")
+        one = self.run_json(*args)
+        self.assertEqual(set(one), {"prompt_tokens", "tokens", "finish_reason", "usage"})
+        self.assertEqual(len(one["tokens"]), 8)
+        self.assertEqual(one["finish_reason"], "length")
+        self.assertEqual(one["usage"]["prompt_tokens"], len(one["prompt_tokens"]))
+        self.assertEqual(one["usage"]["completion_tokens"], 8)
+        for token in one["tokens"]:
+            self.assertEqual(set(token), {"id", "text", "logprob", "top"})
+            self.assertEqual(len(token["top"]), 20)
+            self.assertEqual(set(token["top"][0]), {"id", "logprob"})
+            self.assertEqual(token["id"], token["top"][0]["id"])
+            self.assertEqual(token["logprob"], token["top"][0]["logprob"])
+            numbers = [t["logprob"] for t in token["top"]]
+            self.assertEqual(numbers, sorted(numbers, reverse=True))
+            self.assertLessEqual(numbers[0], 0)
+        ids = ",".join(map(str, one["prompt_tokens"]))
+        two = self.run_json("generate", "--tokens-in", ids, "-n", "8", "--top-logprobs", "20")
+        self.assertEqual(two["prompt_tokens"], one["prompt_tokens"])
+        self.assertEqual(two["tokens"], one["tokens"])
+        text = self.run_well("generate", "-n", "8", stdin=b"Once upon a time")
+        self.assertEqual(text.decode(), "".join(t["text"] for t in one["tokens"]))
+
+    def test_text_round_trip(self):
+        for text in ["hello world", "हिन्दी में एक वाक्य", "اردو میں ایک جملہ", "中文的一句话", "👩‍👩‍👧 🦊", "a\tb\n\n",
+                     "\x1b[31m"]:
+            data = text.encode()
+            ids = self.run_json("tokenize", "--model", NAME, stdin=data)["tokens"]
+            self.assertTrue(all(isinstance(i, int) for i in ids))
+            plain = self.run_well("tokenize", stdin=data)
+            self.assertEqual([int(i) for i in plain.split()], ids)
+            self.assertEqual(self.run_well("detokenize", *map(str, ids)), data)
+            self.assertEqual(self.run_well("detokenize", stdin=plain), data)
+            again = self.run_json("detokenize", stdin=json.dumps({"tokens": ids}).encode())
+            self.assertEqual(again, {"text": text, "bytes": data.hex()})
+        rendered = self.run_json("render", "hi")
+        self.assertTrue(rendered["text"].endswith("<｜Assistant｜>"))
+        self.assertEqual(self.run_well("render", "hi").decode(), rendered["text"])
+
+    def test_ask_keeps_streams_apart(self):
+        rc, out, err = moectl("ask", "--think", "Tell", "me", "a story", "-n", "60", "--socket",
+                              self.daemon.path)
+        self.assertEqual(rc, 0)
+        one = self.run_json("ask", "--think", "Tell me a story", "-n", "60")
+        self.assertEqual(out.decode(), one["text"] + "\n")
+        self.assertIn(one["thinking"], err.decode())
+        self.assertNotEqual(one["thinking"], "")
+        figures = err.decode().strip().split("\n")[-1]
+        self.assertRegex(figures, r"^\d+ prompt tokens, first token after \d+\.\d+ s, prefill "
+                                  r"\d+\.\d tokens/s, \d+ tokens, decode \d+\.\d tokens/s")
+        rc, out, err = moectl("-S", self.daemon.path, "-q", "ask", "--think", "Tell me a story",
+                              "-n60")
+        self.assertEqual((rc, out.decode(), err), (0, one["text"] + "\n", b""))
+        joined = self.run_json("ask", "Say", "-n", "9", stdin=b"it again\n")
+        self.assertEqual(joined["text"], self.run_json("ask", "Say\n\nit again", "-n9")["text"])
+
+    def test_not_found_and_refused(self):
+        for args in [("show", "nope"), ("ask", "x", "--model", "nope"), ("load", "nope")]:
+            rc, out, err = moectl("-S", self.daemon.path, *args)
+            self.assertEqual((rc, out), (4, b""), args)
+            self.assertIn(b"nope", err)
+        rc, out, err = moectl("-S", self.daemon.path, "generate", "--raw", "x", "--top-k", "-5")
+        self.assertEqual((rc, out), (1, b""))
+        self.assertIn(b"top_k", err)
+        for bad in (b"\xff", b"a\0b"):
+            rc, out, err = moectl("-S", self.daemon.path, "tokenize", stdin=bad)
+            self.assertEqual((rc, out), (1, b""))
+
+    def test_closed_pipe_is_silent(self):
+        process = subprocess.Popen([MOECTL, "-S", self.daemon.path, "-q", "generate", "--raw",
+                                    "Once", "-n", "1000", "--ignore-end"], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(1)
+        process.stdout.close()
+        err = process.stderr.read()
+        process.stderr.close()
+        self.assertEqual((process.wait(WAIT), err), (-signal.SIGPIPE, b""))
+        self.wait_idle()
+
+    def wait_idle(self):
+        end = time.monotonic() + WAIT
+        while self.run_json("ps")["generations"]:
+            self.assertLess(time.monotonic(), end, "a generation runs on")
+            time.sleep(0.02)
+
+    def test_ctrl_c(self):
+        for verb in (("generate", "--raw", "Once"), ("ask", "Tell me a story")):
+            process = subprocess.Popen(
+                [MOECTL, "-S", self.daemon.path, *verb, "-n", "1500", "--ignore-end"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            process.stdout.read(1)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=WAIT)
+            self.assertEqual(process.returncode, 130)
+            self.wait_idle()
+
+    def test_colours(self):
+        ask = ("-S", self.daemon.path, "ask", "--think", "Hi", "-n", "20")
+        for env, wanted in ((environment(TERM="xterm"), False),
+                            (environment(CLICOLOR_FORCE="1"), True),
+                            (environment(CLICOLOR_FORCE="1", NO_COLOR="1"), False)):
+            rc, out, err = moectl(*ask, env=env)
+            self.assertEqual((rc, b"\x1b" in out, b"\x1b" in err), (0, False, wanted), env)
+        self.assertIn(b"\x1b", moectl(*ask, "--color=always")[2])
+        for env, wanted in ((environment(TERM="xterm"), True), (environment(TERM="dumb"), False),
+                            (environment(TERM="xterm", NO_COLOR="1"), False)):
+            terminal = Terminal(MOECTL, *ask, env=env)
+            self.assertEqual(terminal.end(), 0)
+            self.assertEqual(b"\x1b" in terminal.seen, wanted, (env, terminal.seen))
+
+    def test_chat_from_a_pipe(self):
+        out = self.run_well("chat", "-q", "-n", "12", stdin=b"Hello\n/think off\n\n//slash\n/exit\nno\n")
+        self.assertEqual(len(out.decode().rstrip("\n").split("\n")), 2)
+        rc, out, err = moectl("-S", self.daemon.path, "chat", stdin=b"/nope\nHello\n")
+        self.assertEqual((rc, out), (1, b""))
+
+    def test_chat_on_a_terminal(self):
+        state = tempfile.mkdtemp(prefix="moed-state.")
+        env = environment(TERM="xterm", XDG_STATE_HOME=state)
+        terminal = Terminal(MOECTL, "-S", self.daemon.path, "chat", "-n", "1500", "--ignore-end",
+                            env=env)
+        terminal.read_until(b"> ")
+        terminal.type("Erzähl mir 狐狸 🦊\r".encode())
+        terminal.read_until("🦊.*\n.*[a-z]{3}".encode())
+        terminal.type(b"\x03")  # stops the answer, not the program
+        terminal.read_until(b"> ")
+        self.wait_idle()
+        terminal.type(b"half a line\x03")
+        terminal.read_until(rb"\^C.*> ")
+        terminal.type(b"/help\r")
+        terminal.read_until(b"/exit .*> ")
+        terminal.type(b"\x04")
+        self.assertEqual(terminal.end(), 0)
+        with open(state + "/moed/history", encoding="utf-8", errors="replace") as file:
+            history = file.read()
+        self.assertNotIn("half", history)
+        self.assertIn("help", history)
+        again = Terminal(MOECTL, "-S", self.daemon.path, "chat", env=env)
+        again.read_until(b"> ")
+        again.type(b"\x1b[A\x1b[A")
+        again.read_until("狐狸 🦊".encode())
+        again.type(b"\x03")
+        again.read_until(b"> ")
+        again.type(b"\x04")
+        self.assertEqual(again.end(), 0)
+        shutil.rmtree(state)
+
+
+class WithScript(unittest.TestCase):
+    def test_escapes(self):
+        text = "a\x1b[2J\x07\rb\x9bc\x7f\td\n"
+        with Script(Generate=stream_of(event(0), event(1, text, finish=1))) as script:
+            rc, out, _ = moectl("-S", script.path, "ask", "x", "-q")
+            self.assertEqual((rc, out.decode()), (0, text))
+            terminal = Terminal(MOECTL, "-S", script.path, "-q", "ask", "x")
+            self.assertEqual(terminal.end(), 0)
+            shown = terminal.seen.decode()
+            self.assertNotRegex(shown, r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+            self.assertIn(r"a\x1b[2J\x07\x0db\x9bc\x7f", shown)
+
+    def test_escapes_in_failures(self):
+        with Script(Show=lambda s, _: respond(s, code=5, words="no \x1b[2J")) as script:
+            terminal = Terminal(MOECTL, "-S", script.path, "show", "x", env=environment(TERM="dumb"))
+            self.assertEqual(terminal.end(), 4)
+            self.assertNotIn(b"\x1b", terminal.seen)
+
+    def test_token_that_is_no_text(self):
+        def token(identity, data, logprob):
+            return num(1, identity) + blob(2, data) + float32(3, logprob)
+        tokens = [token(7, b"\xf0\x9f", -0.1), token(8, b"ok", float("-inf"))]
+        with Script(Generate=stream_of(event(0, tokens=tokens), event(1, finish=1))) as script:
+            rc, out, _ = moectl("-S", script.path, "generate", "--raw", "x", "--json")
+        self.assertEqual(rc, 0)
+        first, second = json.loads(out)["tokens"]
+        self.assertEqual(first, {"id": 7, "text": "\ufffd", "bytes": [0xF0, 0x9F],
+                                 "logprob": -0.100000001})
+        self.assertEqual(second, {"id": 8, "text": "ok", "logprob": None})
+
+    def test_ways_to_fail(self):
+        scripts = {
+            "missing": stream_of(event(0, "half")),
+            "seq is 2": stream_of(event(0, "a"), event(2, "c")),
+            "numbers ran away": stream_of(event(0), event(1, finish=4, error="numbers ran away")),
+            "going down": stream_of(event(0), event(1, finish=5)),
+            "was cancelled": stream_of(event(0), event(1, finish=3)),
+            "queue is full": lambda s, _: respond(s, code=8, words="the queue is full"),
+            "went away": lambda s, _: [frame(s, DATA, 0, event(0, "half")), None],
+            "does not speak ttrpc": lambda s, _: b"HTTP/1.1 400 Bad Request\r\n",
+        }
+        for words, play in scripts.items():
+            with Script(Generate=play) as script:
+                for args in (("generate", "--raw", "x"), ("ask", "x", "--json")):
+                    rc, out, err = moectl("-S", script.path, *args)
+                    self.assertEqual(rc, 1, words)
+                    self.assertIn(words, err.decode())
+                self.assertIn(words, json.loads(out)["error"]["message"])
+
+    def test_ctrl_c_cancels_by_id(self):
+        def play(stream, _):
+            return [frame(stream, DATA, 0, event(0, "begun")), WAIT]
+        for text, expected in (("begun", True), (None, False)):
+            with Script(Generate=play if text else lambda s, _: [WAIT]) as script:
+                process = subprocess.Popen(
+                    [MOECTL, "-S", script.path, "ask", "x"], stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                if text:
+                    process.stdout.read(5)
+                else:
+                    end = time.monotonic() + WAIT
+                    while not script.called and time.monotonic() < end:
+                        time.sleep(0.01)
+                    time.sleep(0.1)
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=WAIT)
+                self.assertEqual(process.returncode, 130)
+                end = time.monotonic() + 5
+                while expected and len(script.called) < 2 and time.monotonic() < end:
+                    time.sleep(0.01)
+                wanted = [("Cancel", blob(1, ID))] if expected else []
+                self.assertEqual(script.called[1:], wanted)
+
+    def test_long_prompt_in_parts(self):
+        with Script(Generate=stream_of(event(0), event(1, "ok", finish=1))) as script:
+            rc, out, err = moectl("-S", script.path, "-q", "generate",
+                                  stdin="世".encode() * 1500000)
+            self.assertEqual((rc, out), (0, b"ok"), err)
+
+    def test_load_shows_progress_on_a_terminal(self):
+        def model(state, done=0):
+            return blob(1, "big") + num(3, state) + num(14, done) + num(15, 200)
+
+        def watch(stream, _):
+            return [frame(stream, DATA, 0, num(1, i) + blob(2, model(1, 100 * i)))
+                    for i in range(2)] + [WAIT]
+        with Script(Watch=watch,
+                    Load=lambda s, _: [0.5, respond(s, blob(1, model(2)))]) as script:
+            terminal = Terminal(MOECTL, "-S", script.path, "load", "big")
+            self.assertEqual(terminal.end(), 0)
+            self.assertIn(b"loading big   0 %", terminal.seen)
+            self.assertIn(b"loading big  50 %", terminal.seen)
+            rc, out, err = moectl("-S", script.path, "load", "big")
+            self.assertEqual((rc, out, err), (0, b"big is ready\n", b""))
+        with Script(Load=lambda s, _: respond(s, blob(1, model(4) + blob(17, "bad file")))) as script:
+            rc, out, err = moectl("-S", script.path, "load", "big")
+            self.assertEqual(rc, 1)
+            self.assertIn(b"bad file", err)
+
+    def test_status_says_the_next_step(self):
+        steps = {0: "moectl load", 1: "loading", 2: "moectl ask", None: "moed --model FILE"}
+        for state, words in steps.items():
+            models = b"" if state is None else blob(1, blob(1, "m") + num(3, state))
+            with Script(List=lambda s, _, m=models: respond(s, m)) as script:
+                rc, out, err = moectl("-S", script.path, "status")
+                self.assertEqual(rc, 0, err)
+                self.assertIn(words, out.decode().strip().split("\n")[-1])
+
+    def test_rpc_reflection(self):
+        everything = {
+            "model": "m", "chat": {"messages": [{"role": "ROLE_ASSISTANT", "content": "हि",
+                                                 "calls": [{"name": "f", "arguments": "{}"}],
+                                                 "prefix": True}], "thinking": False},
+            "tokens": {"ids": [1, -2]}, "sampling": {"temperature": 0.5,
+                                                     "seed": "18446744073709551615",
+                                                     "logit_bias": [{"id": 1, "bias": -100}]},
+            "stop": ["a", "b"], "timeout_ms": "9007199254740993"}
+        with Script(Generate=stream_of(event(0, "x"), event(1, finish=2))) as script:
+            rc, out, err = moectl("-S", script.path, "rpc", "Generate", "-",
+                                  stdin=json.dumps(everything).encode())
+            self.assertEqual(rc, 0, err)
+            sent = script.called[0][1]
+        first, last = map(json.loads, out.decode().splitlines())
+        self.assertEqual(first["generation_id"], ID.hex())
+        self.assertEqual(last["finish"], "FINISH_LENGTH")
+        found = {number: value for number, _, value in fields(sent)}
+        self.assertEqual(found[4], packed(1, [1, -2]))
+        self.assertEqual(found[12], 9007199254740993)
+        sampling = {number: value for number, _, value in fields(found[6])}
+        self.assertEqual(sampling[8], 18446744073709551615)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
