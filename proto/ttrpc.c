@@ -29,7 +29,7 @@ uint8_t *ttrpc_buf_add(struct ttrpc_buf *buf, size_t n)
 {
     if (n > SIZE_MAX / 4 || buf->n > SIZE_MAX / 4)
         return NULL;
-    if (buf->start + buf->n + n > buf->room) {
+    if (!buf->data || buf->start + buf->n + n > buf->room) {
         /* Moving pays only when what was dropped outweighs what is moved. */
         if (buf->start > 0 && buf->start >= buf->n) {
             memmove(buf->data, buf->data + buf->start, buf->n);
@@ -112,7 +112,8 @@ static void begin_next(struct ttrpc_decoder *decoder)
 
 static void take(const uint8_t **bytes, size_t *n, size_t taken)
 {
-    *bytes += taken;
+    if (taken > 0) /* nothing may be at NULL */
+        *bytes += taken;
     *n -= taken;
 }
 
@@ -153,7 +154,7 @@ static int take_body(struct ttrpc_decoder *decoder, const uint8_t **bytes, size_
     if (ttrpc_buf_put(&decoder->body, *bytes, now) < 0)
         return -ENOMEM;
     take(bytes, n, now);
-    ret->data = decoder->body.data + decoder->body.start;
+    ret->data = decoder->body.data; /* which starts at 0: nothing is dropped from it */
     return decoder->body.n == ret->n;
 }
 
