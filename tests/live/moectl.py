@@ -400,8 +400,14 @@ class WithDaemon(unittest.TestCase):
             self.assertEqual(b"\x1b" in terminal.seen, wanted, (env, terminal.seen))
 
     def test_chat_from_a_pipe(self):
-        out = self.run_well("chat", "-q", "-n", "12", stdin=b"Hello\n/think off\n\n//slash\n/exit\nno\n")
-        self.assertEqual(len(out.decode().rstrip("\n").split("\n")), 2)
+        turns = self.run_json("chat", "-n", "12",
+                              stdin=b"Hello\n/think off\n\n//slash\n/exit\nno\n")
+        self.assertEqual(len(turns), 2)
+        alone = self.run_json("ask", "Hello", "-n", "12")
+        self.assertEqual(turns[0]["text"], alone["text"])
+        self.assertGreater(turns[1]["usage"]["prompt_tokens"], alone["usage"]["prompt_tokens"])
+        self.assertEqual(self.run_well("chat", "-q", "-n", "12", stdin=b"Hello\n").decode(),
+                         alone["text"] + "\n")
         rc, out, err = moectl("-S", self.daemon.path, "chat", stdin=b"/nope\nHello\n")
         self.assertEqual((rc, out), (1, b""))
 
