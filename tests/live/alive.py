@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Runs a test beside a server of its own: alive.py SERVER TEST [ARG…]
+"""Runs a test beside a server of its own.
 
-The server gets a socket path in a fresh folder, the test the same path and its arguments. Both must
-end well: a server that crashes, leaks or hangs fails the test.
+usage: alive.py SERVER [ARG...] -- TEST [ARG...]
+An argument @ is the path of a socket in a fresh folder. Both must end well: a server that crashes,
+leaks or hangs fails the test. A test that exits with 77 was skipped.
 """
 import os
 import shutil
@@ -11,12 +12,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 room = tempfile.mkdtemp(prefix="moed-alive.")
 path = os.path.join(room, "moed.sock")
-server = subprocess.Popen([sys.argv[1], path])
+command = [path if arg == "@" else arg for arg in sys.argv[1:]]
+middle = command.index("--")
+server = subprocess.Popen(command[:middle], stdin=subprocess.DEVNULL)
 try:
-    status = subprocess.call([sys.executable, sys.argv[2], path] + sys.argv[3:])
+    while not os.path.exists(path) and server.poll() is None:
+        time.sleep(0.02)
+    status = subprocess.call(command[middle + 1:])
     server.send_signal(signal.SIGTERM)
     ended = server.wait(30)
 finally:
