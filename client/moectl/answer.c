@@ -34,6 +34,8 @@ static uint64_t now_us(void)
 /* ---- collecting */
 static void text_add(struct text *text, const char *bytes, size_t n)
 {
+    if (n == 0)
+        return;
     if (n > text->room - text->n) {
         text->room = (text->n + n) * 2 + 256;
         text->data = realloc(text->data, text->room);

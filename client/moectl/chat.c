@@ -230,7 +230,7 @@ static int talk(struct chat *c)
     if (is_terminal && !c->o->quiet)
         fputs("/help lists commands, Ctrl-D leaves.\n", stderr);
     while (!c->is_over) {
-        char *text = NULL;
+        OWN_MEM char *text = NULL; /* getline leaves a block even at the end */
         size_t bytes = 0;
         int got = line_read(c->line, &text, &bytes);
         if (got == 0)
@@ -238,7 +238,6 @@ static int talk(struct chat *c)
         if (got < 0)
             return link_error(c->o, "cannot read: %s", strerror(-got));
         int r = take_line(c, text, bytes);
-        free(text);
         if (r && !is_terminal)
             return r;
     }

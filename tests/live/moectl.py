@@ -387,17 +387,16 @@ class WithDaemon(unittest.TestCase):
 
     def test_colours(self):
         ask = ("-S", self.daemon.path, "ask", "--think", "Hi", "-n", "20")
-        for env, wanted in ((environment(TERM="xterm"), False),
-                            (environment(CLICOLOR_FORCE="1"), True),
-                            (environment(CLICOLOR_FORCE="1", NO_COLOR="1"), False)):
-            rc, out, err = moectl(*ask, env=env)
-            self.assertEqual((rc, b"\x1b" in out, b"\x1b" in err), (0, False, wanted), env)
+        for more, wanted in (({"TERM": "xterm"}, False), ({"CLICOLOR_FORCE": "1"}, True),
+                             ({"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}, False)):
+            rc, out, err = moectl(*ask, env=environment(**more))
+            self.assertEqual((rc, b"\x1b" in out, b"\x1b" in err), (0, False, wanted), more)
         self.assertIn(b"\x1b", moectl(*ask, "--color=always")[2])
-        for env, wanted in ((environment(TERM="xterm"), True), (environment(TERM="dumb"), False),
-                            (environment(TERM="xterm", NO_COLOR="1"), False)):
-            terminal = Terminal(MOECTL, *ask, env=env)
+        for more, wanted in (({"TERM": "xterm"}, True), ({"TERM": "dumb"}, False),
+                             ({"TERM": "xterm", "NO_COLOR": "1"}, False)):
+            terminal = Terminal(MOECTL, *ask, env=environment(**more))
             self.assertEqual(terminal.end(), 0)
-            self.assertEqual(b"\x1b" in terminal.seen, wanted, (env, terminal.seen))
+            self.assertEqual(b"\x1b" in terminal.seen, wanted, (more, terminal.seen))
 
     def test_chat_from_a_pipe(self):
         turns = self.run_json("chat", "-n", "12",
