@@ -518,6 +518,21 @@ static void test_cancel_and_free_in_callback(void **state)
     expect_cancel(&p, 1);
     expect_cancel(&p, 3);
     moed_call_free(a);
+
+    /* the message and the end in one frame */
+    a = start_generation(&p);
+    b = start_generation(&p);
+    cancels = (struct seen){.cancels = true};
+    frees = (struct seen){.frees = true};
+    moed_call_on(a, on_progress, &cancels);
+    moed_call_on(b, on_progress, &frees);
+    put_event(&p, a->stream, 0, "a", MOED_FINISH_STOP, TTRPC_REMOTE_CLOSED);
+    put_event(&p, b->stream, 0, "a", MOED_FINISH_STOP, TTRPC_REMOTE_CLOSED);
+    assert_int_equal(peer_feed(&p), 0);
+    assert_int_equal(cancels.n_messages + frees.n_messages, 2);
+    assert_int_equal(cancels.n_ends + frees.n_ends, 0);
+    expect_silence(&p);
+    moed_call_free(a);
     peer_close(&p);
 }
 
