@@ -75,15 +75,34 @@ static int read_float(const struct meta *meta, const char *key, double least, do
     return hparams_float(meta, PREFIX, key, least, most, fallback, ret, err);
 }
 
+/* A block behind the layers is a prediction block or dropped. One that attends and predicts nothing
+ * would be a layer that the count leaves out. */
+static int check_mtp(const struct format *format, const struct hparams *hp, struct err *err)
+{
+    for (int block = hp->layers; block < hp->layers + hp->mtp_layers; block++) {
+        char norm[64], projection[64];
+        snprintf(norm, sizeof norm, "blk.%d.attn_norm.weight", block);
+        snprintf(projection, sizeof projection, "blk.%d.nextn.eh_proj.weight", block);
+        if (format_find(format, norm) && !format_find(format, projection))
+            return err_set(err, -EINVAL,
+                           "%s: key '" PREFIX ".nextn_predict_layers' is %d, but block %d has no "
+                           "tensor '%s'",
+                           format_path(format), hp->mtp_layers, block, projection);
+    }
+    return 0;
+}
+
 static int read_layers(const struct format *format, struct hparams *hp, struct err *err)
 {
     const struct meta *meta = format_meta(format);
-    int blocks;
-    double eps;
+    int blocks = 1;
+    double eps = 0;
     int r = read_int(meta, "block_count", 1, HPARAMS_MAX_LAYERS, NO_DEFAULT, &blocks, err);
     if (r == 0)
         r = read_int(meta, "nextn_predict_layers", 0, blocks - 1, 0, &hp->mtp_layers, err);
     hp->layers = blocks - hp->mtp_layers;
+    if (r == 0)
+        r = check_mtp(format, hp, err);
     if (r == 0)
         r = read_int(meta, "embedding_length", 1, HPARAMS_MAX_WIDTH, NO_DEFAULT, &hp->hidden, err);
     if (r == 0)
@@ -100,10 +119,23 @@ static int read_layers(const struct format *format, struct hparams *hp, struct e
     return read_int(meta, "vocab_size", 1, HPARAMS_MAX_VOCAB, rows, &hp->vocab, err);
 }
 
+/* Beside the lengths of a head: those of a cached row, or the same again. */
+static int check_cached(const struct format *format, const char *key, int head, int cached,
+                        struct err *err)
+{
+    int found;
+    int r = read_int(format_meta(format), key, 1, 2 * HPARAMS_MAX_WIDTH, head, &found, err);
+    if (r == 0 && found != head && found != cached)
+        r = err_set(err, -EINVAL,
+                    "%s: key '" PREFIX ".%s' is %d, expected %d as cached or %d as in a head",
+                    format_path(format), key, found, cached, head);
+    return r;
+}
+
 static int read_heads(const struct format *format, struct hparams *hp, struct err *err)
 {
     const struct meta *meta = format_meta(format);
-    int kv_heads, key;
+    int kv_heads = 0, key = 0;
     int r =
         read_int(meta, "attention.head_count", 1, HPARAMS_MAX_HEADS, NO_DEFAULT, &hp->heads, err);
     if (r == 0)
@@ -137,17 +169,46 @@ static int read_heads(const struct format *format, struct hparams *hp, struct er
         r = read_int(meta, split ? "attention.value_length_mla" : "attention.value_length", 1,
                      HPARAMS_MAX_WIDTH, NO_DEFAULT, &hp->value, err);
     hp->nope = key - hp->rope_dims;
+    if (r == 0 && split)
+        r = check_cached(format, "attention.key_length", key, hp->latent + hp->rope_dims, err);
+    if (r == 0 && split)
+        r = check_cached(format, "attention.value_length", hp->value, hp->latent, err);
     return r;
 }
 
-/* Rules that change what attention means and that no released model of this family has. */
-static int refuse_unknown_attention(const struct meta *meta, struct err *err)
+/* A number of either kind: converters write the same key as one or the other. */
+static int any_number(const struct meta *meta, const char *key, double *ret, struct err *err)
+{
+    float f;
+    uint32_t u;
+    struct err not_whole;
+    if (meta_u32(meta, key, &u, &not_whole) == 0) {
+        *ret = u;
+        return 0;
+    }
+    int r = meta_f32(meta, key, &f, err);
+    if (r == 0)
+        *ret = (double)f;
+    return r;
+}
+
+/* Rules that change what the numbers mean and that no released model of this family has. */
+static int refuse_unknown_rules(const struct meta *meta, struct err *err)
 {
     static const struct {
         const char *key;
         double neutral;
     } rules[] = {
         {"attention.scale", 0},
+        {"attention.temperature_scale", 0},
+        {"attention.clamp_kqv", 0},
+        {"attn_logit_softcapping", 0},
+        {"final_logit_softcapping", 0},
+        {"logit_scale", 0},
+        {"embedding_scale", 0},
+        {"residual_scale", 0},
+        {"moe_every_n_layers", 1},
+        {"rope.scale_linear", 1},
         {"attention.indexer.head_count", 0},
         {"attention.sliding_window", 0},
         {"rope.scaling.attn_factor", 1},
@@ -157,21 +218,31 @@ static int refuse_unknown_attention(const struct meta *meta, struct err *err)
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         char full[160];
         snprintf(full, sizeof full, PREFIX ".%s", rules[i].key);
-        float f = 0;
-        uint32_t u = 0;
-        struct err ignored;
-        int r = meta_f32(meta, full, &f, &ignored);
-        if (r == -EINVAL && meta_u32(meta, full, &u, &ignored) == 0) {
-            f = (float)u;
-            r = 0;
-        }
-        if (r == 0 && (double)f != rules[i].neutral)
+        double found;
+        int r = any_number(meta, full, &found, err);
+        if (r == 0 && found != rules[i].neutral)
             return err_set(err, -ENOTSUP,
                            "%s: key '%s' is %g; the " PREFIX " models that moed runs have %g or "
                            "none",
-                           meta_path(meta), full, (double)f, rules[i].neutral);
+                           meta_path(meta), full, found, rules[i].neutral);
+        if (r < 0 && r != -ENOENT)
+            return r;
     }
     return 0;
+}
+
+/* Others take a factor without a type for linear scaling: it must not be passed over. */
+static int refuse_factor(const struct meta *meta, struct err *err)
+{
+    const double one = 1;
+    double factor;
+    int r = read_float(meta, "rope.scaling.factor", 0, 1e6, &one, &factor, err);
+    if (r == 0 && factor != 0 && factor != 1)
+        return err_set(err, -ENOTSUP,
+                       "%s: key '" PREFIX ".rope.scaling.factor' is %g without key '" PREFIX
+                       ".rope.scaling.type' being 'yarn'",
+                       meta_path(meta), factor);
+    return r;
 }
 
 static int read_rope(const struct format *format, struct hparams *hp, struct err *err)
@@ -180,9 +251,9 @@ static int read_rope(const struct format *format, struct hparams *hp, struct err
     const double theta = 10000, fast = 32, slow = 1, zero = 0;
     hp->rope = (struct mk_rope){.n_dims = hp->rope_dims};
     hp->scale = (float)(1 / sqrt((double)(hp->nope + hp->rope_dims)));
-    int r = read_float(meta, "rope.freq_base", 1, 1e12, &theta, &hp->rope.theta, err);
+    int r = read_float(meta, "rope.freq_base", 2, 1e12, &theta, &hp->rope.theta, err);
     if (r == 0)
-        r = refuse_unknown_attention(meta, err);
+        r = refuse_unknown_rules(meta, err);
     if (r < 0)
         return r;
 
@@ -192,7 +263,7 @@ static int read_rope(const struct format *format, struct hparams *hp, struct err
     if (r < 0 && r != -ENOENT)
         return r;
     if (!strcmp(type, "none"))
-        return 0;
+        return refuse_factor(meta, err);
     if (strcmp(type, "yarn"))
         return err_set(err, -ENOTSUP,
                        "%s: key '" PREFIX ".rope.scaling.type' is '%s', expected 'yarn' or 'none'",
@@ -217,6 +288,11 @@ static int read_rope(const struct format *format, struct hparams *hp, struct err
                      NO_DEFAULT, &original, err);
     if (r < 0)
         return r;
+    if (hp->rope.beta_fast < hp->rope.beta_slow)
+        return err_set(err, -EINVAL,
+                       "%s: key '" PREFIX ".rope.scaling.yarn_beta_fast' is %g, expected at least "
+                       "yarn_beta_slow, %g",
+                       format_path(format), hp->rope.beta_fast, hp->rope.beta_slow);
     hp->rope.original_context = original;
     hp->warn_no_mscale = !meta_has(meta, PREFIX ".rope.scaling.yarn_log_multiplier");
     double m = 1 + multiplier * log(hp->rope.factor);
@@ -228,15 +304,15 @@ static int read_rope(const struct format *format, struct hparams *hp, struct err
 static int read_groups(const struct format *format, struct hparams *hp, struct err *err)
 {
     const struct meta *meta = format_meta(format);
-    int groups = 1, used = 1;
+    int usual = 1, groups, used = 1;
     if (hp->experts == 160 && hp->route.gate == MK_GATE_SOFTMAX)
-        groups = 8, used = 3;
+        usual = 8, used = 3;
     if (hp->experts == 256 && hp->route.gate == MK_GATE_SIGMOID)
-        groups = 8, used = 4;
-    int r = read_int(meta, "expert_group_count", 0, hp->experts, groups, &groups, err);
+        usual = 8, used = 4;
+    int r = read_int(meta, "expert_group_count", 0, hp->experts, usual, &groups, err);
     if (r == 0)
         r = read_int(meta, "expert_group_used_count", 0, hp->experts,
-                     groups > 1 && groups != 8 ? NO_DEFAULT : used, &used, err);
+                     groups > 1 && groups != usual ? NO_DEFAULT : used, &used, err);
     if (r < 0)
         return r;
     if (groups <= 1) {
@@ -244,7 +320,8 @@ static int read_groups(const struct format *format, struct hparams *hp, struct e
         used = 1;
     }
     if (hp->experts % groups)
-        return err_set(err, -EINVAL, "%s: %d experts do not divide into expert_group_count %d",
+        return err_set(err, -EINVAL,
+                       "%s: %d experts do not divide into key '" PREFIX ".expert_group_count', %d",
                        format_path(format), hp->experts, groups);
     if (used < 1 || used > groups)
         return err_set(err, -EINVAL,
@@ -253,8 +330,8 @@ static int read_groups(const struct format *format, struct hparams *hp, struct e
                        format_path(format), used, groups);
     if (hp->experts_used > hp->experts / groups * used)
         return err_set(err, -EINVAL,
-                       "%s: expert_used_count %d is more than the %d experts of the "
-                       "%d groups kept",
+                       "%s: key '" PREFIX ".expert_used_count' is %d, expected at most the %d "
+                       "experts of the groups kept, %d",
                        format_path(format), hp->experts_used, hp->experts / groups * used, used);
     hp->route.n_groups = groups;
     hp->route.n_groups_used = used;
@@ -322,6 +399,11 @@ static int read_experts(const struct format *format, struct hparams *hp, struct 
     if (r < 0)
         return r;
     hp->shared_width = hp->experts_shared * hp->expert_width;
+    if ((int64_t)hp->experts * hp->expert_width + hp->shared_width > INT32_MAX)
+        return err_set(err, -EINVAL,
+                       "%s: key '" PREFIX ".expert_feed_forward_length' is %d for each of %d "
+                       "experts, expected at most %d in all",
+                       format_path(format), hp->expert_width, hp->experts, INT32_MAX);
     hp->route = (struct mk_route){.n_experts = hp->experts, .n_used = hp->experts_used};
     r = read_gate(format, hp, err);
     if (r < 0)
@@ -346,7 +428,8 @@ static int read_hparams(const struct format *format, struct hparams *ret, struct
 
 static bool is_classic(const struct format *format)
 {
-    return !format_find(format, "blk.0.attn_k_b.weight");
+    return !format_find(format, "blk.0.attn_k_b.weight") &&
+           !format_find(format, "blk.0.attn_v_b.weight");
 }
 
 /* ------------------------------------------------------------------ program */

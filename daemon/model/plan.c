@@ -212,12 +212,38 @@ static void add_classic(const struct planner *p, const struct tensor_rule *rule,
         (struct mat){.type = tensor->type, .n = hp->value, .k = hp->latent, .count = hp->heads};
 }
 
-static bool has_role(const struct planner *p, enum role role, int layer)
+static int count_role(const struct planner *p, enum role role, int layer)
 {
+    int n = 0;
     for (int i = 0; i < p->n_rules; i++)
-        if (p->arch->tensors[i].role == role && p->found[i * p->n_blocks + layer])
-            return true;
-    return false;
+        n += p->arch->tensors[i].role == role && p->found[i * p->n_blocks + layer];
+    return n;
+}
+
+/* The router's bias has several names: it must be there once in all expert layers or in none, and
+ * only where the gate knows one. */
+static int check_bias(const struct planner *p, struct err *err)
+{
+    const struct hparams *hp = p->hp;
+    for (int layer = hp->dense_layers; layer < hp->layers; layer++) {
+        int n = count_role(p, ROLE_ROUTER_BIAS, layer);
+        if (n > 0 && hp->route.gate == MK_GATE_SOFTMAX)
+            return err_set(err, -EINVAL,
+                           "%s: tensor 'blk.%d.exp_probs_b.bias' does not belong to a router with "
+                           "softmax, by key '%s.expert_gating_func'",
+                           format_path(p->format), layer, p->arch->name);
+        if (n > 1)
+            return err_set(err, -EINVAL,
+                           "%s: tensor 'blk.%d.exp_probs_b.bias' is there %d times under several "
+                           "names, expected once",
+                           format_path(p->format), layer, n);
+        if (n != count_role(p, ROLE_ROUTER_BIAS, hp->dense_layers))
+            return err_set(err, -EINVAL,
+                           "%s: tensor 'blk.%d.exp_probs_b.bias' is missing or alone: either all "
+                           "expert layers have one or none",
+                           format_path(p->format), layer);
+    }
+    return 0;
 }
 
 static int collect(struct planner *p, int rule_index, int layer, struct err *err)
@@ -255,15 +281,7 @@ static int collect_all(struct planner *p, struct err *err)
                 return r;
         }
     }
-    bool sigmoid = p->hp->route.gate == MK_GATE_SIGMOID;
-    for (int layer = p->hp->dense_layers; sigmoid && layer < p->hp->layers; layer++)
-        if (has_role(p, ROLE_ROUTER_BIAS, layer) !=
-            has_role(p, ROLE_ROUTER_BIAS, p->hp->dense_layers))
-            return err_set(err, -EINVAL,
-                           "%s: tensor 'blk.%d.exp_probs_b.bias' is missing or alone: either all "
-                           "expert layers have one or none",
-                           format_path(p->format), layer);
-    return 0;
+    return check_bias(p, err);
 }
 
 static int make(struct planner *p, struct err *err)
@@ -281,9 +299,9 @@ static int make(struct planner *p, struct err *err)
     int r = collect_all(p, err);
     if (r < 0)
         return r;
-    p->plan->tied = !has_role(p, ROLE_HEAD, 0);
+    p->plan->tied = count_role(p, ROLE_HEAD, 0) == 0;
     for (int layer = p->hp->layers; layer < p->n_blocks; layer++)
-        p->plan->has_mtp |= has_role(p, ROLE_MTP, layer);
+        p->plan->has_mtp |= count_role(p, ROLE_MTP, layer) > 0;
     return 0;
 }
 
