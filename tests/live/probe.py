@@ -74,7 +74,7 @@ def silent(conn, seconds=0.3):
         got = conn.recv_frame()
         raise AssertionError("an answer that was not expected: %r" % (got,))
     except socket.timeout:
-        conn.sock.settimeout(20)
+        conn.sock.settimeout(120)
 
 
 def pid_of_daemon(conn):

@@ -223,7 +223,7 @@ class Closed(Exception):
 class Conn:
     """One connection; frames in order, no threads."""
 
-    def __init__(self, path, timeout=20.0, receive_buffer=None):
+    def __init__(self, path, timeout=120.0, receive_buffer=None):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

@@ -27,6 +27,7 @@ struct vocab {
 };
 static const struct vocab the_vocab;
 static const char *const specials[] = {"<bos>", "<eos>", "<think>", "</think>"};
+static char single[256]; /* each byte; filled before there are threads */
 static atomic_int n_requests, n_paused, load_ms;
 
 void fake_set_load_ms(int ms)
@@ -136,7 +137,6 @@ size_t vocab_max_bytes(const struct vocab *vocab)
 
 const char *vocab_bytes(const struct vocab *vocab, int32_t id, size_t *bytes)
 {
-    static char single[256];
     (void)vocab;
     *bytes = 0;
     if (id < 0 || id > END_THINK)
@@ -145,7 +145,6 @@ const char *vocab_bytes(const struct vocab *vocab, int32_t id, size_t *bytes)
         *bytes = strlen(specials[id - BOS]);
         return specials[id - BOS];
     }
-    single[id] = (char)id;
     *bytes = 1;
     return &single[id];
 }
@@ -587,6 +586,8 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     static const char *const names[N_MODELS] = {"fake", "plain", "words", "broken"};
     (void)config;
     (void)err;
+    for (int i = 0; i < 256; i++)
+        single[i] = (char)i;
     struct models *models = calloc(1, sizeof *models);
     models->changed = changed;
     models->arg = arg;
