@@ -209,7 +209,7 @@ static void take_held(struct conn *conn)
 {
     if (conn->is_paused && !is_full(conn)) {
         conn->is_paused = false;
-        conn->progress_ms = now_ms(conn);
+        conn->frame_ms = 0; /* the peer could not go on while we did not read */
         struct ttrpc_buf held = conn->held;
         conn->held = (struct ttrpc_buf){0};
         take_bytes(conn, held.data ? held.data + held.start : NULL, held.n);

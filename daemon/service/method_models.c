@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -179,6 +180,11 @@ static void show(struct call *call, const struct models_entry *entry)
     for (size_t i = 0; i < n; i++) {
         show_pair(meta, (int)i, &list[i]);
         pairs[i] = &list[i].pair;
+    }
+    if ((size_t)all > n && n > 0) { /* said, not hidden: the last pair tells */
+        list[n - 1].pair.key = (char *)"(more)";
+        snprintf(list[n - 1].text, METADATA_BYTES, "%d keys are not shown", all - (int)n + 1);
+        list[n - 1].pair.value = list[n - 1].text;
     }
     Moed__V1__Model model;
     Moed__V1__ShowResponse response = MOED__V1__SHOW_RESPONSE__INIT;
