@@ -8,8 +8,9 @@
 
 struct page_pool {
     struct page *page;
-    struct page *free; /* last used first: its memory is warm */
+    struct page *free; /* used before, the last one first: its memory is warm */
     int total, used;
+    int n_touched; /* pages from here on were never given out: not even their structs are touched */
     size_t page_bytes;
     void *mem;
     size_t mem_bytes;
@@ -46,17 +47,12 @@ int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t b
         return err_set(err, -ENOMEM, "no memory for a latent cache");
     pool->page_bytes = page_bytes;
     pool->page = calloc(total, sizeof *pool->page);
-    int r = pool->page ? mem_alloc(total * page_bytes, &pool->mem) : -ENOMEM;
+    int r = pool->page ? mem_reserve(total * page_bytes, &pool->mem) : -ENOMEM;
     if (r < 0)
         return err_set(err, r, "no memory for %llu pages of latent cache, %zu bytes each",
                        (unsigned long long)total, page_bytes);
     pool->mem_bytes = total * page_bytes;
     pool->total = (int)total;
-    for (int i = pool->total - 1; i >= 0; i--) {
-        pool->page[i].data = (char *)pool->mem + (size_t)i * page_bytes;
-        pool->page[i].next_free = pool->free;
-        pool->free = &pool->page[i];
-    }
     *ret = TAKE(pool);
     return 0;
 }
@@ -83,9 +79,14 @@ int page_pool_used(const struct page_pool *pool)
 struct page *page_take(struct page_pool *pool, uint32_t uid)
 {
     struct page *page = pool->free;
-    if (!page)
-        return NULL;
-    pool->free = page->next_free;
+    if (page) {
+        pool->free = page->next_free;
+    } else {
+        if (pool->n_touched == pool->total)
+            return NULL;
+        page = &pool->page[pool->n_touched];
+        page->data = (char *)pool->mem + (size_t)pool->n_touched++ * pool->page_bytes;
+    }
     pool->used++;
     /* Another user's context never lies in memory that one works on. */
     if (page->dirty && page->uid != uid)

@@ -9,5 +9,8 @@
 
 #include <stddef.h>
 
-int mem_alloc(size_t bytes, void **ret); /* -ENOMEM */
+/* -ENOMEM, also for more than the machine has. */
+int mem_alloc(size_t bytes, void **ret);
+/* The same for what may never be used whole: no promise that the memory is there. */
+int mem_reserve(size_t bytes, void **ret);
 void mem_free(void *mem, size_t bytes);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "place/mem.h"
+
 extern const struct place_ops place_cpu, place_ref, place_ref_naive, place_null;
 
 const struct place_ops *const place_table[] = {
@@ -46,13 +48,14 @@ int buf_new(struct place *place, size_t bytes, struct buf **ret)
     struct buf *buf = calloc(1, sizeof *buf);
     if (!buf)
         return -ENOMEM;
-    buf->bytes = (bytes + 63) / 64 * 64;
-    buf->data = aligned_alloc(64, buf->bytes ? buf->bytes : 64);
-    if (!buf->data) {
+    buf->bytes = bytes;
+    void *data;
+    int r = mem_alloc(bytes, &data);
+    if (r < 0) {
         free(buf);
-        return -ENOMEM;
+        return r;
     }
-    memset(buf->data, 0, buf->bytes);
+    buf->data = data;
     *ret = buf;
     return 0;
 }
@@ -61,7 +64,7 @@ void buf_free(struct buf *buf)
 {
     if (!buf)
         return;
-    free(buf->data);
+    mem_free(buf->data, buf->bytes);
     free(buf);
 }
 

@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kv/view.h"
 
@@ -91,6 +93,29 @@ static void a_view_grows_whole_or_not_at_all(void **state)
     page_pool_close(pool);
 }
 
+static long resident_bytes(void)
+{
+    long all, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld %ld", &all, &resident), 2);
+    fclose(f);
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+/* A pool may be as large as a file's context asks: it costs what is used. */
+static void pages_not_taken_cost_nothing(void **state)
+{
+    (void)state;
+    long before = resident_bytes();
+    struct page_pool *pool = open_pool(3000000);
+    for (int i = 0; i < 100; i++)
+        memset(page_take(pool, 1)->data, 1, kv_page_bytes(&schema, MK_F16));
+    assert_true(resident_bytes() - before < 24 << 20);
+    assert_int_equal(page_pool_used(pool), 100);
+    page_pool_close(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +123,7 @@ int main(void)
         cmocka_unit_test(pages_are_counted),
         cmocka_unit_test(another_user_finds_nothing),
         cmocka_unit_test(a_view_grows_whole_or_not_at_all),
+        cmocka_unit_test(pages_not_taken_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
