@@ -434,6 +434,8 @@ static void *engine_main(void *arg)
             publish(e);
             while (sem_wait(&e->work) < 0) /* EINTR */
                 ;
+            while (sem_trywait(&e->work) == 0) /* wishes that came during steps are one wish */
+                ;
             continue;
         }
         uint64_t start = now_ns();
@@ -580,6 +582,9 @@ static int check_request(const struct engine *e, const struct engine_request *q,
 {
     if (q->n_prompt < 1)
         return err_set(err, -EINVAL, "the prompt is empty");
+    if (q->top_logprobs < -1 || q->top_logprobs > ENGINE_MAX_TOP)
+        return err_set(err, -EINVAL, "top_logprobs is %d, expected at most %d", q->top_logprobs,
+                       ENGINE_MAX_TOP);
     if (q->n_prompt > e->context)
         return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
                        e->context);

@@ -91,7 +91,7 @@ OWN_DEFINE(engine, engine_close);
  * Queue a request; on success the engine owns it and *call names it in events (never 0).
  *
  *   fails   -EBUSY  the queue is full
- *           -EINVAL a bad token id or stop string; an empty prompt
+ *           -EINVAL a bad token id, stop string or number; an empty prompt
  *           -E2BIG  the prompt does not fit the context; the words give both numbers
  *           -ENOMEM
  */

@@ -132,6 +132,11 @@ int models_add(struct models *m, const char *path, struct err *err)
     slot->entry.path = info->path;
     slot->entry.model = slot->model;
     set_state(slot, info->text_only ? MODELS_TEXT : MODELS_UNLOADED);
+    if (!info->text_only && model_hparams(slot->model)->warn_no_mscale)
+        log_warning(
+            "models",
+            "model '%s': YaRN without key yarn_log_multiplier, so attention is not rescaled",
+            info->name);
 
     struct slot **more = realloc(m->slot, (size_t)(m->n + 1) * sizeof *more);
     if (!more)

@@ -293,7 +293,7 @@ double sample_log_sum(const float *logits, int n)
 {
     float best = -INFINITY;
     for (int i = 0; i < n; i++) {
-        if (isnan(logits[i]))
+        if (!isfinite(logits[i]))
             return NAN;
         if (logits[i] > best)
             best = logits[i];

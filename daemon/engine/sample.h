@@ -69,7 +69,7 @@ void sampler_accept(struct sampler *s, int32_t id);
 int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *banned,
                      struct candidates *c);
 
-/* log(Σ exp(logits)), summed in double in order of id; NaN or infinite if a logit is. */
+/* log(Σ exp(logits)), summed in double in order of id; NaN if a logit is not finite. */
 double sample_log_sum(const float *logits, int n);
 /* The `want` most probable ids, best first, ties to the lower id; returns how many. */
 int sample_top(const float *logits, int n, int want, int32_t *ids);

@@ -278,6 +278,9 @@ static void bad_requests_are_named(void **state)
     q->n_prompt = 0;
     assert_int_equal(refused(&b, q, &err), -EINVAL);
     q = prompt(1, 5);
+    q->top_logprobs = ENGINE_MAX_TOP + 1;
+    assert_int_equal(refused(&b, q, &err), -EINVAL);
+    q = prompt(1, 5);
     q->n_stops = 1;
     q->stops = calloc(1, sizeof *q->stops);
     q->stops[0] = strdup("");

@@ -245,6 +245,8 @@ static void probabilities_are_those_of_all_logits(void **state)
     assert_true(isnan(sample_log_sum(logits, VOCAB)));
     logits[3] = INFINITY;
     assert_false(isfinite(sample_log_sum(logits, VOCAB)));
+    logits[3] = -INFINITY; /* one broken row shows even where it is never chosen */
+    assert_false(isfinite(sample_log_sum(logits, VOCAB)));
 }
 
 static void top_is_sorted_and_stable(void **state)
