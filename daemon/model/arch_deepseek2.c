@@ -169,6 +169,11 @@ static int read_heads(const struct format *format, struct hparams *hp, struct er
         r = read_int(meta, split ? "attention.value_length_mla" : "attention.value_length", 1,
                      HPARAMS_MAX_WIDTH, NO_DEFAULT, &hp->value, err);
     hp->nope = key - hp->rope_dims;
+    if (r == 0 && (int64_t)hp->heads * (key + hp->value) > HPARAMS_MAX_ROWS)
+        r = err_set(err, -EINVAL,
+                    "%s: key '" PREFIX ".attention.head_count' is %d with %d numbers a head, "
+                    "expected at most %d in all",
+                    format_path(format), hp->heads, key + hp->value, HPARAMS_MAX_ROWS);
     if (r == 0 && split)
         r = check_cached(format, "attention.key_length", key, hp->latent + hp->rope_dims, err);
     if (r == 0 && split)
@@ -399,11 +404,11 @@ static int read_experts(const struct format *format, struct hparams *hp, struct 
     if (r < 0)
         return r;
     hp->shared_width = hp->experts_shared * hp->expert_width;
-    if ((int64_t)hp->experts * hp->expert_width + hp->shared_width > INT32_MAX)
+    if ((int64_t)hp->experts * hp->expert_width > HPARAMS_MAX_ROWS)
         return err_set(err, -EINVAL,
                        "%s: key '" PREFIX ".expert_feed_forward_length' is %d for each of %d "
                        "experts, expected at most %d in all",
-                       format_path(format), hp->expert_width, hp->experts, INT32_MAX);
+                       format_path(format), hp->expert_width, hp->experts, HPARAMS_MAX_ROWS);
     hp->route = (struct mk_route){.n_experts = hp->experts, .n_used = hp->experts_used};
     r = read_gate(format, hp, err);
     if (r < 0)

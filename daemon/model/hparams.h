@@ -38,6 +38,7 @@ enum {
     HPARAMS_MAX_EXPERTS = 4096,
     HPARAMS_MAX_VOCAB = 1 << 24,
     HPARAMS_MAX_CONTEXT = 1 << 26,
+    HPARAMS_MAX_ROWS = 1 << 28, /* of all heads or experts together: places add them up as ints */
 };
 
 /* Bounded readers for architectures. A missing key gives `fallback`, unless it is NO_DEFAULT: then

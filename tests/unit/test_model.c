@@ -179,6 +179,22 @@ static void needed_keys_are_missed(void **state)
     }
 }
 
+/* Each number is possible, their product is not. */
+static void products_are_bounded(void **state)
+{
+    (void)state;
+    struct edit e = edit_read(v3_path);
+    edit_u32(&e, A "attention.head_count", 4096);
+    edit_u32(&e, A "attention.head_count_kv", 1);
+    edit_u32(&e, A "attention.key_length_mla", 1 << 20);
+    edit_drop(&e, A "attention.key_length");
+    refused(&e, -EINVAL, "head_count");
+    e = edit_read(v3_path);
+    edit_u32(&e, A "expert_count", 4096);
+    edit_u32(&e, A "expert_feed_forward_length", 1 << 20);
+    refused(&e, -EINVAL, "expert_feed_forward_length");
+}
+
 /* Optional keys are not passed over because their type is a surprise. */
 static void wrong_types_are_named(void **state)
 {
@@ -455,6 +471,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(numbers_out_of_range_are_named),
         cmocka_unit_test(floats_out_of_range_are_named),
         cmocka_unit_test(needed_keys_are_missed),
+        cmocka_unit_test(products_are_bounded),
         cmocka_unit_test(wrong_types_are_named),
         cmocka_unit_test(other_arithmetic_is_refused),
         cmocka_unit_test(neutral_numbers_change_nothing),

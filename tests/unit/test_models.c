@@ -36,8 +36,11 @@ struct failure {
 };
 static struct failure memory = {.left = -1}, threads = {.left = -1};
 
+static atomic_long n_allocations;
+
 static bool fails_now(struct failure *f)
 {
+    atomic_fetch_add(&n_allocations, 1);
     if (atomic_load(&f->left) < 0)
         return false;
     if (atomic_fetch_sub(&f->left, 1) > 0)
@@ -348,8 +351,9 @@ static void the_null_place_answers(void **state)
 static void memory_runs_out(void **state)
 {
     (void)state;
-    for (int for_ever = 0; for_ever <= 1; for_ever++) {
-        struct models *m = list(&usual, v3_path);
+    for (int i = 0; i < 4; i++) {
+        bool for_ever = i % 2;
+        struct models *m = list(&usual, i / 2 ? v2_path : v3_path); /* v2 is turned and unpacked */
         struct models_entry *entry = models_at(m, 0);
         struct err err;
         int n_failed = 0, n_silent = 0;
@@ -373,6 +377,42 @@ static void memory_runs_out(void **state)
         assert_true(n_silent > 0);
         models_free(m);
     }
+}
+
+/* From the first token to the last, with everything on that remembers or looks back. */
+static void steps_allocate_nothing(void **state)
+{
+    (void)state;
+    struct models *m = list(&usual, v3_path);
+    struct models_entry *entry = models_at(m, 0);
+    struct engine_event event;
+    struct err err;
+    uint64_t call;
+    assert_int_equal(models_load(m, entry, &err), 0);
+    assert_int_equal(settle(m, entry), MODELS_READY);
+    struct engine_request *q = request();
+    q->max_tokens = 300; /* many pages */
+    q->top_logprobs = ENGINE_MAX_TOP;
+    q->sample.temperature = 1;
+    q->sample.top_k = 40;
+    q->sample.top_p = 0.9f;
+    q->n_stops = 1;
+    q->stops = calloc(1, sizeof *q->stops);
+    q->stops[0] = strdup("never said");
+    assert_int_equal(engine_submit(entry->engine, q, &call, &err), 0);
+    while (!engine_poll(entry->engine, &event))
+        wait_for_change();
+    long before = atomic_load(&n_allocations);
+    int n = 1;
+    while (event.kind != ENGINE_DONE) {
+        if (!engine_poll(entry->engine, &event))
+            wait_for_change();
+        else
+            n++;
+    }
+    assert_true(n > 300);
+    assert_int_equal(atomic_load(&n_allocations), before);
+    models_free(m);
 }
 
 static void no_thread_can_be_had(void **state)
@@ -410,7 +450,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_place_that_is_not_there), cmocka_unit_test(a_cache_too_small),
         cmocka_unit_test(closed_at_any_moment),      cmocka_unit_test(unloaded_in_the_middle),
         cmocka_unit_test(the_null_place_answers),    cmocka_unit_test(memory_runs_out),
-        cmocka_unit_test(no_thread_can_be_had),
+        cmocka_unit_test(steps_allocate_nothing),    cmocka_unit_test(no_thread_can_be_had),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
