@@ -4,7 +4,7 @@ import math
 import os
 
 from probe import (EXHAUSTED, INVALID, NOT_FOUND, PATH, PRECONDITION, case, check, endless, equal,
-                   fake_case, refused, short)
+                   fake_case, refused, short, xxh3)
 from ttrpc import RC, RESPONSE, Answer, Conn, blob, fields, float32, generate, num, packed, read
 
 
@@ -212,6 +212,9 @@ def thinking(conn):
     answer = conn.ask(messages=[("user", "deep"), ("user", "plain")], thinking=True)
     equal((answer.thinking, answer.text), ("deep", "plain"))
     equal(answer.usage["thinking_tokens"], 6)
+    answer = conn.ask(messages=[("user", "deep"), ("user", "plain"), ("user", "er")], thinking=True)
+    equal((answer.thinking, answer.text), ("deeper", "plain"))
+    equal(answer.last["text_hash"], xxh3(b"deeperplain") or answer.last["text_hash"], "text_hash")
     answer = conn.ask(text="<think>x</think>y", show_special=True)
     equal(answer.text, "<think>x</think>y")
 

@@ -149,7 +149,7 @@ const char *vocab_bytes(const struct vocab *vocab, int32_t id, size_t *bytes)
     return &single[id];
 }
 
-/* ---- text/chat.h: "role:content|" for each message; thinking between its two markers */
+/* ---- text/chat.h: the contents with | between; if asked to think, every other one is thinking */
 struct chat_reply {
     bool thinking;
 };
@@ -165,7 +165,7 @@ static int render(const struct vocab *vocab, const struct chat_message *messages
         vocab_encode(vocab, messages[i].content ? messages[i].content : "", messages[i].bytes, 0,
                      ret, err);
         if (i + 1 < n_messages)
-            ids_push(ret, options->thinking ? END_THINK : '|');
+            ids_push(ret, !options->thinking ? '|' : i % 2 == 0 ? END_THINK : THINK);
     }
     return 0;
 }
