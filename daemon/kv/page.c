@@ -13,7 +13,7 @@ struct page_pool {
     int n_touched; /* pages from here on were never given out: not even their structs are touched */
     size_t page_bytes;
     void *mem;
-    size_t mem_bytes;
+    size_t mem_bytes, pages_bytes;
 };
 
 size_t kv_row_bytes(const struct kv_schema *schema, enum mk_type type)
@@ -46,12 +46,16 @@ int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t b
     if (!pool)
         return err_set(err, -ENOMEM, "no memory for a latent cache");
     pool->page_bytes = page_bytes;
-    pool->page = calloc(total, sizeof *pool->page);
-    int r = pool->page ? mem_reserve(total * page_bytes, &pool->mem) : -ENOMEM;
+    pool->mem_bytes = total * page_bytes;
+    pool->pages_bytes = total * sizeof *pool->page;
+    void *pages = NULL;
+    int r = mem_reserve(pool->pages_bytes, &pages);
+    pool->page = pages;
+    if (r == 0)
+        r = mem_reserve(pool->mem_bytes, &pool->mem);
     if (r < 0)
         return err_set(err, r, "no memory for %llu pages of latent cache, %zu bytes each",
                        (unsigned long long)total, page_bytes);
-    pool->mem_bytes = total * page_bytes;
     pool->total = (int)total;
     *ret = TAKE(pool);
     return 0;
@@ -62,7 +66,7 @@ void page_pool_close(struct page_pool *pool)
     if (!pool)
         return;
     mem_free(pool->mem, pool->mem_bytes);
-    free(pool->page);
+    mem_free(pool->page, pool->pages_bytes);
     free(pool);
 }
 
