@@ -9,13 +9,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/own.h"
 #include "format/meta.h"
 #include "format/reader.h"
 #include "format/table.h"
@@ -29,41 +27,53 @@ enum { SNIFF_BYTES = 16 };
 
 /* ------------------------------------------------------------------ tensors */
 
-int format_expect_tensors(struct format *format, uint64_t n, struct err *err)
+int format_expect_tensors(struct format *format, int part, uint64_t n, struct err *err)
 {
-    assert(n <= FORMAT_MAX_TENSORS && !format->tensor);
-    format->tensor = calloc((size_t)n + 1, sizeof *format->tensor);
-    format->name = calloc((size_t)n + 1, sizeof *format->name);
-    format->by_name = calloc((size_t)n + 1, sizeof *format->by_name);
-    if (!format->tensor || !format->name || !format->by_name)
-        return err_set(err, -ENOMEM, "'%s': no memory for %" PRIu64 " tensors", format->label, n);
-    format->room = (uint32_t)n;
+    const char *label = format->part[part].label;
+    if (n > FORMAT_MAX_TENSORS - format->room)
+        return err_set(err, -EINVAL,
+                       "'%s': found %" PRIu64 " tensors after %u, expected at most %d in all",
+                       label, n, format->room, FORMAT_MAX_TENSORS);
+    size_t room = (size_t)format->room + (size_t)n;
+    struct tensor *tensor = realloc(format->tensor, (room + 1) * sizeof *tensor);
+    if (tensor)
+        format->tensor = tensor;
+    char(*name)[FORMAT_NAME_BYTES] = realloc(format->name, (room + 1) * sizeof *name);
+    if (name)
+        format->name = name;
+    if (!tensor || !name)
+        return err_set(err, -ENOMEM, "'%s': no memory for %zu tensors", label, room);
+    format->room = (uint32_t)room;
     return 0;
 }
 
-int format_check_name(const struct format *format, const char *name, size_t bytes, struct err *err)
+int format_check_name(const struct format *format, int part, const char *name, size_t bytes,
+                      struct err *err)
 {
+    const char *label = format->part[part].label;
     if (bytes == 0 || bytes >= FORMAT_NAME_BYTES)
         return err_set(err, -EINVAL, "'%s', tensor %u: found a name of %zu bytes, expected 1 to %d",
-                       format->label, format->n_tensors, bytes, FORMAT_NAME_BYTES - 1);
+                       label, format->n_tensors, bytes, FORMAT_NAME_BYTES - 1);
     for (size_t i = 0; i < bytes; i++) {
         unsigned char c = (unsigned char)name[i];
         if (c < 0x20 || c == 0x7f)
             return err_set(err, -EINVAL,
-                           "'%s', tensor %u: found byte 0x%02x in its name, expected text",
-                           format->label, format->n_tensors, c);
+                           "'%s', tensor %u: found byte 0x%02x in its name, expected text", label,
+                           format->n_tensors, c);
     }
     if (!reader_is_utf8(name, bytes))
-        return err_set(err, -EINVAL, "'%s', tensor %u: its name is not UTF-8", format->label,
+        return err_set(err, -EINVAL, "'%s', tensor %u: its name is not UTF-8", label,
                        format->n_tensors);
     return 0;
 }
 
-int format_add_tensor(struct format *format, const char *name, size_t name_bytes, enum mk_type type,
-                      const uint64_t *dims, int n_dims, uint64_t offset, struct err *err)
+int format_add_tensor(struct format *format, int part, const char *name, size_t name_bytes,
+                      enum mk_type type, const uint64_t *dims, int n_dims, uint64_t offset,
+                      struct err *err)
 {
+    const char *label = format->part[part].label;
     assert(format->n_tensors < format->room && (unsigned)type < MK_TYPE_COUNT);
-    int r = format_check_name(format, name, name_bytes, err);
+    int r = format_check_name(format, part, name, name_bytes, err);
     if (r < 0)
         return r;
     char *kept = format->name[format->n_tensors];
@@ -72,21 +82,21 @@ int format_add_tensor(struct format *format, const char *name, size_t name_bytes
 
     if (n_dims < 1 || n_dims > TENSOR_MAX_DIMS)
         return err_set(err, -EINVAL, "'%s', tensor '%s': found %d dimensions, expected 1 to %d",
-                       format->label, kept, n_dims, TENSOR_MAX_DIMS);
-    struct tensor tensor = {.name = kept, .type = type, .n_dims = n_dims, .offset = offset};
+                       label, kept, n_dims, TENSOR_MAX_DIMS);
+    struct tensor tensor = {.type = type, .n_dims = n_dims, .offset = offset, .part = part};
     for (int i = 0; i < TENSOR_MAX_DIMS; i++) {
         tensor.dims[i] = i < n_dims ? dims[i] : 1;
         if (tensor.dims[i] == 0)
             return err_set(err, -EINVAL,
-                           "'%s', tensor '%s': dimension %d is 0, expected at least 1",
-                           format->label, kept, i);
+                           "'%s', tensor '%s': dimension %d is 0, expected at least 1", label, kept,
+                           i);
     }
     const struct mk_type_info *info = &mk_type_info[type];
     if (tensor.dims[0] % info->block_elements)
         return err_set(err, -EINVAL,
                        "'%s', tensor '%s': dimension 0 is %" PRIu64
                        ", expected a multiple of %u, the block of type %s",
-                       format->label, kept, tensor.dims[0], info->block_elements, info->name);
+                       label, kept, tensor.dims[0], info->block_elements, info->name);
     uint64_t elements = tensor.dims[0];
     tensor.bytes = tensor.dims[0] / info->block_elements;
     bool wraps = __builtin_mul_overflow(tensor.bytes, (uint64_t)info->block_bytes, &tensor.bytes);
@@ -98,8 +108,7 @@ int format_add_tensor(struct format *format, const char *name, size_t name_bytes
         return err_set(err, -EINVAL,
                        "'%s', tensor '%s': its dimensions %" PRIu64 " x %" PRIu64 " x %" PRIu64
                        " x %" PRIu64 " make a size beyond 63 bits",
-                       format->label, kept, tensor.dims[0], tensor.dims[1], tensor.dims[2],
-                       tensor.dims[3]);
+                       label, kept, tensor.dims[0], tensor.dims[1], tensor.dims[2], tensor.dims[3]);
     format->tensor[format->n_tensors++] = tensor;
     return 0;
 }
@@ -110,195 +119,144 @@ static int compare_names(const void *a, const void *b, void *arg)
     return strcmp(format->name[*(const uint32_t *)a], format->name[*(const uint32_t *)b]);
 }
 
-static int compare_offsets(const void *a, const void *b, void *arg)
+/* By part, then by place in it. */
+static int compare_places(const void *a, const void *b, void *arg)
 {
     const struct format *format = arg;
-    uint64_t x = format->tensor[*(const uint32_t *)a].offset;
-    uint64_t y = format->tensor[*(const uint32_t *)b].offset;
-    return x < y ? -1 : x > y;
+    const struct tensor *x = &format->tensor[*(const uint32_t *)a];
+    const struct tensor *y = &format->tensor[*(const uint32_t *)b];
+    if (x->part != y->part)
+        return x->part < y->part ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static const char *label_of(const struct format *format, const struct tensor *tensor)
+{
+    return format->part[tensor->part].label;
 }
 
 static int check_names_differ(struct format *format, struct err *err)
 {
-    uint32_t *order = format->by_name;
-    for (uint32_t i = 0; i < format->n_tensors; i++)
-        order[i] = i;
-    qsort_r(order, (size_t)format->n_tensors, sizeof *order, compare_names, format);
-    for (uint32_t i = 1; i < format->n_tensors; i++)
-        if (strcmp(format->name[order[i - 1]], format->name[order[i]]) == 0)
-            return err_set(err, -EINVAL, "'%s', tensor '%s': found twice, expected once",
-                           format->label, format->name[order[i]]);
-    return 0;
-}
-
-/* Each tensor's data: aligned, and inside the file; offsets become those of the file. */
-static int place_tensors(struct format *format, struct err *err)
-{
-    if (format->n_tensors == 0)
-        return 0;
-    if (format->data > format->file_bytes)
-        return err_set(err, -EINVAL,
-                       "'%s': tensor data starts at byte %" PRIu64 ", but the file has %" PRIu64
-                       " bytes",
-                       format->label, format->data, format->file_bytes);
-    uint64_t available = format->file_bytes - format->data;
+    uint32_t *order = malloc(((size_t)format->n_tensors + 1) * sizeof *order);
+    if (!order)
+        return err_set(err, -ENOMEM, "'%s': no memory for %u tensors", format->part[0].label,
+                       format->n_tensors);
+    format->by_name = order;
     for (uint32_t i = 0; i < format->n_tensors; i++) {
-        struct tensor *t = &format->tensor[i];
-        if (t->offset & (format->alignment - 1))
-            return err_set(err, -EINVAL,
-                           "'%s', tensor '%s': offset %" PRIu64
-                           " is not a multiple of the alignment, %" PRIu64,
-                           format->label, t->name, t->offset, format->alignment);
-        if (t->offset > available || t->bytes > available - t->offset)
-            return err_set(err, -EINVAL,
-                           "'%s', tensor '%s': needs %" PRIu64 " bytes at offset %" PRIu64
-                           " of the data, but the file has %" PRIu64 " there",
-                           format->label, t->name, t->bytes, t->offset,
-                           t->offset > available ? 0 : available - t->offset);
-        t->offset += format->data; /* ≤ file_bytes, by the line above */
+        format->tensor[i].name = format->name[i];
+        order[i] = i;
+    }
+    qsort_r(order, (size_t)format->n_tensors, sizeof *order, compare_names, format);
+    for (uint32_t i = 1; i < format->n_tensors; i++) {
+        if (strcmp(format->name[order[i - 1]], format->name[order[i]]))
+            continue;
+        uint32_t last = order[i] > order[i - 1] ? order[i] : order[i - 1];
+        uint32_t first = order[i] > order[i - 1] ? order[i - 1] : order[i];
+        const struct tensor *t = &format->tensor[last], *before = &format->tensor[first];
+        if (t->part == before->part)
+            return err_set(err, -EINVAL, "'%s', tensor '%s': found twice, expected once",
+                           label_of(format, t), t->name);
+        return err_set(err, -EINVAL, "'%s', tensor '%s': found also in '%s', expected once",
+                       label_of(format, t), t->name, label_of(format, before));
     }
     return 0;
 }
 
-/* The data must be accounted for to the byte: an overlap, or a stretch that no tensor owns, means
- * that somebody else reads this file in another way. Padding up to the alignment is no one's. */
-static int check_no_overlap(const struct format *format, struct err *err)
+/* Each tensor's data: aligned, and inside its file; offsets become those of the file. */
+static int place_tensors(struct format *format, struct err *err)
 {
-    OWN_MEM uint32_t *order = calloc((size_t)format->n_tensors + 1, sizeof *order);
-    if (!order)
-        return err_set(err, -ENOMEM, "'%s': no memory for %u tensors", format->label,
-                       format->n_tensors);
-    for (uint32_t i = 0; i < format->n_tensors; i++)
-        order[i] = i;
-    qsort_r(order, (size_t)format->n_tensors, sizeof *order, compare_offsets, (void *)format);
-    uint64_t end = format->data;
     for (uint32_t i = 0; i < format->n_tensors; i++) {
+        struct tensor *t = &format->tensor[i];
+        const struct part *part = &format->part[t->part];
+        if (part->data > part->bytes)
+            return err_set(err, -EINVAL,
+                           "'%s': tensor data starts at byte %" PRIu64 ", but the file has %" PRIu64
+                           " bytes",
+                           part->label, part->data, part->bytes);
+        uint64_t available = part->bytes - part->data;
+        if (t->offset & (part->alignment - 1))
+            return err_set(err, -EINVAL,
+                           "'%s', tensor '%s': offset %" PRIu64
+                           " is not a multiple of the alignment, %" PRIu64,
+                           part->label, t->name, t->offset, part->alignment);
+        if (t->offset > available || t->bytes > available - t->offset)
+            return err_set(err, -EINVAL,
+                           "'%s', tensor '%s': needs %" PRIu64 " bytes at offset %" PRIu64
+                           " of the data, but the file has %" PRIu64 " there",
+                           part->label, t->name, t->bytes, t->offset,
+                           t->offset > available ? 0 : available - t->offset);
+        t->offset += part->data; /* ≤ part->bytes, by the line above */
+    }
+    return 0;
+}
+
+/* The tensors order[0 … n - 1] of one part, by place. The data must be accounted for to the byte:
+ * an overlap, or a stretch that no tensor owns, means that somebody else reads this file in another
+ * way. Padding up to the alignment is no one's. */
+static int check_part(const struct format *format, const struct part *part, const uint32_t *order,
+                      uint32_t n, struct err *err)
+{
+    uint64_t end = part->data;
+    for (uint32_t i = 0; i < n; i++) {
         const struct tensor *t = &format->tensor[order[i]];
         const char *before = i ? format->name[order[i - 1]] : "the header";
         if (t->offset < end)
             return err_set(err, -EINVAL,
                            "'%s', tensor '%s': starts at byte %" PRIu64 ", inside tensor '%s'"
                            ", which ends at %" PRIu64,
-                           format->label, t->name, t->offset, before, end);
-        if (t->offset - end >= format->alignment)
+                           part->label, t->name, t->offset, before, end);
+        if (t->offset - end >= part->alignment)
             return err_set(err, -EINVAL,
                            "'%s', tensor '%s': starts at byte %" PRIu64 ", %" PRIu64
                            " bytes after the end of %s%s%s, expected less than %" PRIu64
                            " bytes of padding",
-                           format->label, t->name, t->offset, t->offset - end, i ? "tensor '" : "",
-                           before, i ? "'" : "", format->alignment);
-        end = t->offset + t->bytes; /* ≤ file_bytes, see place_tensors() */
+                           part->label, t->name, t->offset, t->offset - end, i ? "tensor '" : "",
+                           before, i ? "'" : "", part->alignment);
+        end = t->offset + t->bytes; /* ≤ part->bytes, see place_tensors() */
     }
-    if (format->file_bytes > end && format->file_bytes - end >= format->alignment)
+    if (part->bytes > end && part->bytes - end >= part->alignment)
         return err_set(err, -EINVAL,
                        "'%s', byte %" PRIu64 ": found %" PRIu64
                        " bytes after the end of %s, expected less than %" PRIu64
                        " bytes of padding",
-                       format->label, end, format->file_bytes - end,
-                       format->n_tensors ? "the last tensor" : "the header", format->alignment);
+                       part->label, end, part->bytes - end, n ? "the last tensor" : "the header",
+                       part->alignment);
+    return 0;
+}
+
+static int check_no_overlap(const struct format *format, struct err *err)
+{
+    OWN_MEM uint32_t *order = calloc((size_t)format->n_tensors + 1, sizeof *order);
+    if (!order)
+        return err_set(err, -ENOMEM, "'%s': no memory for %u tensors", format->part[0].label,
+                       format->n_tensors);
+    for (uint32_t i = 0; i < format->n_tensors; i++)
+        order[i] = i;
+    qsort_r(order, (size_t)format->n_tensors, sizeof *order, compare_places, (void *)format);
+    uint32_t at = 0;
+    for (int i = 0; i < format->n_parts; i++) {
+        uint32_t n = 0;
+        while (at + n < format->n_tensors && format->tensor[order[at + n]].part == i)
+            n++;
+        int r = check_part(format, &format->part[i], order + at, n, err);
+        if (r < 0)
+            return r;
+        at += n;
+    }
     return 0;
 }
 
 /* ------------------------------------------------------------------ open */
 
-/* The path as messages show it: printable, and short enough to leave room for the words. */
-static void make_label(char *dst, size_t size, const char *path)
-{
-    size_t length = strlen(path);
-    size_t from = 0;
-    if (length >= size) {
-        from = length - (size - 4);
-        while ((path[from] & 0xc0) == 0x80)
-            from++;
-    }
-    snprintf(dst, size, "%s%s", from ? "..." : "", path + from);
-    bool text = reader_is_utf8(dst, strlen(dst));
-    for (char *c = dst; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f || (!text && (*c & 0x80)))
-            *c = '?';
-}
-
-static int open_regular(struct format *format, struct err *err)
-{
-    /* Without O_NONBLOCK the open of a FIFO would wait for its other end. */
-    OWN_FD fd = open(format->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno == ENXIO) /* a socket, or a device without a driver */
-        return err_set(err, -EINVAL, "'%s': found a special file, expected a regular file",
-                       format->label);
-    if (fd < 0) {
-        int code = -errno;
-        return err_set(err, code, "cannot open '%s': %s", format->label, strerror(-code));
-    }
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
-        int code = -errno;
-        return err_set(err, code, "cannot examine '%s': %s", format->label, strerror(-code));
-    }
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, -EINVAL, "'%s': found a %s, expected a regular file", format->label,
-                       S_ISDIR(st.st_mode)    ? "directory"
-                       : S_ISFIFO(st.st_mode) ? "FIFO"
-                                              : "special file");
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
-        int code = -errno;
-        return err_set(err, code, "cannot use '%s': %s", format->label, strerror(-code));
-    }
-    format->file_bytes = (uint64_t)st.st_size;
-    format->changed = st.st_mtim;
-    format->fd = TAKE_FD(fd);
-    return 0;
-}
-
-static int read_exactly(const struct format *format, uint64_t offset, void *dst, size_t bytes,
-                        struct err *err)
-{
-    char *to = dst;
-    size_t done = 0;
-    while (done < bytes) {
-        ssize_t got = pread(format->fd, to + done, bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            int code = -errno;
-            return err_set(err, code, "'%s', byte %" PRIu64 ": cannot read: %s", format->label,
-                           offset + done, strerror(-code));
-        }
-        if (got == 0)
-            return err_set(err, -EIO,
-                           "'%s', byte %" PRIu64 ": the file ends here, expected %" PRIu64
-                           " bytes: it became shorter after it was opened",
-                           format->label, offset + done, format->file_bytes);
-        done += (size_t)got;
-    }
-    return 0;
-}
-
-/* What was read belongs to the file that was checked, if nobody wrote to it in between. */
-static int check_unchanged(const struct format *format, struct err *err)
-{
-    struct stat st;
-    if (fstat(format->fd, &st) < 0) {
-        int code = -errno;
-        return err_set(err, code, "cannot examine '%s': %s", format->label, strerror(-code));
-    }
-    if ((uint64_t)st.st_size != format->file_bytes || st.st_mtim.tv_sec != format->changed.tv_sec ||
-        st.st_mtim.tv_nsec != format->changed.tv_nsec)
-        return err_set(err, -EIO,
-                       "'%s': it was changed after it was opened: found %lld bytes, expected "
-                       "%" PRIu64 " and the same time of change",
-                       format->label, (long long)st.st_size, format->file_bytes);
-    return 0;
-}
-
 static int choose_reader(struct format *format, struct err *err)
 {
+    const struct part *part = &format->part[0];
     unsigned char head[SNIFF_BYTES] = {0};
-    size_t bytes = format->file_bytes < sizeof head ? (size_t)format->file_bytes : sizeof head;
+    size_t bytes = part->bytes < sizeof head ? (size_t)part->bytes : sizeof head;
     if (bytes < 4)
         return err_set(err, -EINVAL, "'%s': found %zu bytes, too few for any model file",
-                       format->label, bytes);
-    int r = read_exactly(format, 0, head, bytes, err);
+                       part->label, bytes);
+    int r = part_read(part, 0, head, bytes, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < sizeof format_table / sizeof *format_table; i++) {
@@ -307,30 +265,30 @@ static int choose_reader(struct format *format, struct err *err)
             return 0;
     }
     return err_set(err, -EINVAL, "'%s', byte 0: found %02x %02x %02x %02x, expected \"GGUF\"",
-                   format->label, head[0], head[1], head[2], head[3]);
+                   part->label, head[0], head[1], head[2], head[3]);
 }
 
 int format_open(const char *path, struct format **ret, struct err *err)
 {
     OWN(format) *format = calloc(1, sizeof *format);
     if (!format)
-        return err_set(err, -ENOMEM, "no memory to open a model file");
-    format->fd = -1;
-    make_label(format->label, sizeof format->label, path);
+        return err_set(err, -ENOMEM, "no memory to open '%.160s'", path);
     format->path = strdup(path);
-    if (!format->path)
-        return err_set(err, -ENOMEM, "no memory to open '%s'", format->label);
+    format->part = malloc(sizeof *format->part);
+    if (!format->path || !format->part)
+        return err_set(err, -ENOMEM, "no memory to open '%.160s'", path);
 
-    int r = open_regular(format, err);
+    int r = part_open(path, &format->part[0], err);
     if (r < 0)
         return r;
+    format->n_parts = 1;
     r = choose_reader(format, err);
     if (r < 0)
         return r;
     r = format->reader->open(path, format, err);
     if (r < 0)
         return r;
-    assert(format->n_tensors == format->room && format->meta && format->alignment > 0);
+    assert(format->n_tensors == format->room && format->meta);
     r = check_names_differ(format, err);
     if (r < 0)
         return r;
@@ -338,9 +296,8 @@ int format_open(const char *path, struct format **ret, struct err *err)
     if (r < 0)
         return r;
     r = check_no_overlap(format, err);
-    if (r < 0)
-        return r;
-    r = check_unchanged(format, err);
+    for (int i = 0; i < format->n_parts && r == 0; i++)
+        r = part_check_unchanged(&format->part[i], err);
     if (r < 0)
         return r;
 
@@ -358,8 +315,9 @@ void format_close(struct format *format)
     free(format->name);
     free(format->by_name);
     free(format->path);
-    if (format->fd >= 0)
-        close(format->fd);
+    for (int i = 0; i < format->n_parts; i++)
+        part_close(&format->part[i]);
+    free(format->part);
     free(format);
     errno = saved;
 }
@@ -378,7 +336,10 @@ const char *format_kind(const struct format *format)
 
 uint64_t format_file_bytes(const struct format *format)
 {
-    return format->file_bytes;
+    uint64_t bytes = 0;
+    for (int i = 0; i < format->n_parts; i++)
+        bytes += format->part[i].bytes; /* 512 files of less than 2^63 bytes that a disk holds */
+    return bytes;
 }
 
 const struct meta *format_meta(const struct format *format)
@@ -416,12 +377,13 @@ const struct tensor *format_find(const struct format *format, const char *name)
 int format_read(const struct format *format, const struct tensor *tensor, uint64_t offset,
                 void *dst, size_t bytes, struct err *err)
 {
+    const struct part *part = &format->part[tensor->part];
     if (offset > tensor->bytes || bytes > tensor->bytes - offset)
         return err_set(err, -EINVAL,
                        "'%s', tensor '%s': asked for %zu bytes at %" PRIu64 ", but it has %" PRIu64,
-                       format->label, tensor->name, bytes, offset, tensor->bytes);
-    int r = read_exactly(format, tensor->offset + offset, dst, bytes, err);
+                       part->label, tensor->name, bytes, offset, tensor->bytes);
+    int r = part_read(part, tensor->offset + offset, dst, bytes, err);
     if (r < 0)
         return r;
-    return check_unchanged(format, err);
+    return part_check_unchanged(part, err);
 }

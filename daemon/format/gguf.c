@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "format/format.h"
+#include "format/gguf.h"
 #include "format/gguf_keys.h"
 #include "format/meta.h"
 #include "format/reader.h"
@@ -28,27 +29,17 @@ enum {
 /* ------------------------------------------------------------------ keys */
 
 /* What the keys say about the container itself. */
-static int read_container_keys(struct format *format, struct err *err)
+static int read_alignment(struct part *part, const struct meta *meta, struct err *err)
 {
     uint32_t alignment = DEFAULT_ALIGNMENT;
-    int r = meta_u32(format->meta, "general.alignment", &alignment, err);
+    int r = meta_u32(meta, "general.alignment", &alignment, err);
     if (r < 0 && r != -ENOENT)
         return r;
     if (alignment == 0 || (alignment & (alignment - 1)))
         return err_set(err, -EINVAL,
                        "'%s', key 'general.alignment': found %" PRIu32 ", expected a power of two",
-                       format->label, alignment);
-    format->alignment = alignment;
-
-    uint32_t parts = 1;
-    r = meta_u32(format->meta, "split.count", &parts, err);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    if (parts > 1)
-        return err_set(err, -ENOTSUP,
-                       "'%s', key 'split.count': found a file in %" PRIu32
-                       " parts, expected 1: split files are not supported yet; merge the parts",
-                       format->label, parts);
+                       part->label, alignment);
+    part->alignment = alignment;
     return 0;
 }
 
@@ -118,7 +109,7 @@ static int read_tensor_name(struct reader *in, char *name, size_t *bytes)
     return 0;
 }
 
-static int read_tensor(struct reader *in, struct format *format)
+static int read_tensor(struct reader *in, struct format *format, int part)
 {
     reader_where(in, "tensor %u", format->n_tensors);
     char name[FORMAT_NAME_BYTES];
@@ -126,7 +117,7 @@ static int read_tensor(struct reader *in, struct format *format)
     int r = read_tensor_name(in, name, &name_bytes);
     if (r < 0)
         return r;
-    r = format_check_name(format, name, name_bytes, in->err);
+    r = format_check_name(format, part, name, name_bytes, in->err);
     if (r < 0)
         return r;
     reader_where(in, "tensor %u '%s'", format->n_tensors, name);
@@ -161,7 +152,7 @@ static int read_tensor(struct reader *in, struct format *format)
     r = reader_u64(in, "the offset", &data_offset);
     if (r < 0)
         return r;
-    return format_add_tensor(format, name, name_bytes, (enum mk_type)type, dims, (int)n_dims,
+    return format_add_tensor(format, part, name, name_bytes, (enum mk_type)type, dims, (int)n_dims,
                              data_offset, in->err);
 }
 
@@ -213,41 +204,71 @@ static int read_counts(struct reader *in, uint64_t *n_tensors, uint64_t *n_keys)
     return 0;
 }
 
-static int gguf_open(const char *path, struct format *format, struct err *err)
+int gguf_head_read(const struct part *part, struct reader *in, struct gguf_head *ret,
+                   struct err *err)
 {
-    (void)path; /* the descriptor in format is already that of the one file */
-    struct reader in;
-    reader_init(&in, format->fd, format->label, format->file_bytes, err);
-    int r = reader_skip(&in, MAGIC_BYTES, "the magic");
+    reader_init(in, part->fd, part->label, part->bytes, err);
+    char magic[MAGIC_BYTES];
+    int r = reader_bytes(in, magic, sizeof magic, "the magic");
     if (r < 0)
         return r;
-    uint32_t version = 0;
-    r = read_version(&in, &version);
+    if (!gguf_sniff(magic, sizeof magic))
+        return reader_fail(in, 0, -EINVAL, "found no GGUF file, expected one");
+    struct gguf_head head = {0};
+    r = read_version(in, &head.version);
     if (r < 0)
         return r;
-    snprintf(format->kind, sizeof format->kind, "GGUF v%" PRIu32, version);
-    uint64_t n_tensors = 0, n_keys = 0;
-    r = read_counts(&in, &n_tensors, &n_keys);
+    uint64_t n_keys = 0;
+    r = read_counts(in, &head.n_tensors, &n_keys);
     if (r < 0)
         return r;
-    r = gguf_keys_read(&in, n_keys, &format->meta);
+    r = gguf_keys_read(in, n_keys, &head.meta);
+    if (r == 0)
+        *ret = head;
+    return r;
+}
+
+int gguf_tensors_read(struct reader *in, const struct gguf_head *head, struct format *format,
+                      int index)
+{
+    struct part *part = &format->part[index];
+    int r = read_alignment(part, head->meta, in->err);
     if (r < 0)
         return r;
-    r = read_container_keys(format, err);
+    r = format_expect_tensors(format, index, head->n_tensors, in->err);
     if (r < 0)
         return r;
-    r = format_expect_tensors(format, n_tensors, err);
-    if (r < 0)
-        return r;
-    for (uint64_t i = 0; i < n_tensors; i++) {
-        r = read_tensor(&in, format);
+    for (uint64_t i = 0; i < head->n_tensors; i++) {
+        r = read_tensor(in, format, index);
         if (r < 0)
             return r;
     }
     /* pos ≤ 2^63 and alignment ≤ 2^31, so the round-up cannot wrap. */
-    format->data =
-        n_tensors == 0 ? in.pos : (in.pos + (format->alignment - 1)) & ~(format->alignment - 1);
+    uint64_t up = head->n_tensors ? part->alignment - 1 : 0;
+    part->data = (in->pos + up) & ~up;
     return 0;
+}
+
+static int gguf_open(const char *path, struct format *format, struct err *err)
+{
+    (void)path; /* the descriptor in format is already that of the one file */
+    struct reader in;
+    struct gguf_head head;
+    int r = gguf_head_read(&format->part[0], &in, &head, err);
+    if (r < 0)
+        return r;
+    format->meta = head.meta;
+    uint32_t parts = 1;
+    r = meta_u32(format->meta, "split.count", &parts, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (parts == 0)
+        return err_set(err, -EINVAL, "'%s', key 'split.count': found 0, expected at least 1",
+                       format->part[0].label);
+    if (parts > 1)
+        return gguf_split_open(format, err);
+    snprintf(format->kind, sizeof format->kind, "GGUF v%" PRIu32, head.version);
+    return gguf_tensors_read(&in, &head, format, 0);
 }
 
 const struct format_reader format_gguf = {

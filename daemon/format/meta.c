@@ -99,6 +99,34 @@ static const struct meta_value *find(const struct meta *meta, const char *key)
     return NULL;
 }
 
+int meta_same(const struct meta *other, const struct meta *meta, int i)
+{
+    const struct meta_value *a = &meta->value[i], *b = find(other, a->key);
+    if (!b)
+        return -ENOENT;
+    if (a->kind != b->kind)
+        return 0;
+    switch (a->kind) {
+    case META_UINT:
+    case META_INT:
+        return a->scalar.u == b->scalar.u;
+    case META_FLOAT:
+        return memcmp(&a->scalar.f, &b->scalar.f, sizeof a->scalar.f) == 0;
+    case META_BOOL:
+        return a->scalar.b == b->scalar.b;
+    case META_STR:
+        return a->bytes == b->bytes && memcmp(a->text, b->text, a->bytes) == 0;
+    case META_ARRAY:
+        break;
+    }
+    if (a->n != b->n || a->element != b->element || a->misfit || b->misfit)
+        return 0;
+    if (a->element == META_STR)
+        return memcmp(a->start, b->start, (size_t)(a->n + 1) * sizeof *a->start) == 0 &&
+               (a->n == 0 || memcmp(a->text, b->text, a->start[a->n]) == 0);
+    return a->ints && b->ints && memcmp(a->ints, b->ints, (size_t)a->n * sizeof *a->ints) == 0;
+}
+
 static int wrong_type(const struct meta *meta, const struct meta_value *v, const char *expected,
                       struct err *err)
 {

@@ -56,3 +56,5 @@ OWN_DEFINE(meta, meta_free);
 struct meta_value *meta_append(struct meta *meta, char *key);
 /* Sorts the keys; -EINVAL naming a key that is there twice. */
 int meta_seal(struct meta *meta, struct err *err);
+/* Key i of `meta` in `other`: 1 the same value, 0 another, -ENOENT no such key. */
+int meta_same(const struct meta *other, const struct meta *meta, int i);

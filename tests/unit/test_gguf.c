@@ -420,13 +420,26 @@ static void test_alignment(void **state)
     EXPECT(im, -EINVAL, "data starts at byte 2147483648");
 }
 
-static void test_split_files_are_named(void **state)
+static void test_split_files(void **state)
 {
     (void)state;
     struct image im = image_new(3, 0, 1);
     image_key(&im, "split.count", V_U16);
     image_u16(&im, 3);
-    EXPECT(im, -ENOTSUP, "split.count", "3 parts", "not supported yet");
+    EXPECT(im, -EINVAL, "split.no", "found none", "expected one in a split file");
+    im = image_new(3, 0, 3);
+    image_u32_key(&im, "split.count", 3);
+    image_u32_key(&im, "split.no", 1);
+    image_u32_key(&im, "split.tensors.count", 0);
+    EXPECT(im, -EINVAL, "part 2 of 3", "does not end in '-00002-of-00003.gguf'");
+    im = image_new(3, 0, 1);
+    image_u32_key(&im, "split.count", 513);
+    EXPECT(im, -EINVAL, "split.no", "found none");
+    im = image_new(3, 0, 3);
+    image_u32_key(&im, "split.count", 513);
+    image_u32_key(&im, "split.no", 513);
+    image_u32_key(&im, "split.tensors.count", 0);
+    EXPECT(im, -EINVAL, "split.count", "found 513, expected at most 512");
     im = image_new(3, 0, 1);
     image_key(&im, "split.count", V_U16);
     image_u16(&im, 1);
@@ -585,7 +598,7 @@ int main(void)
         cmocka_unit_test(test_array_counts),
         cmocka_unit_test(test_nested_arrays),
         cmocka_unit_test(test_alignment),
-        cmocka_unit_test(test_split_files_are_named),
+        cmocka_unit_test(test_split_files),
         cmocka_unit_test(test_tensor_names),
         cmocka_unit_test(test_duplicate_tensors),
         cmocka_unit_test(test_dimensions),
