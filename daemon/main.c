@@ -115,13 +115,15 @@ static void embedded_model(char *dst, size_t size)
 {
     char program[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (n > 0) {
-        program[n] = '\0';
-        *strrchr(program, '/') = '\0';
-        snprintf(dst, size, "%s/../packaging/model/%s", program, EMBEDDED_MODEL);
-        if (access(dst, F_OK) == 0)
-            return;
+    program[n > 0 ? n : 0] = '\0';
+    for (int up = 0; up < 2; up++) { /* <build>/daemon/moed */
+        char *slash = strrchr(program, '/');
+        if (slash)
+            *slash = '\0';
     }
+    snprintf(dst, size, "%s/packaging/model/%s", program, EMBEDDED_MODEL);
+    if (access(dst, F_OK) == 0)
+        return;
     snprintf(dst, size, "%s/models/%s", MOED_DATADIR, EMBEDDED_MODEL);
 }
 
