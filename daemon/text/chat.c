@@ -7,20 +7,32 @@
 
 #include "format/format.h"
 #include "text/chat_deepseek3.h"
+#include "text/chat_families.h"
 #include "text/chat_guess.h"
 #include "text/token.h"
 
 const struct chat_family *const chat_table[] = {
-    &chat_deepseek_v3,
-    &chat_deepseek_r1,
-    &chat_deepseek_r1_0528,
-    NULL,
+    &chat_deepseek_v3,   &chat_deepseek_r1,  &chat_deepseek_r1_0528, &chat_deepseek_v2,
+    &chat_deepseek_v2_5, &chat_deepseek_v31, &chat_deepseek_v32,     &chat_deepseek_v4,
+    &chat_kimi_k2,       &chat_moonlight,    &chat_glm_4_7,          NULL,
 };
+
+static bool same_name(const char *a, const char *b)
+{
+    for (;; a++, b++) {
+        a += strspn(a, ".");
+        b += strspn(b, ".");
+        if (*a != *b)
+            return false;
+        if (!*a)
+            return true;
+    }
+}
 
 const struct chat_family *chat_by_name(const char *name)
 {
     for (int i = 0; chat_table[i]; i++)
-        if (strcmp(chat_table[i]->name, name) == 0)
+        if (same_name(chat_table[i]->name, name))
             return chat_table[i];
     return NULL;
 }
@@ -41,6 +53,10 @@ static const char *by_vocabulary(const struct meta *meta, const struct vocab *vo
 
     if (strcmp(arch, "deepseek4") == 0 || vocab_find(vocab, "｜DSML｜") >= 0)
         return "deepseek-v4";
+    if (vocab_find(vocab, "<|im_middle|>") >= 0 && vocab_find(vocab, "<|im_user|>") >= 0)
+        return holds(name, name_bytes, "oonlight") ? "moonlight" : "kimi-k2";
+    if (vocab_find(vocab, "[gMASK]") >= 0 && vocab_find(vocab, "<|observation|>") >= 0)
+        return vocab_find(vocab, "<think>") >= 0 ? "glm-4.7" : "glm";
     if (strncmp(arch, "deepseek", 8) != 0)
         return NULL;
     bool speaks = vocab_find(vocab, "<｜User｜>") >= 0 && vocab_find(vocab, "<｜Assistant｜>") >= 0;
@@ -60,7 +76,7 @@ static const char *by_vocabulary(const struct meta *meta, const struct vocab *vo
     if (vocab_size(vocab) == 129280 && speaks)
         return "deepseek-v3";
     if (vocab_size(vocab) == 102400)
-        return speaks ? "deepseek-v3" : "deepseek-v2"; /* V2.5 speaks as V3 does */
+        return speaks ? "deepseek-v2.5" : "deepseek-v2";
     return NULL;
 }
 
@@ -85,7 +101,10 @@ struct chat_options chat_options_for(const struct chat_family *family,
                                      const struct chat_options *options)
 {
     struct chat_options fitting = *options;
-    if (family->is_open(messages, n_messages))
+    if (family->is_open(messages, n_messages)) {
         fitting.add_generation_prompt = false;
+        fitting.continues_thinking =
+            family->is_open_thinking && family->is_open_thinking(messages, n_messages, options);
+    }
     return fitting;
 }

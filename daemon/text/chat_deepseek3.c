@@ -12,52 +12,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "text/prompt.h"
+#include "text/chat_common.h"
 
 #define EOS "<｜end▁of▁sentence｜>"
 
 static const char think_end[] = "</think>";
-
-/* ---- what the format can say */
-
-static int check_calls(const struct chat_message *message, int i, struct err *err)
-{
-    if (message->n_calls < 0)
-        return err_set(err, -EINVAL, "messages[%d] has %d calls", i, message->n_calls);
-    if (message->n_calls > 0 && message->role != CHAT_ASSISTANT)
-        return err_set(err, -EINVAL, "messages[%d] has tool calls; only the assistant's may", i);
-    for (int call = 0; call < message->n_calls; call++) {
-        const struct chat_call *c = &message->calls[call];
-        if (!c->name || !*c->name || !c->arguments)
-            return err_set(err, -EINVAL, "messages[%d].calls[%d] has no %s", i, call,
-                           c->name && *c->name ? "arguments" : "name");
-    }
-    return 0;
-}
-
-static int check(const struct chat_message *messages, int n, struct err *err)
-{
-    if (n < 1)
-        return err_set(err, -EINVAL, "no messages, expected at least one");
-    for (int i = 0; i < n; i++) {
-        const struct chat_message *message = &messages[i];
-        if (message->role < CHAT_SYSTEM || message->role > CHAT_TOOL)
-            return err_set(err, -EINVAL, "messages[%d] has the unknown role %d", i,
-                           (int)message->role);
-        int r = check_calls(message, i, err);
-        if (r < 0)
-            return r;
-        if (!message->content && message->n_calls == 0)
-            return err_set(err, -EINVAL, "messages[%d] has no content", i);
-        if (message->prefix &&
-            (message->role != CHAT_ASSISTANT || i + 1 < n || message->n_calls > 0))
-            return err_set(err, -EINVAL,
-                           "messages[%d] is a prefix; only the last message may be, from the "
-                           "assistant and without tool calls",
-                           i);
-    }
-    return 0;
-}
 
 bool deepseek3_is_open(const struct chat_message *messages, int n_messages)
 {
@@ -67,17 +26,23 @@ bool deepseek3_is_open(const struct chat_message *messages, int n_messages)
 
 /* ---- rendering */
 
-/* All system messages stand at the front, whatever their place was. */
-static void render_system(struct prompt *prompt, const struct chat_message *messages, int n)
+/* Definitions have no place of their own: they follow the system's words, as the model card has
+ * them. */
+static void render_tools(struct prompt *prompt, const char *tools, bool has_system)
 {
-    bool first = true;
-    for (int i = 0; i < n; i++) {
-        if (messages[i].role != CHAT_SYSTEM)
-            continue;
-        if (!first)
-            prompt_string(prompt, "\n\n");
-        prompt_text(prompt, messages[i].content, messages[i].bytes);
-        first = false;
+    struct jtext_walk walk = chat_open_tools(tools);
+    struct chat_tool tool;
+    for (int i = 0; chat_next_tool(&walk, &tool); i++) {
+        if (i == 0)
+            prompt_string(prompt, has_system ? "\n\n## Tools\n\n" : "## Tools\n\n");
+        if (i == 0)
+            prompt_string(prompt,
+                          "### Function\n\nYou have the following functions available:\n\n");
+        prompt_string(prompt, "- `");
+        prompt_unquoted(prompt, tool.name.value, tool.name.n);
+        prompt_string(prompt, "`:\n```json\n");
+        prompt_json(prompt, tool.function, tool.function_n);
+        prompt_string(prompt, "\n```\n");
     }
 }
 
@@ -166,13 +131,15 @@ int deepseek3_render(const struct deepseek3_style *style, const struct vocab *vo
                      const struct chat_message *messages, int n_messages,
                      const struct chat_options *options, struct ids *ret, struct err *err)
 {
-    int r = check(messages, n_messages, err);
+    int r = chat_check(style->name, CHAT_CAN_TOOLS, messages, n_messages, options, err);
     if (r < 0)
         return r;
     __attribute__((cleanup(prompt_fini))) struct prompt prompt;
     prompt_init(&prompt, vocab, ret, err);
     prompt_bos(&prompt);
-    render_system(&prompt, messages, n_messages);
+    /* All system messages stand at the front, whatever their place was. */
+    bool has_system = chat_put_systems(&prompt, messages, n_messages);
+    render_tools(&prompt, options->tools, has_system);
     render_turns(&prompt, style, messages, n_messages);
     if (options->add_generation_prompt && !deepseek3_is_open(messages, n_messages)) {
         prompt_mark(&prompt, "<｜Assistant｜>");
@@ -186,7 +153,7 @@ int deepseek3_render(const struct deepseek3_style *style, const struct vocab *vo
 
 /* ---- the family without thinking: V2.5, V3, V3-0324 */
 
-static const struct deepseek3_style v3_style = {.think = THINK_NEVER};
+static const struct deepseek3_style v3_style = {.name = "deepseek-v3", .think = THINK_NEVER};
 
 static int render(const struct vocab *vocab, const struct chat_message *messages, int n_messages,
                   const struct chat_options *options, struct ids *ret, struct err *err)
@@ -204,6 +171,14 @@ const struct chat_family chat_deepseek_v3 = {
     .name = "deepseek-v3",
     .render = render,
     .opens_thinking = opens_thinking,
-    .can_think = false,
     .is_open = deepseek3_is_open,
+    .calls = CHAT_CALLS_V3,
+};
+
+const struct chat_family chat_deepseek_v2_5 = {
+    .name = "deepseek-v2.5",
+    .render = render,
+    .opens_thinking = opens_thinking,
+    .is_open = deepseek3_is_open,
+    .calls = CHAT_CALLS_V3,
 };

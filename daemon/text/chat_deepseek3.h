@@ -9,6 +9,7 @@
 #include "text/chat.h"
 
 struct deepseek3_style {
+    const char *name;
     enum { THINK_NEVER, THINK_ASKED, THINK_ALWAYS } think; /* what the generation prompt opens */
     bool cut_thinking; /* answers of old turns lose everything up to the last </think> */
     bool trim_answer;  /* and white space in front */
@@ -19,5 +20,5 @@ int deepseek3_render(const struct deepseek3_style *style, const struct vocab *vo
                      const struct chat_options *options, struct ids *ret, struct err *err);
 bool deepseek3_is_open(const struct chat_message *messages, int n_messages);
 
-extern const struct chat_family chat_deepseek_v3;
+extern const struct chat_family chat_deepseek_v3, chat_deepseek_v2_5;
 extern const struct chat_family chat_deepseek_r1, chat_deepseek_r1_0528; /* chat_r1.c */

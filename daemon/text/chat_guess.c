@@ -279,7 +279,11 @@ const char *chat_guess(const char *template, size_t bytes)
         return "deepseek-v2";
     if (holds(template, bytes, "### Instruction:"))
         return "deepseek-coder";
-    if (holds(template, bytes, "<|im_middle|>"))
-        return "kimi-k2";
-    return holds(template, bytes, "[gMASK]<sop>") ? "glm" : NULL;
+    if (holds(template, bytes, "<|im_middle|>")) /* they differ in what stands for no system text */
+        return holds(template, bytes, "You are a helpful assistant") ? "moonlight" : "kimi-k2";
+    if (!holds(template, bytes, "[gMASK]<sop>"))
+        return NULL;
+    /* Its elders break lines after each role, and 4.5 turns thinking off by a word. */
+    bool is_4_7 = holds(template, bytes, "</think>") && !holds(template, bytes, "/nothink");
+    return is_4_7 ? "glm-4.7" : "glm";
 }

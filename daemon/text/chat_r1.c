@@ -7,9 +7,10 @@
  * the thinking of old turns. */
 #include "text/chat_deepseek3.h"
 
-static const struct deepseek3_style january = {.think = THINK_ALWAYS, .cut_thinking = true};
+static const struct deepseek3_style january = {
+    .name = "deepseek-r1", .think = THINK_ALWAYS, .cut_thinking = true};
 static const struct deepseek3_style may = {
-    .think = THINK_ASKED, .cut_thinking = true, .trim_answer = true};
+    .name = "deepseek-r1-0528", .think = THINK_ASKED, .cut_thinking = true, .trim_answer = true};
 
 static int render_january(const struct vocab *vocab, const struct chat_message *messages,
                           int n_messages, const struct chat_options *options, struct ids *ret,
@@ -41,6 +42,8 @@ const struct chat_family chat_deepseek_r1 = {
     .opens_thinking = opens_january,
     .can_think = true,
     .is_open = deepseek3_is_open,
+    .calls = CHAT_CALLS_V3,
+    .trims_answer = true,
 };
 
 const struct chat_family chat_deepseek_r1_0528 = {
@@ -49,4 +52,6 @@ const struct chat_family chat_deepseek_r1_0528 = {
     .opens_thinking = opens_may,
     .can_think = true,
     .is_open = deepseek3_is_open,
+    .calls = CHAT_CALLS_V3,
+    .trims_answer = true,
 };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/jtext.h"
 #include "text/token.h"
 
 void prompt_init(struct prompt *prompt, const struct vocab *vocab, struct ids *ids, struct err *err)
@@ -74,6 +75,65 @@ void prompt_text(struct prompt *prompt, const char *text, size_t bytes)
 void prompt_string(struct prompt *prompt, const char *text)
 {
     prompt_text(prompt, text, strlen(text));
+}
+
+/* How long the special token is that stands at a place of a template; 0: none. */
+static size_t marker_at(const struct vocab *vocab, const char *at, int32_t *id)
+{
+    static const char dsml[] = "｜DSML｜";
+    char marker[64];
+    size_t n = 0;
+    if (*at == '<' || *at == '[') {
+        const char *close = strchr(at, *at == '<' ? '>' : ']');
+        n = close ? (size_t)(close - at) + 1 : 0;
+    } else if (strncmp(at, dsml, sizeof(dsml) - 1) == 0) {
+        n = sizeof(dsml) - 1;
+    }
+    if (n == 0 || n >= sizeof(marker))
+        return 0;
+    memcpy(marker, at, n);
+    marker[n] = '\0';
+    *id = vocab_find(vocab, marker);
+    return vocab_is_special(vocab, *id) ? n : 0;
+}
+
+void prompt_template(struct prompt *prompt, const char *text)
+{
+    const char *at = text;
+    while (*at) {
+        int32_t id;
+        size_t n = marker_at(prompt->vocab, at, &id);
+        if (n == 0) {
+            at++;
+            continue;
+        }
+        prompt_text(prompt, text, (size_t)(at - text));
+        push(prompt, id);
+        text = at += n;
+    }
+    prompt_text(prompt, text, (size_t)(at - text));
+}
+
+static void put_out(struct prompt *prompt, struct jtext_out *out)
+{
+    if (out->failed && prompt->failed == 0)
+        prompt->failed = err_set(prompt->err, -ENOMEM, "no memory for a prompt");
+    prompt_text(prompt, out->data, out->n);
+    jtext_fini(out);
+}
+
+void prompt_json(struct prompt *prompt, const char *text, size_t bytes)
+{
+    struct jtext_out out = {0};
+    jtext_space(&out, text, bytes);
+    put_out(prompt, &out);
+}
+
+void prompt_unquoted(struct prompt *prompt, const char *text, size_t bytes)
+{
+    struct jtext_out out = {0};
+    jtext_unquote(&out, text, bytes);
+    put_out(prompt, &out);
 }
 
 int prompt_finish(struct prompt *prompt)

@@ -32,6 +32,11 @@ void prompt_bos(struct prompt *prompt);
 void prompt_mark(struct prompt *prompt, const char *marker);
 void prompt_text(struct prompt *prompt, const char *text, size_t bytes);
 void prompt_string(struct prompt *prompt, const char *text);
+/* A template's own text: special tokens the vocabulary has act, others are their letters. */
+void prompt_template(struct prompt *prompt, const char *text);
+/* JSON that jtext_check has seen, spaced anew; and what a JSON string says. */
+void prompt_json(struct prompt *prompt, const char *text, size_t bytes);
+void prompt_unquoted(struct prompt *prompt, const char *text, size_t bytes);
 /* The failure, if there was one; then the ids are as they were. */
 int prompt_finish(struct prompt *prompt);
 void prompt_fini(struct prompt *prompt);

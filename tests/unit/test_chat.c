@@ -150,7 +150,11 @@ static void test_options(void **state)
     assert_false(may->opens_thinking(&got));
     assert_false(chat_by_name("deepseek-v3")->opens_thinking(&asked));
     assert_true(r1->can_think && may->can_think && !chat_by_name("deepseek-v3")->can_think);
-    assert_null(chat_by_name("deepseek-v4"));
+    assert_null(chat_by_name("deepseek-v5"));
+    assert_null(chat_by_name("deepseek-v"));
+    assert_null(chat_by_name(""));
+    assert_ptr_equal(chat_by_name("deepseek-v31"), chat_by_name("deepseek-v3.1"));
+    assert_string_equal(chat_by_name("deepseek-v31")->name, "deepseek-v3.1");
 }
 
 static void refuse(const struct chat_message *messages, int n, const char *words)
@@ -254,6 +258,10 @@ static void test_content_is_never_special(void **state)
     (void)state;
     struct ids ids = {0};
     for (int f = 0; chat_table[f]; f++) {
+        if (strncmp(chat_table[f]->name, "deepseek", 8) != 0)
+            continue; /* test_families has a vocabulary for those */
+        if (chat_table[f]->calls == CHAT_CALLS_NONE)
+            continue; /* and conversations without calls */
         int plain = render_hostile(chat_table[f], "a", 1, "b", 1, &ids);
         assert_true(plain > 15);
         for (int i = 0; keys_toy_special[i]; i++) {
@@ -354,6 +362,9 @@ static void test_recognise(void **state)
         {"{{ 'User: ' + m.content }}{{ 'Assistant: ' + m.content }}", "deepseek-v2"},
         {"### Instruction:\n{{ m.content }}", "deepseek-coder"},
         {"<|im_user|>user<|im_middle|>", "kimi-k2"},
+        {"<|im_middle|>You are a helpful assistant<|im_end|>", "moonlight"},
+        {"[gMASK]<sop><|assistant|></think>", "glm-4.7"},
+        {"[gMASK]<sop>{{ '/nothink' }}</think>", "glm"}, /* 4.5 */
         {"[gMASK]<sop>{{ x }}", "glm"},
         {"<|im_start|>{{ m.role }}", "none"},
         {"", "none"},
