@@ -49,9 +49,10 @@ static void render_tools(struct prompt *prompt, const char *tools, bool has_syst
 static void render_content(struct prompt *prompt, const struct deepseek3_style *style,
                            const struct chat_message *message)
 {
-    const char *text = message->content, *end = text + message->bytes;
+    const char *text = message->content;
     if (!text)
         return;
+    const char *end = text + message->bytes;
     if (style->cut_thinking && !message->prefix) {
         const size_t n = sizeof(think_end) - 1;
         const char *at;
