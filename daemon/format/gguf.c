@@ -50,11 +50,8 @@ static const struct {
     uint32_t id;
     const char *name;
 } other_types[] = {
-    {2, "Q4_0"},   {3, "Q4_1"},    {6, "Q5_0"},   {7, "Q5_1"},     {9, "Q8_1"},    {10, "Q2_K"},
-    {11, "Q3_K"},  {13, "Q5_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
-    {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"}, {24, "I8"},
-    {25, "I16"},   {26, "I32"},    {27, "I64"},   {28, "F64"},     {29, "IQ1_M"},  {34, "TQ1_0"},
-    {35, "TQ2_0"}, {39, "MXFP4"},  {40, "NVFP4"},
+    {9, "Q8_1"}, {15, "Q8_K"}, {24, "I8"},    {25, "I16"},   {26, "I32"},
+    {27, "I64"}, {28, "F64"},  {34, "TQ1_0"}, {35, "TQ2_0"},
 };
 
 static const uint32_t removed_types[] = {4, 5, 31, 32, 33, 36, 37, 38};
@@ -63,11 +60,12 @@ enum { FIRST_IK_TYPE = 97 };
 
 static int refuse_type(const struct reader *in, uint64_t offset, const char *name, uint32_t id)
 {
-    char list[128] = "";
+    char list[256] = "";
     size_t at = 0;
     for (int i = 0; i < MK_TYPE_COUNT && at < sizeof list; i++)
-        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "",
-                               mk_type_info[i].name);
+        if (mk_type_info[i].gguf_id != MK_NO_GGUF_ID)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "",
+                                   mk_type_info[i].name);
     for (size_t i = 0; i < sizeof other_types / sizeof *other_types; i++)
         if (other_types[i].id == id)
             return reader_fail(in, offset, -ENOTSUP,
@@ -142,9 +140,7 @@ static int read_tensor(struct reader *in, struct format *format, int part)
     r = reader_u32(in, "the type", &id);
     if (r < 0)
         return r;
-    int type = 0;
-    while (type < MK_TYPE_COUNT && mk_type_info[type].gguf_id != id)
-        type++;
+    enum mk_type type = mk_type_of_gguf(id);
     if (type == MK_TYPE_COUNT)
         return refuse_type(in, type_offset, name, id);
 
@@ -152,8 +148,8 @@ static int read_tensor(struct reader *in, struct format *format, int part)
     r = reader_u64(in, "the offset", &data_offset);
     if (r < 0)
         return r;
-    return format_add_tensor(format, part, name, name_bytes, (enum mk_type)type, dims, (int)n_dims,
-                             data_offset, in->err);
+    return format_add_tensor(format, part, name, name_bytes, type, dims, (int)n_dims, data_offset,
+                             in->err);
 }
 
 /* ------------------------------------------------------------------ file */

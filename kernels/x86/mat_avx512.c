@@ -3,8 +3,9 @@
  * Multiplication on AVX-512 (F, BW, DQ, VL).
  *
  * A dot product is cut into chunks of 16; chunk c goes to accumulator c % 2, lane by lane, and the
- * 32 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp, but
- * both do these same operations, so a result depends on its own row and column alone.
+ * 32 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp
+ * (which gemv does as well for types without an unpacker here), but both do these same operations,
+ * so a result depends on its own row and column alone.
  *
  * Packed rows are the rows of the file. Pure; any thread.
  */
@@ -24,6 +25,13 @@ enum {
 };
 
 /* ------------------------------------------------------------------ unpack */
+
+/* Types unpacked here; rows of others come from the reference, through tmp. */
+INLINE bool in_registers(enum mk_type type)
+{
+    return type == MK_F32 || type == MK_F16 || type == MK_BF16 || type == MK_Q8_0 ||
+           type == MK_Q4_K || type == MK_Q6_K;
+}
 
 /* What a K block says about its groups, before the weights are touched. */
 struct block {
@@ -146,6 +154,10 @@ INLINE int block_elements(enum mk_type type)
 
 INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
 {
+    if (!in_registers(type)) {
+        mk_ref_unpack(type, w, dst, (size_t)k);
+        return;
+    }
     const int elements = block_elements(type);
     size_t bytes = mk_row_bytes(type, (size_t)elements);
     struct block b;
@@ -373,7 +385,10 @@ enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
     }                                                                                              \
     static void gemv_##id(const struct mk_mm *mm)                                                  \
     {                                                                                              \
-        gemv(mm, MK_##id);                                                                         \
+        if (in_registers(MK_##id))                                                                 \
+            gemv(mm, MK_##id);                                                                     \
+        else                                                                                       \
+            gemm(mm, MK_##id);                                                                     \
     }                                                                                              \
     static void gemm_##id(const struct mk_mm *mm)                                                  \
     {                                                                                              \

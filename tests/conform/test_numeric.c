@@ -3,7 +3,7 @@
  * Arithmetic against numbers that others computed: number formats, router, rotation, attention, on
  * every instruction set of this CPU.
  *
- *     test_numeric FOLDER        holds dequant/ and numeric/; their origin: vectors/README.md
+ *     test_numeric FOLDER   holds dequant/, tables/ and numeric/; their origin: vectors/README.md
  *
  * Weights and halves must agree to the bit, chosen experts exactly, and everything else to 1e-5.
  */
@@ -21,6 +21,7 @@
 #include <jansson.h>
 
 #include "mk.h"
+#include "ref/codebook.h"
 
 static const char *folder;
 static struct mk tables[8];
@@ -76,12 +77,51 @@ static void assert_near(double is, double expected, const char *what)
 
 /* ------------------------------------------------------------------ number formats */
 
-static void check_blocks(enum mk_type type, const char *name)
+/* The product of a row and the vector of activation.json, beside the exact one. */
+static void check_dot(const struct mk *mk, enum mk_type type, const uint8_t *w)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "dequant/%s", name);
-    json_t *root = load(path);
+    static _Alignas(64) float x[1024], tmp[4 * 1024];
+    json_t *root = load("numeric/activation");
+    size_t size;
+    uint8_t *raw = bytes_of_hex(json_string_value(json_object_get(root, "x_f32_le_hex")), &size);
+    assert_true(size <= sizeof(x));
+    memcpy(x, raw, size);
+    free(raw);
+    const json_t *exact = json_object_get(json_object_get(root, "exact_dot_with_dequant_first_n"),
+                                          mk_type_info[type].name);
+    int k = (int)number(exact, "n");
+    assert_true((size_t)k * sizeof(float) <= size);
+
+    float is[2], sum = 0;
+    struct mk_mm mm = {.x = x,
+                       .w = w,
+                       .y = &is[0],
+                       .tmp = tmp,
+                       .m = 1,
+                       .n = 1,
+                       .k = k,
+                       .n1 = 1,
+                       .ldx = k,
+                       .ldy = 1};
+    mk->mat[type]->gemv(&mm);
+    mm.y = &is[1];
+    mk->mat[type]->gemm(&mm);
+    mk->mat[type]->row(tmp, w, 1, k, 0);
+    for (int c = 0; c < k; c++) /* errors are relative to the terms, which may cancel */
+        sum += fabsf(tmp[c] * x[c]);
+    for (int i = 0; i < 2; i++)
+        if (!(fabs((double)is[i] - number(exact, "dot")) <= 1e-6 * (double)sum))
+            fail_msg("%s on %s: product is %.9g, expected %.9g", mk_type_info[type].name, mk->isa,
+                     (double)is[i], number(exact, "dot"));
+    json_decref(root);
+}
+
+static void check_blocks(enum mk_type type)
+{
     const struct mk_type_info *info = &mk_type_info[type];
+    char path[64];
+    snprintf(path, sizeof(path), "dequant/%s", info->name);
+    json_t *root = load(path);
     assert_int_equal((int)number(root, "type_id"), info->gguf_id);
     assert_int_equal((int)number(root, "block_elems"), info->block_elements);
     assert_int_equal((int)number(root, "block_bytes"), info->block_bytes);
@@ -102,11 +142,14 @@ static void check_blocks(enum mk_type type, const char *name)
 
     float *row = calloc(k, sizeof(*row));
     mk_ref_unpack(type, w, row, k);
-    assert_memory_equal(row, expected, size);
+    if (memcmp(row, expected, size))
+        fail_msg("%s: other bits than expected", info->name);
     for (int t = 0; t < n_tables; t++) {
         memset(row, 0, size);
         tables[t].mat[type]->row(row, w, 1, (int)k, 0);
-        assert_memory_equal(row, expected, size);
+        if (memcmp(row, expected, size))
+            fail_msg("%s on %s: other bits than expected", info->name, tables[t].isa);
+        check_dot(&tables[t], type, w);
     }
     free(row);
     free(expected);
@@ -117,9 +160,131 @@ static void check_blocks(enum mk_type type, const char *name)
 static void test_dequant(void **state)
 {
     (void)state;
-    check_blocks(MK_Q8_0, "Q8_0");
-    check_blocks(MK_Q4_K, "Q4_K");
-    check_blocks(MK_Q6_K, "Q6_K");
+    int n = 0;
+    for (int type = 0; type < MK_TYPE_COUNT; type++) {
+        if (mk_type_info[type].block_elements == 1 || type == MK_FP8_E4M3)
+            continue; /* these have files of their own */
+        check_blocks(type);
+        n++;
+    }
+    assert_int_equal(n, 21);
+}
+
+/* ------------------------------------------------------------------ codebooks */
+
+/* The entries of a published list, one a line in hex; returns how many there are. */
+static int read_list(const char *name, uint64_t *ret, int most)
+{
+    char path[512], line[64];
+    snprintf(path, sizeof(path), "%s/tables/%s.txt", folder, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    int n = 0;
+    for (; n < most && fgets(line, sizeof(line), file); n++)
+        ret[n] = strtoull(line, NULL, 16);
+    fclose(file);
+    return n;
+}
+
+static void test_codebooks(void **state)
+{
+    (void)state;
+    enum { MOST = 4096 };
+    static uint64_t list[MOST];
+    static const struct {
+        const char *name;
+        const uint16_t *book;
+        const float *level;
+        int n, elements, bits;
+    } books[] = {
+        {"iq1s_grid", codebook_iq1_s, codebook_iq1_level, 2048, 8, 2},
+        {"iq2xxs_grid", codebook_iq2_xxs, codebook_iq2_level, 256, 8, 2},
+        {"iq2xs_grid", codebook_iq2_xs, codebook_iq2_level, 512, 8, 2},
+        {"iq2s_grid", codebook_iq2_s, codebook_iq2_level, 1024, 8, 2},
+        {"iq3xxs_grid", codebook_iq3_xxs, codebook_iq3_xxs_level, 256, 4, 3},
+        {"iq3s_grid", codebook_iq3_s, codebook_iq3_s_level, 512, 4, 3},
+    };
+    for (size_t b = 0; b < sizeof(books) / sizeof(books[0]); b++) {
+        assert_int_equal(read_list(books[b].name, list, MOST), books[b].n);
+        for (int i = 0; i < books[b].n; i++)
+            for (int e = 0; e < books[b].elements; e++) {
+                int level = books[b].book[i] >> books[b].bits * e & ((1 << books[b].bits) - 1);
+                assert_true(books[b].bits == 3 || level < 3);
+                assert_int_equal((int8_t)(list[i] >> 8 * e), (int)books[b].level[level]);
+            }
+    }
+    assert_int_equal(read_list("ksigns_iq2xs", list, MOST), 128);
+    for (uint32_t i = 0; i < 128; i++)
+        assert_int_equal(codebook_signs(i), list[i]);
+}
+
+/* ------------------------------------------------------------------ fp8 */
+
+enum { FP8_BLOCK = 128, FP8_BYTES = 4 + FP8_BLOCK };
+
+static void fp8_row(float scale, const uint8_t *bytes, float *ret, int t)
+{
+    uint8_t block[FP8_BYTES];
+    memcpy(block, &scale, sizeof(scale));
+    memcpy(block + sizeof(scale), bytes, FP8_BLOCK);
+    tables[t].mat[MK_FP8_E4M3]->row(ret, block, 1, FP8_BLOCK, 0);
+}
+
+static void test_fp8_every_byte(void **state)
+{
+    (void)state;
+    json_t *root = load("numeric/fp8_tables");
+    const json_t *values = json_object_get(root, "e4m3fn");
+    assert_int_equal(json_array_size(values), 256);
+    for (int t = 0; t < n_tables; t++)
+        for (size_t from = 0; from < 256; from += FP8_BLOCK) {
+            uint8_t bytes[FP8_BLOCK];
+            float is[FP8_BLOCK];
+            for (size_t i = 0; i < FP8_BLOCK; i++)
+                bytes[i] = (uint8_t)(from + i);
+            fp8_row(1, bytes, is, t);
+            for (size_t i = 0; i < FP8_BLOCK; i++) {
+                const json_t *value = json_array_get(values, from + i);
+                float expected = (float)json_number_value(value);
+                if (json_is_null(value))
+                    assert_true(isnan(is[i]));
+                else
+                    assert_memory_equal(&is[i], &expected, sizeof(expected));
+            }
+        }
+
+    /* the scales of NVFP4 are the same numbers, without sign; 1 is nibble 2 twice halved */
+    values = json_object_get(root, "ue4m3_nvfp4");
+    assert_int_equal(json_array_size(values), 128);
+    for (uint32_t i = 0; i < 128; i++) {
+        uint8_t block[36] = {(uint8_t)i, 0, 0, 0, 2};
+        float is[64];
+        mk_ref_unpack(MK_NVFP4, block, is, 64);
+        assert_float_equal(is[0], json_number_value(json_array_get(values, i)), 0);
+    }
+    json_decref(root);
+}
+
+/* Blocks of 2 x 2 weights share a scale there; here each weight brings its block's along. */
+static void test_fp8_blocks(void **state)
+{
+    (void)state;
+    json_t *root = load("numeric/fp8_block_small");
+    size_t side = (size_t)number(root, "block"), r, c;
+    const json_t *row, *value;
+    json_array_foreach(json_object_get(root, "w_bytes"), r, row) json_array_foreach(row, c, value)
+    {
+        uint8_t bytes[FP8_BLOCK] = {0};
+        float is[FP8_BLOCK];
+        const json_t *scales = json_array_get(json_object_get(root, "scale_inv"), r / side);
+        const json_t *dequant = json_array_get(json_object_get(root, "dequant"), r);
+        bytes[c] = (uint8_t)json_integer_value(value);
+        for (int t = 0; t < n_tables; t++) {
+            fp8_row((float)json_number_value(json_array_get(scales, c / side)), bytes, is, t);
+            assert_float_equal(is[c], json_number_value(json_array_get(dequant, c)), 0);
+        }
+    }
+    json_decref(root);
 }
 
 static uint32_t hex_of(const json_t *pair, size_t which)
@@ -165,7 +330,7 @@ static void test_halves(void **state)
             uint16_t half;
             tables[t].store(&half, MK_BF16, &value, 1);
             assert_int_equal(half, hex_of(pair, 1));
-            float same; /* the sixth format: nothing to unpack */
+            float same; /* nothing to unpack */
             tables[t].mat[MK_F32]->row(&same, &bits, 1, 1, 0);
             assert_memory_equal(&same, &bits, sizeof(bits));
         }
@@ -438,10 +603,11 @@ int main(int argc, char **argv)
         n_tables += !mk_init(&tables[n_tables], mk_isa_names[i]);
 
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dequant),   cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_router),    cmocka_unit_test(test_yarn),
-        cmocka_unit_test(test_rope),      cmocka_unit_test(test_mla_absorbed),
-        cmocka_unit_test(test_mla_naive),
+        cmocka_unit_test(test_dequant),        cmocka_unit_test(test_codebooks),
+        cmocka_unit_test(test_fp8_every_byte), cmocka_unit_test(test_fp8_blocks),
+        cmocka_unit_test(test_halves),         cmocka_unit_test(test_router),
+        cmocka_unit_test(test_yarn),           cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_mla_absorbed),   cmocka_unit_test(test_mla_naive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

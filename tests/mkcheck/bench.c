@@ -111,7 +111,7 @@ static double flops_of(const char *isa)
 static void line(const struct core *core, const char *isa, const char *what, double took,
                  double bytes, double operations)
 {
-    printf("%-7s%-38s %10.0f ns %7.2f GB/s %4.0f %% %8.2f GFLOP/s", isa, what, took * 1e9,
+    printf("%-7s%-40s %10.0f ns %7.2f GB/s %4.0f %% %8.2f GFLOP/s", isa, what, took * 1e9,
            bytes / took * 1e-9, 100 * bytes / took / core->read, operations / took * 1e-9);
     if (core->flops > 0)
         printf(" %4.0f %%", 100 * operations / took / core->flops);
@@ -179,7 +179,7 @@ static void bench_mat(struct check *check, const struct mk *mk, const struct cor
                                      .ldx = K,
                                      .ldy = n}};
             char what[64];
-            snprintf(what, sizeof(what), "%-5s %s %2d x %d x %d, %s", mk_type_info[type].name,
+            snprintf(what, sizeof(what), "%-8s %s %2d x %d x %d, %s", mk_type_info[type].name,
                      m > 4 ? "gemm" : "gemv", m, n, K, cases[c].from);
             line(core, mk->isa, what, time_of(call_multiply, &call), (double)n * (double)row,
                  2.0 * m * n * K);
@@ -235,7 +235,7 @@ static void bench_attend(struct check *check, const struct mk *mk, const struct 
                                       .page_tokens = PAGE,
                                       .n = n}};
             char what[64];
-            snprintf(what, sizeof(what), "%-5s attend %d heads, %d+%d, %d tokens",
+            snprintf(what, sizeof(what), "%-8s attend %d heads, %d+%d, %d tokens",
                      mk_type_info[type].name, heads, latent, rope, n);
             line(core, mk->isa, what, time_of(call_attend, &call), (double)n * (double)row,
                  2.0 * heads * n * (width + latent));

@@ -141,6 +141,47 @@ static void put_f16(struct check *check, enum pattern pattern, uint8_t *p)
     memcpy(p, &h, sizeof(h));
 }
 
+/* IQ1_M keeps a quarter of its f16 in the upper four bits of each of four words. */
+static void put_quarters(struct check *check, enum pattern pattern, uint8_t *words)
+{
+    uint8_t half[2];
+    put_f16(check, pattern, half);
+    for (int i = 0; i < 4; i++)
+        words[2 * i + 1] = (uint8_t)((words[2 * i + 1] & 15) | half[i / 2] >> 4 * (i % 2) << 4);
+}
+
+/* Over a block of any bytes: scales of the pattern's size, and none that is no number. */
+static void put_scales(struct check *check, enum mk_type type, enum pattern pattern, uint8_t *p)
+{
+    /* Where a block has its halves, plus one; 0: none. */
+    static const uint8_t f16_at[MK_TYPE_COUNT][2] = {
+        [MK_Q8_0] = {1},    [MK_Q4_0] = {1},      [MK_Q4_1] = {1, 3}, [MK_Q5_0] = {1},
+        [MK_Q5_1] = {1, 3}, [MK_Q2_K] = {81, 83}, [MK_Q3_K] = {109},  [MK_Q4_K] = {1, 3},
+        [MK_Q5_K] = {1, 3}, [MK_Q6_K] = {209},    [MK_IQ1_S] = {1},   [MK_IQ2_XXS] = {1},
+        [MK_IQ2_XS] = {1},  [MK_IQ2_S] = {1},     [MK_IQ3_XXS] = {1}, [MK_IQ3_S] = {1},
+        [MK_IQ4_NL] = {1},  [MK_IQ4_XS] = {1},
+    };
+    static const uint8_t e8m0_of[PATTERN_COUNT] = {[PATTERN_LARGE] = 127 + 50};
+    static const uint8_t e4m3_of[PATTERN_COUNT] = {[PATTERN_LARGE] = 0x7e, [PATTERN_TINY] = 1};
+    for (int i = 0; i < 2; i++)
+        if (f16_at[type][i])
+            put_f16(check, pattern, p + f16_at[type][i] - 1);
+    if (type == MK_IQ1_M)
+        put_quarters(check, pattern, p + 48);
+    if (type == MK_MXFP4)
+        p[0] =
+            pattern == PATTERN_RANDOM ? (uint8_t)(118 + random_below(check, 9)) : e8m0_of[pattern];
+    if (type == MK_NVFP4 && pattern != PATTERN_RANDOM)
+        memset(p, e4m3_of[pattern], 4);
+    if (type == MK_FP8_E4M3) {
+        float scale;
+        fill_floats(check, pattern, &scale, 1);
+        memcpy(p, &scale, sizeof(scale));
+        for (int i = 4; i < 132; i++)
+            p[i] = (p[i] & 0x7f) == 0x7f ? 0x7e : p[i];
+    }
+}
+
 void fill_weights(struct check *check, enum mk_type type, enum pattern pattern, void *w, size_t n)
 {
     uint8_t *p = w;
@@ -167,12 +208,7 @@ void fill_weights(struct check *check, enum mk_type type, enum pattern pattern, 
         bool most = pattern == PATTERN_LARGE && random_below(check, 2);
         for (uint32_t i = 0; i < info->block_bytes; i++) /* all bits of scales and codes, or any */
             p[i] = most ? 0xff : (uint8_t)random_bits(check);
-        if (type == MK_Q8_0 || type == MK_Q4_K)
-            put_f16(check, pattern, p);
-        if (type == MK_Q4_K)
-            put_f16(check, pattern, p + 2);
-        if (type == MK_Q6_K)
-            put_f16(check, pattern, p + 208);
+        put_scales(check, type, pattern, p);
     }
 }
 
@@ -209,7 +245,7 @@ static void list(const struct mk *mk)
     static const char *const vec[] = {"rms_norm", "rope",   "swiglu", "softmax",
                                       "store",    "attend", "route"};
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        printf("%-7s mat %-5s kernels of %s, layout %u\n", mk->isa, mk_type_info[t].name,
+        printf("%-7s mat %-8s kernels of %s, layout %u\n", mk->isa, mk_type_info[t].name,
                mk->mat[t]->isa, mk->mat[t]->pack_id);
     for (size_t i = 0; i < sizeof(vec) / sizeof(vec[0]); i++)
         printf("%-7s %s\n", mk->isa, vec[i]);

@@ -525,15 +525,39 @@ static void test_sizes_that_wrap(void **state)
 static void test_tensor_types(void **state)
 {
     (void)state;
-    EXPECT(one_tensor("blk.0.x", 16, 1, DIMS(256), 0), -ENOTSUP, "tensor 'blk.0.x'",
-           "IQ2_XXS (id 16)", "not supported yet", "F32, F16, BF16, Q8_0, Q4_K, Q6_K");
-    EXPECT(one_tensor("x", 39, 1, DIMS(32), 0), -ENOTSUP, "MXFP4 (id 39)");
+    EXPECT(one_tensor("blk.0.x", 34, 1, DIMS(256), 0), -ENOTSUP, "tensor 'blk.0.x'",
+           "TQ1_0 (id 34)", "not supported yet", "F32, F16, BF16, Q8_0, Q4_0", "MXFP4, NVFP4");
+    EXPECT(one_tensor("x", 35, 1, DIMS(256), 0), -ENOTSUP, "TQ2_0 (id 35)");
     EXPECT(one_tensor("x", 26, 1, DIMS(8), 0), -ENOTSUP, "I32 (id 26)");
     EXPECT(one_tensor("x", 4, 1, DIMS(32), 0), -EINVAL, "id 4", "removed");
     EXPECT(one_tensor("x", 38, 1, DIMS(32), 0), -EINVAL, "id 38", "removed");
     EXPECT(one_tensor("x", 97, 1, DIMS(32), 0), -ENOTSUP, "id 97", "ik_llama.cpp");
     EXPECT(one_tensor("x", 41, 1, DIMS(32), 0), -EINVAL, "id 41", "unknown");
-    EXPECT(one_tensor("x", UINT32_MAX, 1, DIMS(32), 0), -EINVAL, "id 4294967295", "unknown");
+    /* the number of FP8_E4M3's row in the list of formats, which GGUF doesn't have */
+    EXPECT(one_tensor("x", MK_NO_GGUF_ID, 1, DIMS(128), 0), -EINVAL, "id 4294967295", "unknown");
+}
+
+/* Every format that GGUF has is read, by the id and the block that the list gives. */
+static void test_every_type(void **state)
+{
+    (void)state;
+    int n = 0;
+    for (int type = 0; type < MK_TYPE_COUNT; type++) {
+        const struct mk_type_info *info = &mk_type_info[type];
+        if (info->gguf_id == MK_NO_GGUF_ID)
+            continue;
+        struct image im = image_new(3, 1, 0);
+        image_tensor(&im, "w", info->gguf_id, 2, DIMS(info->block_elements, 3), 0);
+        image_pad(&im, 32);
+        image_zeros(&im, 3 * info->block_bytes);
+        struct format *format = open_good(im);
+        const struct tensor *w = format_find(format, "w");
+        assert_int_equal(w->type, type);
+        assert_int_equal(w->bytes, 3 * info->block_bytes);
+        format_close(format);
+        n++;
+    }
+    assert_int_equal(n, 24);
 }
 
 static void test_offsets(void **state)
@@ -604,6 +628,7 @@ int main(void)
         cmocka_unit_test(test_dimensions),
         cmocka_unit_test(test_sizes_that_wrap),
         cmocka_unit_test(test_tensor_types),
+        cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_offsets),
         cmocka_unit_test(test_overlaps_and_gaps),
     };
