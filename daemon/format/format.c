@@ -12,15 +12,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/own.h"
 #include "format/meta.h"
 #include "format/reader.h"
+#include "format/stack.h"
 #include "format/table.h"
 
 /* A new container: its file, and a line here. */
 static const struct format_reader *const format_table[] = {
     &format_gguf,
+    &format_safetensors,
 };
 
 enum { SNIFF_BYTES = 16 };
@@ -139,7 +142,7 @@ static int check_names_differ(struct format *format, struct err *err)
 {
     uint32_t *order = malloc(((size_t)format->n_tensors + 1) * sizeof *order);
     if (!order)
-        return err_set(err, -ENOMEM, "'%s': no memory for %u tensors", format->part[0].label,
+        return err_set(err, -ENOMEM, "'%.160s': no memory for %u tensors", format->path,
                        format->n_tensors);
     format->by_name = order;
     for (uint32_t i = 0; i < format->n_tensors; i++) {
@@ -264,8 +267,24 @@ static int choose_reader(struct format *format, struct err *err)
         if (format->reader->sniff(head, bytes))
             return 0;
     }
-    return err_set(err, -EINVAL, "'%s', byte 0: found %02x %02x %02x %02x, expected \"GGUF\"",
+    return err_set(err, -EINVAL,
+                   "'%s', byte 0: found %02x %02x %02x %02x, expected \"GGUF\" or safetensors",
                    part->label, head[0], head[1], head[2], head[3]);
+}
+
+/* A folder has no first bytes: it is a checkpoint of several files. */
+static int open_named(struct format *format, struct err *err)
+{
+    struct stat st;
+    if (stat(format->path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        format->reader = &format_safetensors;
+        return 0;
+    }
+    int r = part_open(format->path, &format->part[0], err);
+    if (r < 0)
+        return r;
+    format->n_parts = 1;
+    return choose_reader(format, err);
 }
 
 int format_open(const char *path, struct format **ret, struct err *err)
@@ -278,11 +297,7 @@ int format_open(const char *path, struct format **ret, struct err *err)
     if (!format->path || !format->part)
         return err_set(err, -ENOMEM, "no memory to open '%.160s'", path);
 
-    int r = part_open(path, &format->part[0], err);
-    if (r < 0)
-        return r;
-    format->n_parts = 1;
-    r = choose_reader(format, err);
+    int r = open_named(format, err);
     if (r < 0)
         return r;
     r = format->reader->open(path, format, err);
@@ -292,10 +307,10 @@ int format_open(const char *path, struct format **ret, struct err *err)
     r = check_names_differ(format, err);
     if (r < 0)
         return r;
-    r = place_tensors(format, err);
-    if (r < 0)
-        return r;
-    r = check_no_overlap(format, err);
+    if (!format->stack) /* else the reader has checked where the sources lie */
+        r = place_tensors(format, err);
+    if (r == 0 && !format->stack)
+        r = check_no_overlap(format, err);
     for (int i = 0; i < format->n_parts && r == 0; i++)
         r = part_check_unchanged(&format->part[i], err);
     if (r < 0)
@@ -314,6 +329,8 @@ void format_close(struct format *format)
     free(format->tensor);
     free(format->name);
     free(format->by_name);
+    free(format->stack);
+    free(format->source);
     free(format->path);
     for (int i = 0; i < format->n_parts; i++)
         part_close(&format->part[i]);
@@ -382,6 +399,8 @@ int format_read(const struct format *format, const struct tensor *tensor, uint64
         return err_set(err, -EINVAL,
                        "'%s', tensor '%s': asked for %zu bytes at %" PRIu64 ", but it has %" PRIu64,
                        part->label, tensor->name, bytes, offset, tensor->bytes);
+    if (format->stack)
+        return stack_read(format, tensor, offset, dst, bytes, err);
     int r = part_read(part, tensor->offset + offset, dst, bytes, err);
     if (r < 0)
         return r;

@@ -58,6 +58,89 @@ struct meta_value *meta_append(struct meta *meta, char *key)
     return v;
 }
 
+static struct meta_value *put_value(struct meta *meta, const char *key, enum meta_kind kind,
+                                    const char *type)
+{
+    if (meta->n == meta->room)
+        return NULL;
+    char *kept = strdup(key);
+    if (!kept)
+        return NULL;
+    struct meta_value *v = meta_append(meta, kept);
+    v->kind = kind;
+    v->type = type;
+    return v;
+}
+
+int meta_put_u32(struct meta *meta, const char *key, uint32_t value)
+{
+    struct meta_value *v = put_value(meta, key, META_UINT, "u32");
+    if (!v)
+        return -ENOMEM;
+    v->scalar.u = value;
+    return 0;
+}
+
+int meta_put_f32(struct meta *meta, const char *key, double value)
+{
+    struct meta_value *v = put_value(meta, key, META_FLOAT, "f32");
+    if (!v)
+        return -ENOMEM;
+    v->scalar.f = value;
+    return 0;
+}
+
+int meta_put_bool(struct meta *meta, const char *key, bool value)
+{
+    struct meta_value *v = put_value(meta, key, META_BOOL, "bool");
+    if (!v)
+        return -ENOMEM;
+    v->scalar.b = value;
+    return 0;
+}
+
+int meta_put_str(struct meta *meta, const char *key, const char *text, size_t bytes)
+{
+    struct meta_value *v = put_value(meta, key, META_STR, "string");
+    if (!v)
+        return -ENOMEM;
+    v->text = malloc(bytes + 1);
+    if (!v->text)
+        return -ENOMEM;
+    memcpy(v->text, text, bytes);
+    v->text[bytes] = '\0';
+    v->bytes = bytes;
+    return 0;
+}
+
+int meta_put_strings(struct meta *meta, const char *key, char *text, uint32_t *start, uint64_t n)
+{
+    struct meta_value *v = put_value(meta, key, META_ARRAY, "string");
+    if (!v) {
+        free(text);
+        free(start);
+        return -ENOMEM;
+    }
+    v->element = META_STR;
+    v->text = text;
+    v->start = start;
+    v->n = n;
+    return 0;
+}
+
+int meta_put_ints(struct meta *meta, const char *key, int32_t *ints, uint64_t n)
+{
+    struct meta_value *v = put_value(meta, key, META_ARRAY, "i32");
+    if (!v) {
+        free(ints);
+        return -ENOMEM;
+    }
+    v->element = META_INT;
+    v->ints = ints;
+    v->n = n;
+    return 0;
+}
+
 static int compare_keys(const void *a, const void *b, void *arg)
 {
     const struct meta *meta = arg;

@@ -58,3 +58,13 @@ struct meta_value *meta_append(struct meta *meta, char *key);
 int meta_seal(struct meta *meta, struct err *err);
 /* Key i of `meta` in `other`: 1 the same value, 0 another, -ENOENT no such key. */
 int meta_same(const struct meta *other, const struct meta *meta, int i);
+
+/* For containers whose keys are made up from other files: the next value. Keys and strings are
+ * copied. -ENOMEM, also when the room of meta_new() is used up. */
+int meta_put_u32(struct meta *meta, const char *key, uint32_t value);
+int meta_put_f32(struct meta *meta, const char *key, double value);
+int meta_put_bool(struct meta *meta, const char *key, bool value);
+int meta_put_str(struct meta *meta, const char *key, const char *text, size_t bytes);
+/* Adopts the arrays, as struct meta_value has them. */
+int meta_put_strings(struct meta *meta, const char *key, char *text, uint32_t *start, uint64_t n);
+int meta_put_ints(struct meta *meta, const char *key, int32_t *ints, uint64_t n);

@@ -21,6 +21,17 @@ enum { FORMAT_NAME_BYTES = 64, FORMAT_MAX_TENSORS = 131072 };
 struct meta;
 struct format_reader;
 
+/* Where a matrix lies whose tensor is put together from several: see stack.h. */
+struct source {
+    uint64_t offset, scale_offset;
+    uint16_t part, scale_part;
+};
+
+struct stack { /* of one tensor: sources [first, first + n), alike but for their places */
+    uint32_t first, n;
+    uint8_t scale; /* enum stack_scale */
+};
+
 struct format {
     char *path; /* as the user named it */
     char kind[32];
@@ -32,6 +43,8 @@ struct format {
     char (*name)[FORMAT_NAME_BYTES];
     uint32_t *by_name;
     uint32_t n_tensors, room;
+    struct stack *stack; /* one a tensor, or NULL: each lies in its part as it is */
+    struct source *source;
 };
 
 /* Room for n tensors more, FORMAT_MAX_TENSORS in all. -EINVAL, -ENOMEM with words. */
@@ -53,3 +66,4 @@ int format_add_tensor(struct format *format, int part, const char *name, size_t 
                       struct err *err);
 
 extern const struct format_reader format_gguf;
+extern const struct format_reader format_safetensors;

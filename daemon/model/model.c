@@ -64,13 +64,37 @@ static void cut_split_suffix(char *name)
     name[n - m] = '\0';
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n > m && strcasecmp(text + n - m, end) == 0;
+}
+
+/* One of many files of a checkpoint, which has its name from its folder. */
+static bool is_checkpoint_file(const char *base)
+{
+    return ends_with(base, ".json") ||
+           (!strncmp(base, "model", 5) && ends_with(base, ".safetensors"));
+}
+
 void model_name(const char *path, char *dst, size_t size)
 {
-    const char *base = strrchr(path, '/');
-    snprintf(dst, size, "%s", base ? base + 1 : path);
-    size_t n = strlen(dst);
-    if (n > 5 && !strcasecmp(dst + n - 5, ".gguf"))
-        dst[n - 5] = '\0';
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    if (from > 1 && is_checkpoint_file(path + from)) {
+        n = from - 1;
+        for (from = n; from > 0 && path[from - 1] != '/';)
+            from--;
+    }
+    snprintf(dst, size, "%.*s", (int)(n - from), path + from);
+    if (ends_with(dst, ".gguf"))
+        dst[strlen(dst) - 5] = '\0';
+    else if (ends_with(dst, ".safetensors"))
+        dst[strlen(dst) - 12] = '\0';
     cut_split_suffix(dst);
 }
 

@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct format *format = NULL;
     int r = format_open(path, &format, &err);
     PROMISE(r == err.code && (r == 0) == (format != NULL));
-    PROMISE(r == 0 || (r < 0 && strstr(err.text, path)));
+    PROMISE(r == 0 || (r < 0 && strstr(err.text, "/proc/self/fd/")));
     if (r == 0) {
         const struct meta *meta = format_meta(format);
         for (int i = 0; i < meta_n_keys(meta); i++)

@@ -452,6 +452,15 @@ static void names_come_from_paths(void **state)
         {".gguf", ".gguf"},
         {"-00001-of-00009.gguf", "-00001-of-00009"},
         {"plain", "plain"},
+        {"/m/DeepSeek-V3", "DeepSeek-V3"},
+        {"/m/DeepSeek-V3//", "DeepSeek-V3"},
+        {"/m/DeepSeek-V3/config.json", "DeepSeek-V3"},
+        {"V3/model.safetensors.index.json", "V3"},
+        {"V3/model-00001-of-00163.safetensors", "V3"},
+        {"V3/other.safetensors", "other"},
+        {"model.safetensors", "model"},
+        {"config.json", "config.json"},
+        {"/", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char name[64];
