@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/own.h"
 #include "config.h"
+#include "engine/budget.h"
 #include "engine/models.h"
 #include "model/model.h"
 #include "options.h"
@@ -58,6 +59,44 @@ static int check(const char *path)
     }
     model_print(model, stdout);
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static struct models_config models_config(const struct config *config)
+{
+    return (struct models_config){
+        .place = config->place,
+        .isa = *config->isa ? config->isa : NULL,
+        .threads = config->threads,
+        .engine = {.max_sequences = config->max_sequences,
+                   .max_queue = config->max_queue,
+                   .step_rows = config->step_rows,
+                   .cache_bytes = config->cache_bytes},
+    };
+}
+
+static int plan(const struct config *config, const struct task *task)
+{
+    struct err err = {0};
+    struct models_config models = models_config(config);
+    const struct place_spec spec = {
+        .kind = models.place, .isa = models.isa, .threads = models.threads};
+    OWN(place) *place = NULL;
+    OWN(model) *model = NULL;
+    struct budget budget;
+    int r = model_open(task->plan, &model, &err);
+    if (r == 0)
+        r = place_open(&spec, &place, &err);
+    if (r == 0)
+        r = budget_make(model, place, &models.engine, &budget, &err);
+    if (r == 0) {
+        (task->json ? budget_print_json : budget_print)(&budget, stdout);
+        r = budget_check(&budget, &err);
+        if (r < 0)
+            err_prefix(&err, r, "%s", task->plan);
+    }
+    if (r < 0)
+        fprintf(stderr, "moed: %s\n", err.text);
+    return r == 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* ---- the socket and the models */
@@ -285,15 +324,7 @@ static int start(struct moed *m, struct err *err)
 {
     struct service_config limits;
     service_config_init(&limits);
-    const struct models_config models = {
-        .place = m->config.place,
-        .isa = *m->config.isa ? m->config.isa : NULL,
-        .threads = m->config.threads,
-        .engine = {.max_sequences = m->config.max_sequences,
-                   .max_queue = m->config.max_queue,
-                   .step_rows = m->config.step_rows,
-                   .cache_bytes = m->config.cache_bytes},
-    };
+    const struct models_config models = models_config(&m->config);
     raise_descriptor_limit();
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
         return EXIT_FAILURE;
@@ -316,10 +347,12 @@ int main(int argc, char **argv)
     struct err err = {0};
 
     config_init(&moed.config);
-    const char *to_check = NULL;
-    int status = options_read(argc, argv, &moed.config, &to_check);
-    if (status == OPTIONS_GO_ON && to_check)
-        status = check(to_check);
+    struct task task = {0};
+    int status = options_read(argc, argv, &moed.config, &task);
+    if (status == OPTIONS_GO_ON && task.check)
+        status = check(task.check);
+    else if (status == OPTIONS_GO_ON && task.plan)
+        status = plan(&moed.config, &task);
     if (status != OPTIONS_GO_ON) {
         config_fini(&moed.config);
         return status;

@@ -15,7 +15,15 @@
 
 #include "config.h"
 
-enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_HELP, OPTION_VERSION, OPTION_KEYS };
+enum {
+    OPTION_CONFIG = 256,
+    OPTION_CHECK,
+    OPTION_PLAN,
+    OPTION_JSON,
+    OPTION_HELP,
+    OPTION_VERSION,
+    OPTION_KEYS
+};
 
 static const struct {
     int value;
@@ -24,6 +32,9 @@ static const struct {
     {OPTION_CONFIG, "config", "FILE", "read this file instead of " MOED_CONF},
     {OPTION_CHECK, "check", "FILE",
      "check a model file completely, without loading it; print what it is, or what is wrong"},
+    {OPTION_PLAN, "plan", "FILE",
+     "print what memory serving a model file takes and whether it is there; without loading it"},
+    {OPTION_JSON, "json", NULL, "with --plan: print one JSON object"},
     {OPTION_HELP, "help", NULL, "print this"},
     {OPTION_VERSION, "version", NULL, "print the version"},
 };
@@ -92,7 +103,7 @@ static int complain(const struct err *err, int status)
 }
 
 /* The options that set keys wait until the file is read: they come after it. */
-int options_read(int argc, char **argv, struct config *config, const char **check)
+int options_read(int argc, char **argv, struct config *config, struct task *task)
 {
     struct option options[N_OWN + CONFIG_N_KEYS + 1];
     fill_options(options);
@@ -104,7 +115,11 @@ int options_read(int argc, char **argv, struct config *config, const char **chec
         if (c == OPTION_CONFIG)
             path = optarg;
         else if (c == OPTION_CHECK)
-            *check = optarg;
+            task->check = optarg;
+        else if (c == OPTION_PLAN)
+            task->plan = optarg;
+        else if (c == OPTION_JSON)
+            task->json = true;
         else if (c == OPTION_HELP || c == OPTION_VERSION) {
             if (c == OPTION_HELP)
                 print_help();
@@ -120,7 +135,7 @@ int options_read(int argc, char **argv, struct config *config, const char **chec
         err_set(&err, -EINVAL, "'%s' is not an option; try 'moed --help'", argv[optind]);
         return complain(&err, OPTIONS_USAGE);
     }
-    if (*check)
+    if (task->check)
         return OPTIONS_GO_ON; /* what a file says of itself does not hang on our configuration */
     if (path || access(MOED_CONF, F_OK) == 0)
         if (config_read(config, path ? path : MOED_CONF, &err) < 0)

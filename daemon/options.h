@@ -4,14 +4,23 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "config.h"
 
 enum { OPTIONS_USAGE = 2, OPTIONS_GO_ON = -1 };
 
+/* What is to be done with a file instead of serving. */
+struct task {
+    const char *check; /* look at it, whatever the configuration */
+    const char *plan;  /* count what serving it would take */
+    bool json;
+};
+
 /**
  * Fill the configuration: the file, then the options over it.
  *
- *   check    set if a model file is to be checked instead of served; the configuration waits
+ *   task     set if a model file is to be checked or counted instead of served
  *   returns  OPTIONS_GO_ON, or the exit status: help was printed, or words about what is wrong
  */
-int options_read(int argc, char **argv, struct config *config, const char **check);
+int options_read(int argc, char **argv, struct config *config, struct task *task);

@@ -16,8 +16,10 @@
 
 #include "base/ring.h"
 #include "engine/batch.h"
+#include "engine/budget.h"
 #include "model/forward.h"
 #include "model/model.h"
+#include "place/mem.h"
 #include "place/place.h"
 #include "text/token.h"
 
@@ -451,19 +453,17 @@ static void *engine_main(void *arg)
 
 /* ------------------------------------------------------------------ open and close */
 
-static uint64_t physical_memory(void)
-{
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-/* Every sequence at full context, but no more than an eighth of the machine; at least one. The
- * memory is only reserved: what no one uses is never touched. */
+/* Every sequence at full context, but no more than half of what is left now that the weights are
+ * in; at least what the budget promised. Only reserved: what no one uses is never touched. */
 static uint64_t default_cache_bytes(const struct engine *e, size_t page_bytes)
 {
-    uint64_t one = (uint64_t)view_pages(e->context) * page_bytes;
-    uint64_t all = one * (uint64_t)e->config.max_sequences;
-    uint64_t most = physical_memory() / 8;
-    return all < most ? all : one > most ? one : most;
+    char limit[64];
+    int talk = e->context < BUDGET_TOKENS ? e->context : BUDGET_TOKENS;
+    uint64_t least = (uint64_t)view_pages(talk) * page_bytes;
+    uint64_t all =
+        (uint64_t)view_pages(e->context) * page_bytes * (uint64_t)e->config.max_sequences;
+    uint64_t most = mem_available(limit, sizeof limit) / 2;
+    return all < most ? all : least > most ? least : most;
 }
 
 static int open_cache(struct engine *e, struct err *err)

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "engine/budget.h"
 #include "model/model.h"
 #include "place/place.h"
 
@@ -186,7 +187,12 @@ static int load(struct slot *slot)
     const struct models *m = slot->models;
     struct place_spec spec = {
         .kind = m->config.place, .isa = m->config.isa, .threads = m->config.threads};
+    struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
+    if (r == 0)
+        r = budget_make(slot->model, slot->place, &m->config.engine, &budget, &slot->error);
+    if (r == 0)
+        r = budget_check(&budget, &slot->error);
     if (r == 0)
         r = model_load(slot->model, slot->place, progress, slot, &slot->error);
     if (r == 0)

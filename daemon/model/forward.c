@@ -53,11 +53,10 @@ static void write_program(struct forward *f, const struct arch *arch, const stru
     };
 }
 
-int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
-                struct err *err)
+static int open_on(const struct model *model, const struct loaded *loaded, int max_rows,
+                   int max_wanted, struct forward **ret, struct err *err)
 {
     const struct hparams *hp = model_hparams(model);
-    const struct loaded *loaded = model_loaded(model);
     OWN(forward) *f = calloc(1, sizeof *f);
     if (!f)
         return err_set(err, -ENOMEM, "no memory for a program");
@@ -74,6 +73,32 @@ int forward_new(const struct model *model, int max_rows, int max_wanted, struct 
         return r;
     *ret = TAKE(f);
     return 0;
+}
+
+int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
+                struct err *err)
+{
+    return open_on(model, model_loaded(model), max_rows, max_wanted, ret, err);
+}
+
+int forward_measure(const struct model *model, struct place *place, int max_rows, int max_wanted,
+                    struct forward_size *ret, struct err *err)
+{
+    OWN(forward) *f = NULL;
+    struct loaded loaded;
+    int r = weights_pretend(model_plan(model), model_hparams(model), place, &loaded);
+    if (r < 0)
+        return err_set(err, r, "no memory to measure a model");
+    r = open_on(model, &loaded, max_rows, max_wanted, &f, err);
+    if (r == 0)
+        *ret = (struct forward_size){
+            .weights = plan_bytes(model_plan(model), place),
+            .scratch = f->program.x->bytes + f->program.cs->bytes + f->program.logits->bytes +
+                       place->ops->scratch_bytes(place),
+            .page = kv_page_bytes(&f->schema, f->program.cache_type),
+        };
+    weights_unload(&loaded);
+    return r;
 }
 
 void forward_free(struct forward *f)

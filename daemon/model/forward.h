@@ -20,6 +20,14 @@ int forward_new(const struct model *model, int max_rows, int max_wanted, struct 
 void forward_free(struct forward *forward);
 OWN_DEFINE(forward, forward_free);
 
+/* What a model would take on a place, for steps of that size; nothing is read. */
+struct forward_size {
+    uint64_t weights, scratch; /* bytes; scratch holds buffers and logits too */
+    uint64_t page;             /* bytes of a cache page of PAGE_TOKENS tokens */
+};
+int forward_measure(const struct model *model, struct place *place, int max_rows, int max_wanted,
+                    struct forward_size *ret, struct err *err);
+
 void forward_schema(const struct forward *forward, struct kv_schema *ret);
 enum mk_type forward_cache_type(const struct forward *forward);
 

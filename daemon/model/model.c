@@ -197,6 +197,11 @@ const struct arch *model_arch(const struct model *m)
     return m->arch;
 }
 
+const struct plan *model_plan(const struct model *m)
+{
+    return &m->plan;
+}
+
 const struct loaded *model_loaded(const struct model *m)
 {
     return &m->loaded;

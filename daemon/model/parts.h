@@ -10,4 +10,5 @@
 struct model;
 
 const struct arch *model_arch(const struct model *model);
+const struct plan *model_plan(const struct model *model);
 const struct loaded *model_loaded(const struct model *model); /* place NULL: not loaded */

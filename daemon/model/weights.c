@@ -171,13 +171,34 @@ static int load_item(struct loader *l, const struct plan_item *item, char *dst, 
     return 0;
 }
 
+static int make_slots(struct loaded *loaded, int layers)
+{
+    for (int role = 0; role < ROLE_COUNT; role++) {
+        loaded->weights.layer[role] = calloc((size_t)layers, sizeof(struct weight));
+        if (!loaded->weights.layer[role])
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static struct weight *slot_of(struct loaded *loaded, const struct plan_item *item)
+{
+    return item->layer < 0 ? &loaded->weights.file[item->role]
+                           : &loaded->weights.layer[item->role][item->layer];
+}
+
+static void tie(const struct plan *plan, struct loaded *loaded)
+{
+    if (plan->tied)
+        loaded->weights.file[ROLE_HEAD] = loaded->weights.file[ROLE_EMBEDDING];
+}
+
 static int load_all(struct loader *l, const struct plan *plan, struct loaded *loaded)
 {
     char *dst = loaded->mem;
     for (int i = 0; i < plan->n; i++) {
         const struct plan_item *item = &plan->item[i];
-        struct weight *slot = item->layer < 0 ? &loaded->weights.file[item->role]
-                                              : &loaded->weights.layer[item->role][item->layer];
+        struct weight *slot = slot_of(loaded, item);
         int r = load_item(l, item, dst, slot);
         if (r < 0)
             return r;
@@ -195,17 +216,30 @@ static uint64_t file_bytes(const struct plan *plan)
     return bytes;
 }
 
+int weights_pretend(const struct plan *plan, const struct hparams *hp, struct place *place,
+                    struct loaded *ret)
+{
+    static const char nowhere[64];
+    struct loaded loaded = {.place = place};
+    if (make_slots(&loaded, hp->layers) < 0) {
+        weights_unload(&loaded);
+        return -ENOMEM;
+    }
+    for (int i = 0; i < plan->n; i++)
+        place->ops->bind(place, &plan->item[i].mat, nowhere, slot_of(&loaded, &plan->item[i]));
+    tie(plan, &loaded);
+    *ret = loaded;
+    return 0;
+}
+
 int weights_load(const struct plan *plan, const struct hparams *hp, const struct format *format,
                  struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
                  void *arg, struct loaded *ret, struct err *err)
 {
     struct loaded loaded = {.place = place, .bytes = plan_bytes(plan, place)};
     int r = mem_alloc(loaded.bytes, &loaded.mem);
-    for (int role = 0; role < ROLE_COUNT && r == 0; role++) {
-        loaded.weights.layer[role] = calloc((size_t)hp->layers, sizeof(struct weight));
-        if (!loaded.weights.layer[role])
-            r = -ENOMEM;
-    }
+    if (r == 0)
+        r = make_slots(&loaded, hp->layers);
     if (r < 0) {
         weights_unload(&loaded);
         return err_set(err, -ENOMEM, "%s: no memory for %zu MiB of weights", format_path(format),
@@ -227,8 +261,7 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
         weights_unload(&loaded);
         return r;
     }
-    if (plan->tied)
-        loaded.weights.file[ROLE_HEAD] = loaded.weights.file[ROLE_EMBEDDING];
+    tie(plan, &loaded);
     *ret = loaded;
     return 0;
 }

@@ -54,4 +54,7 @@ size_t plan_bytes(const struct plan *plan, const struct place *place);
 int weights_load(const struct plan *plan, const struct hparams *hp, const struct format *format,
                  struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
                  void *arg, struct loaded *ret, struct err *err);
+/* Binds every weight to no memory at all, to see what a program over them asks for. */
+int weights_pretend(const struct plan *plan, const struct hparams *hp, struct place *place,
+                    struct loaded *ret);
 void weights_unload(struct loaded *loaded);

@@ -536,6 +536,11 @@ static int cpu_prepare(struct place *place, const struct op *ops, int n_ops, int
                            NORM_ROWS, err);
 }
 
+static size_t cpu_scratch_bytes(const struct place *place)
+{
+    return ((const struct cpu *)place)->scratch.bytes;
+}
+
 static size_t cpu_pack_size(const struct place *place, const struct mat *mat)
 {
     const struct cpu *cpu = (const struct cpu *)place;
@@ -615,6 +620,7 @@ const struct place_ops place_cpu = {
     .pack = cpu_pack,
     .bind = cpu_bind,
     .prepare = cpu_prepare,
+    .scratch_bytes = cpu_scratch_bytes,
     .submit = cpu_submit,
     .rest = cpu_rest,
 };

@@ -33,6 +33,12 @@ static int null_prepare(struct place *place, const struct op *ops, int n_ops, in
     return 0;
 }
 
+static size_t null_scratch_bytes(const struct place *place)
+{
+    (void)place;
+    return 0;
+}
+
 static void null_submit(struct place *place, const struct op *ops, int n_ops,
                         const struct rows *rows)
 {
@@ -71,6 +77,7 @@ const struct place_ops place_null = {
     .pack = null_pack,
     .bind = null_bind,
     .prepare = null_prepare,
+    .scratch_bytes = null_scratch_bytes,
     .submit = null_submit,
     .rest = null_rest,
 };

@@ -53,6 +53,8 @@ struct place_ops {
     /* Asks for all scratch that the program needs for steps of max_rows; -ENOMEM. */
     int (*prepare)(struct place *place, const struct op *ops, int n_ops, int max_rows,
                    struct err *err);
+    /* Bytes that prepare asked for. */
+    size_t (*scratch_bytes)(const struct place *place);
     /* Runs the program over the rows (at most max_rows); returns when it is done. */
     void (*submit)(struct place *place, const struct op *ops, int n_ops, const struct rows *rows);
     /* The step is over: workers may sleep. */

@@ -276,6 +276,12 @@ static int ref_prepare(struct place *place, const struct op *ops, int n_ops, int
     return 0;
 }
 
+static size_t ref_scratch_bytes(const struct place *place)
+{
+    (void)place;
+    return 0;
+}
+
 static void ref_rest(struct place *place)
 {
     (void)place;
@@ -346,7 +352,7 @@ static int ref_naive_open(const struct place_spec *spec, struct place **ret, str
     {                                                                                              \
         .kind = name, .what = words, .open = opener, .close = ref_close,                           \
         .pack_size = ref_pack_size, .pack = ref_pack, .bind = ref_bind, .prepare = ref_prepare,    \
-        .submit = ref_submit, .rest = ref_rest,                                                    \
+        .scratch_bytes = ref_scratch_bytes, .submit = ref_submit, .rest = ref_rest,                \
     }
 
 const struct place_ops place_ref = REF_OPS("ref", "plain C on one thread: the truth", ref_open);
