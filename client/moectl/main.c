@@ -46,6 +46,8 @@ const struct verb verb_table[] = {
     {"show", "[NAME]", "Show a model and its file's metadata", NULL, GROUP_MODEL, 0, 1, verb_show},
     {"load", "[NAME]", "Load a model's weights", NULL, GROUP_MODEL | GROUP_LOAD, 0, 1, verb_load},
     {"unload", "[NAME]", "Free a model's weights", NULL, GROUP_MODEL, 0, 1, verb_unload},
+    {"plan", "FILE", "What memory a model file would take, and whether it fits", NULL, 0, 1, 1,
+     verb_plan},
     {"rpc", "METHOD [JSON]", "Call a method of moed.v1.Engine",
      "The request is a JSON object of the message's fields; \"-\" reads it from\n"
      "standard input. Bytes are lower-case hex, enums go by name, numbers of 64\n"

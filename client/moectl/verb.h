@@ -29,4 +29,5 @@ int verb_list(const struct options *o);
 int verb_show(const struct options *o);
 int verb_load(const struct options *o);
 int verb_unload(const struct options *o);
+int verb_plan(const struct options *o);
 int verb_rpc(const struct options *o);

@@ -270,6 +270,7 @@ class WithDaemon(unittest.TestCase):
             ("status",): {"socket", "version", "models", "limits", "uptime_seconds", "draining"},
             ("ps",): {"generations", "models"},
             ("list",): {"models"},
+            ("plan", MODEL): {"weights_bytes", "required_bytes", "available_bytes", "fits"},
             ("show",): {"name", "state", "metadata"},
             ("show", NAME): {"name", "state", "metadata"},
             ("load", NAME): {"name", "state"},
