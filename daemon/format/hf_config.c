@@ -457,7 +457,8 @@ static void put_all(struct writer *w, const struct said *s)
         put_u32(w, "deepseek2.feed_forward_length", "intermediate_size", s->dense_width);
     put_u32(w, "deepseek2.attention.head_count", "num_attention_heads", s->heads);
     put_u32(w, "deepseek2.attention.head_count_kv", "num_attention_heads", s->heads);
-    put_u32(w, "deepseek2.attention.key_length", "qk_nope_head_dim", key);
+    put_u32(w, "deepseek2.attention.key_length",
+            s->nope < 0 ? "qk_nope_head_dim" : "qk_rope_head_dim", key);
     put_u32(w, "deepseek2.attention.value_length", "v_head_dim", s->value);
     put_u32(w, "deepseek2.attention.kv_lora_rank", "kv_lora_rank", s->latent);
     if (s->q_rank > 0)

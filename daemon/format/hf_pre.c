@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * See hf_pre.h. What is compared is the list of everything that decides how text is split, in
- * order, a line each: pattern=…, digits=…, use_regex=….
+ * order, a line each: pattern=…, digits=….
  */
 #include "format/hf_pre.h"
 
@@ -94,7 +94,8 @@ static int see_flag(struct json *json, struct list *list, const char *key, bool 
         return add_line(json, list, "digits", value ? "true" : "false");
     if (value &&
         (!strcmp(key, "use_regex") || !strcmp(key, "add_prefix_space") || !strcmp(key, "invert")))
-        return add_line(json, list, key, "true");
+        return json_fail(json, -ENOTSUP, "found a pre_tokenizer with '%s' true, expected false",
+                         key);
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "format/hf_vocab.h"
 #include "format/json.h"
 #include "format/meta.h"
+#include "format/reader.h"
 
 #define TOKENIZER "tokenizer.json"
 #define CONFIG    "tokenizer_config.json"
@@ -328,7 +329,10 @@ int hf_tokenizer_read(const struct hf_folder *folder, const struct hf_config *co
     }
     if (r == 0 && !roles.chat_template.bytes)
         r = read_optional(folder, "chat_template.jinja", CONFIG_MAX, &jinja, err);
-    if (jinja.at)
+    if (r == 0 && jinja.at &&
+        (memchr(jinja.at, '\0', jinja.bytes) || !reader_is_utf8(jinja.at, jinja.bytes)))
+        r = err_set(err, -EINVAL, "'%s': found bytes that are no text of UTF-8", jinja.label);
+    if (r == 0 && jinja.at)
         roles.chat_template = (struct json_text){.at = jinja.at, .bytes = jinja.bytes};
     if (r == 0)
         r = hf_vocab_put(&vocab, file.label, config->vocab, meta, err);

@@ -440,11 +440,11 @@ static int note_key(struct json *json, const struct json_text *key)
  * the same is as good as certain, and else a sound file is refused. */
 static int check_keys(struct json *json, size_t first)
 {
-    uint64_t *key = json->key + first;
     size_t n = json->n_keys - first;
     json->n_keys = first;
     if (n < 2)
         return 0;
+    uint64_t *key = json->key + first;
     qsort(key, n, sizeof *key, compare_hashes);
     for (size_t i = 1; i < n; i++)
         if (key[i] == key[i - 1])

@@ -220,7 +220,7 @@ static int compare_places(const void *a, const void *b, void *arg)
 static int check_cover(const struct header *h, size_t first, struct err *err)
 {
     size_t n = h->list->n - first;
-    struct st_tensor *tensor = h->list->tensor + first;
+    struct st_tensor *tensor = n ? h->list->tensor + first : NULL;
     OWN_MEM uint32_t *order = calloc(n + 1, sizeof *order);
     if (!order)
         return err_set(err, -ENOMEM, "'%s': no memory for %zu tensors", h->part->label, n);
