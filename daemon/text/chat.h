@@ -143,7 +143,8 @@ void chat_reply_push(struct chat_reply *reply, int32_t id, const char *text, siz
                      chat_emit emit, void *arg);
 void chat_reply_finish(struct chat_reply *reply, chat_emit emit, void *arg);
 bool chat_reply_is_thinking(const struct chat_reply *reply);
-/* How many calls have begun, and how the model itself names the latest (Kimi; else NULL). */
+/* How many calls have begun, with the one whose name is just told, and how the model itself names
+ * the latest (Kimi; else NULL). */
 int chat_reply_n_calls(const struct chat_reply *reply);
 const char *chat_reply_call_id(const struct chat_reply *reply);
 

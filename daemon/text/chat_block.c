@@ -30,8 +30,8 @@ static void tell_calls(struct chat_reply *reply, const struct jtext_out *calls)
     const char *at = calls->data, *end = at + calls->n;
     while (at < end) {
         size_t name = strlen(at), arguments = strlen(at + name + 1);
-        reply_tell(reply, CHAT_PART_CALL, at, name);
         reply->n_calls++;
+        reply_tell(reply, CHAT_PART_CALL, at, name);
         reply_tell(reply, CHAT_PART_ARGUMENTS, at + name + 1, arguments);
         reply_tell(reply, CHAT_PART_CALL_END, "", 0);
         at += name + arguments + 2;
@@ -61,6 +61,12 @@ static bool has_mark(const char *text, size_t n)
 struct cursor {
     const char *at, *end;
 };
+
+static struct cursor held(const struct chat_reply *reply)
+{
+    const char *at = reply->held.data ? reply->held.data : "";
+    return (struct cursor){at, at + reply->held.n};
+}
 
 static bool skip(struct cursor *c, const char *word)
 {
@@ -146,7 +152,7 @@ static bool read_invoke(struct cursor *c, struct jtext_out *calls)
 
 static bool read_dsml(const struct chat_reply *reply, struct jtext_out *calls)
 {
-    struct cursor c = {reply->held.data, reply->held.data + reply->held.n};
+    struct cursor c = held(reply);
     const char *close =
         reply->calls == CHAT_CALLS_V32 ? "</" D "function_calls>" : "</" D "tool_calls>";
     if (reply->held.failed || !skip(&c, "<" D "invoke name=\""))
@@ -203,10 +209,10 @@ static bool read_pair(struct cursor *c, struct jtext_out *calls)
 
 static bool read_glm(const struct chat_reply *reply, struct jtext_out *calls)
 {
-    struct cursor c = {reply->held.data, reply->held.data + reply->held.n};
+    struct cursor c = held(reply);
     const char *name;
     size_t n;
-    if (reply->held.failed || !c.at)
+    if (reply->held.failed)
         return false;
     skip_blanks(&c);
     if (!plain(&c, &name, &n))

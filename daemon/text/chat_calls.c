@@ -55,8 +55,8 @@ static void begin(struct chat_reply *reply, const char *name, size_t n)
         reply_give_up(reply);
         return;
     }
-    reply_tell(reply, CHAT_PART_CALL, name, n);
     reply->n_calls++;
+    reply_tell(reply, CHAT_PART_CALL, name, n);
     reply->n_tail = 0;
     reply->state = REPLY_ARGUMENTS;
     jtext_fini(&reply->held);

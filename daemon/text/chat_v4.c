@@ -78,9 +78,6 @@ static const char *task_marker(const char *task)
 static int gather(struct talk *talk, int n_messages, struct err *err)
 {
     int asker = -1;
-    talk->turns = calloc((size_t)n_messages, sizeof(*talk->turns));
-    if (!talk->turns)
-        return err_set(err, -ENOMEM, "no memory for %d messages", n_messages);
     talk->last_user = -1;
     talk->replays = chat_has_tools(talk->options->tools);
     for (int i = 0; i < n_messages; i++) {
@@ -229,10 +226,13 @@ static int render(const struct vocab *vocab, const struct chat_message *messages
     int r = chat_check("deepseek-v4",
                        CHAT_CAN_TOOLS | CHAT_CAN_OWN | CHAT_CAN_DEVELOPER | CHAT_CAN_REMIND,
                        messages, n_messages, options, err);
-    struct talk talk = {.messages = messages, .options = options};
-    if (r == 0)
-        r = gather(&talk, n_messages, err);
-    OWN_MEM void *turns = talk.turns;
+    if (r < 0)
+        return r;
+    OWN_MEM struct turn *turns = calloc((size_t)n_messages, sizeof(*turns));
+    if (!turns)
+        return err_set(err, -ENOMEM, "no memory for %d messages", n_messages);
+    struct talk talk = {.messages = messages, .options = options, .turns = turns};
+    r = gather(&talk, n_messages, err);
     if (r < 0)
         return r;
     __attribute__((cleanup(prompt_fini))) struct prompt prompt;

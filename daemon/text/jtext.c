@@ -15,7 +15,7 @@
 
 void jtext_put(struct jtext_out *out, const char *text, size_t n)
 {
-    if (out->failed || n == 0)
+    if (out->failed || n == 0) /* nothing is added to NULL */
         return;
     if (n > out->room - out->n) {
         size_t room = out->n + n; /* cannot wrap: both lie in memory */
