@@ -278,7 +278,8 @@ bool moed_call_found(const struct moed_call *call)
 
 const char *moed_finish_name(enum moed_finish finish)
 {
-    static const char *const names[] = {"none", "stop", "length", "cancelled", "error", "draining"};
+    static const char *const names[] = {"none",  "stop",     "length",    "cancelled",
+                                        "error", "draining", "tool_calls"};
     return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 

@@ -24,6 +24,8 @@ struct merged {
     Moed__V1__Message **messages;
     size_t n_messages;
     bool thinking;
+    int64_t effort;
+    const char *tools, *response_format, *family; /* NULL: none */
     struct ttrpc_buf text;
     struct ids ids;
     char **stops;
@@ -93,6 +95,14 @@ static int merge_prompt(struct merged *m, const Moed__V1__GenerateRequest *part)
         m->has_chat = true;
         if (part->chat->has_thinking)
             m->thinking = part->chat->thinking;
+        if (part->chat->has_effort)
+            m->effort = part->chat->effort;
+        if (part->chat->tools)
+            m->tools = part->chat->tools;
+        if (part->chat->response_format)
+            m->response_format = part->chat->response_format;
+        if (part->chat->family)
+            m->family = part->chat->family;
         r = append(&m->messages, &m->n_messages, (void *const *)part->chat->messages,
                    part->chat->n_messages);
     }
@@ -149,14 +159,23 @@ static int merge(struct merged *m, const struct ask_part *parts, int n_parts, st
 }
 
 /* ---- the prompt */
-int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
-               struct chat_options *options, int role, struct ids *ret, struct err *err)
+int ask_family(const struct model *model, const char *name, const struct chat_family **ret,
+               struct err *err)
 {
-    const struct chat_family *family = model_chat(model);
-    if (!family)
-        return err_set(err, -ENOTSUP,
-                       "model '%s' has no chat template that is known: give it text or tokens",
-                       model_info(model)->name);
+    *ret = name && *name ? chat_by_name(name) : model_chat(model);
+    if (*ret)
+        return 0;
+    if (name && *name)
+        return err_set(err, -EINVAL, "chat.family is '%s', which is no family that is known", name);
+    return err_set(err, -ENOTSUP,
+                   "model '%s' has no chat template that is known: give it text or tokens",
+                   model_info(model)->name);
+}
+
+int ask_render(const struct model *model, const struct chat_family *family,
+               Moed__V1__Message *const *messages, size_t n_messages, struct chat_options *options,
+               int role, struct ids *ret, struct err *err)
+{
     OWN_MEM struct chat_message *list = calloc(n_messages + 1, sizeof *list);
     size_t n_calls = 0;
     for (size_t i = 0; i < n_messages; i++)
@@ -179,10 +198,14 @@ int ask_render(const struct model *model, Moed__V1__Message *const *messages, si
             .calls = call,
             .n_calls = (int)m->n_calls,
             .prefix = m->prefix,
+            .reasoning = m->reasoning,
+            .reasoning_bytes = m->reasoning ? strlen(m->reasoning) : 0,
+            .call_id = m->tool_call_id,
         };
         for (size_t j = 0; j < m->n_calls; j++, call++)
             *call = (struct chat_call){m->calls[j]->name ? m->calls[j]->name : "",
-                                       m->calls[j]->arguments ? m->calls[j]->arguments : ""};
+                                       m->calls[j]->arguments ? m->calls[j]->arguments : "",
+                                       m->calls[j]->id};
     }
     int r = family->render(model_vocab(model), list, (int)n_messages, options, ret, err);
     if (r == 0)
@@ -215,7 +238,7 @@ static int check_ids(const struct ids *ids, int32_t size, struct err *err)
     return 0;
 }
 
-static int make_prompt(const struct model *model, struct merged *m, struct chat_options *options,
+static int make_prompt(const struct model *model, struct merged *m, struct ask *ask,
                        struct ids *ret, struct err *err)
 {
     int r;
@@ -224,7 +247,8 @@ static int make_prompt(const struct model *model, struct merged *m, struct chat_
                        "generate needs exactly one of chat, text and tokens, found %d of them",
                        m->has_chat + m->has_text + m->has_tokens);
     if (m->has_chat)
-        return ask_render(model, m->messages, m->n_messages, options, FIELD_ROLE, ret, err);
+        return ask_render(model, ask->chat, m->messages, m->n_messages, &ask->options, FIELD_ROLE,
+                          ret, err);
     if (m->has_text)
         return encode_raw(model, m, ret, err);
     r = check_ids(&m->ids, vocab_size(model_vocab(model)), err);
@@ -317,8 +341,19 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
     ask->logprobs = m->logprobs || top > 0;
     ask->return_prompt = m->return_prompt;
-    ask->options = (struct chat_options){.thinking = m->thinking, .add_generation_prompt = true};
-    ask->chat = m->has_chat ? model_chat(model) : NULL;
+    int64_t effort;
+    r = field_int(FIELD_EFFORT, m->effort, &effort, err);
+    if (r < 0)
+        return r;
+    ask->options = (struct chat_options){.thinking = m->thinking,
+                                         .add_generation_prompt = true,
+                                         .effort = (enum chat_effort)effort,
+                                         .tools = m->tools,
+                                         .response_format = m->response_format};
+    if (m->has_chat)
+        r = ask_family(model, m->family, &ask->chat, err);
+    if (r < 0)
+        return r;
     request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
     request->top_logprobs = ask->logprobs ? (int)top : -1;
     request->ignore_end = m->ignore_end;
@@ -341,7 +376,8 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     if (r < 0)
         return r;
     struct ids ids __attribute__((cleanup(ids_fini))) = {0};
-    r = make_prompt(model, &m, &ask->options, &ids, err);
+    r = make_prompt(model, &m, ask, &ids, err);
+    ask->options.tools = ask->options.response_format = NULL; /* the parts' memory */
     if (r < 0)
         return r;
     if (ids.n == 0)

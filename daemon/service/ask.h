@@ -44,7 +44,12 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
 void ask_free(struct ask *ask);
 OWN_DEFINE(ask, ask_free);
 
+/* The family a chat is rendered by: the one named, else the model's. -EINVAL: no such family;
+ * -ENOTSUP: the model has none. */
+int ask_family(const struct model *model, const char *name, const struct chat_family **ret,
+               struct err *err);
 /* Appends the ids of a chat; `role` is the fields.def row that names a bad one. The options become
  * what this conversation makes of them. */
-int ask_render(const struct model *model, Moed__V1__Message *const *messages, size_t n_messages,
-               struct chat_options *options, int role, struct ids *ret, struct err *err);
+int ask_render(const struct model *model, const struct chat_family *family,
+               Moed__V1__Message *const *messages, size_t n_messages, struct chat_options *options,
+               int role, struct ids *ret, struct err *err);

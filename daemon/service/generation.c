@@ -5,6 +5,8 @@
 #include "service/generation.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +29,7 @@ enum {
     EVENT_FIELDS = 3500,    /* of one event: peers count fields before they unpack */
     EVENT_BYTES = 1 << 20,  /* about the largest event */
     TOKEN_TAG = 6 << 3 | 2, /* GenerateEvent.tokens, packed by hand as they come */
+    CALL_TAG = 14 << 3 | 2, /* GenerateEvent.calls, packed among them */
 };
 
 struct generation {
@@ -47,8 +50,8 @@ struct generation {
     bool logprobs;
 
     /* what waits to be sent */
-    struct ttrpc_buf text, thinking, tokens;
-    int32_t *prompt; /* of the first event, if asked for */
+    struct ttrpc_buf text, thinking, tokens; /* the last: packed, and call deltas among them */
+    int32_t *prompt;                         /* of the first event, if asked for */
     int n_prompt;
     int n_waiting, n_fields; /* tokens in `tokens`, fields of them */
     uint64_t seq;
@@ -143,14 +146,15 @@ struct generation *generation_find(struct hub *hub, const uint8_t *id, uint32_t 
 /* ---- sending */
 static bool is_waiting(const struct generation *g)
 {
-    return !g->is_started || g->n_waiting > 0 || g->text.n > 0 || g->thinking.n > 0 || g->is_done;
+    return !g->is_started || g->tokens.n > 0 || g->text.n > 0 || g->thinking.n > 0 || g->is_done;
 }
 
 static Moed__V1__Finish finish_of(const struct generation *g)
 {
     switch (g->done.finish) {
     case ENGINE_STOP:
-        return MOED__V1__FINISH__FINISH_STOP;
+        return g->reply && chat_reply_n_calls(g->reply) > 0 ? MOED__V1__FINISH__FINISH_TOOL_CALLS
+                                                            : MOED__V1__FINISH__FINISH_STOP;
     case ENGINE_LENGTH:
         return MOED__V1__FINISH__FINISH_LENGTH;
     case ENGINE_CANCELLED:
@@ -384,12 +388,63 @@ static bool keep(struct generation *g, struct ttrpc_buf *buf, const void *bytes,
     return false;
 }
 
+/* Packs a message behind the others of the next event: tag, length, message. */
+static bool put_packed(struct generation *g, uint8_t tag, const ProtobufCMessage *message)
+{
+    size_t n = protobuf_c_message_get_packed_size(message);
+    uint8_t head[6] = {tag};
+    size_t n_head = 1;
+    for (size_t left = n;; left >>= 7) {
+        head[n_head++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
+        if (left <= 0x7f)
+            break;
+    }
+    uint8_t *at = ttrpc_buf_add(&g->tokens, n_head + n);
+    if (!at) {
+        if (g->call)
+            generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
+                            "no memory for the answer");
+        return false;
+    }
+    memcpy(at, head, n_head);
+    protobuf_c_message_pack(message, at + n_head);
+    return true;
+}
+
+/* A piece of a tool call; the model's own name for it, where it gives one, else ours. */
+static void put_call(struct generation *g, enum chat_part part, const char *text, size_t bytes)
+{
+    Moed__V1__CallDelta delta = MOED__V1__CALL_DELTA__INIT;
+    OWN_MEM char *copy = strndup(text, bytes);
+    char id[32];
+    uint64_t random;
+    delta.has_index = true;
+    delta.index = chat_reply_n_calls(g->reply) - 1;
+    if (part == CHAT_PART_CALL) {
+        hub_random(&random, sizeof random);
+        snprintf(id, sizeof id, "call_%016" PRIx64, random);
+        const char *own = chat_reply_call_id(g->reply);
+        delta.id = own ? (char *)own : id;
+        delta.name = copy;
+    } else if (part == CHAT_PART_ARGUMENTS) {
+        delta.arguments = copy;
+    }
+    delta.has_done = delta.done = part == CHAT_PART_CALL_END;
+    if (copy && put_packed(g, CALL_TAG, &delta.base))
+        g->n_fields += 6;
+    else if (!copy && g->call)
+        generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
+                        "no memory for the answer");
+}
+
 static void on_reply(void *arg, enum chat_part part, const char *text, size_t bytes)
 {
     struct generation *g = arg;
     if (part == CHAT_PART_THINKING) {
         if (keep(g, &g->thinking, text, bytes))
             XXH3_64bits_update(g->hash, text, bytes);
+    } else if (part != CHAT_PART_TEXT) {
+        put_call(g, part, text, bytes);
     } else if (keep(g, &g->text, text, bytes)) {
         keep(g, &g->said, text, bytes); /* hashed after all thinking */
     }
@@ -431,7 +486,7 @@ static ProtobufCBinaryData bytes_of(const struct generation *g, int32_t id)
     return ret;
 }
 
-/* Packs a token behind the others: tag, length, message. */
+/* A token behind the others. */
 static void put_token(struct generation *g, const struct engine_event *ev)
 {
     Moed__V1__TopLogprob tops[ENGINE_MAX_TOP], *top[ENGINE_MAX_TOP];
@@ -450,22 +505,8 @@ static void put_token(struct generation *g, const struct engine_event *ev)
         top[token.n_top++] = &tops[i];
     }
     token.top = top;
-    size_t n = moed__v1__token__get_packed_size(&token);
-    uint8_t head[6] = {TOKEN_TAG};
-    size_t n_head = 1;
-    for (size_t left = n;; left >>= 7) {
-        head[n_head++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
-        if (left <= 0x7f)
-            break;
-    }
-    uint8_t *at = ttrpc_buf_add(&g->tokens, n_head + n);
-    if (!at) {
-        generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
-                        "no memory for the answer");
+    if (!put_packed(g, TOKEN_TAG, &token.base))
         return;
-    }
-    memcpy(at, head, n_head);
-    moed__v1__token__pack(&token, at + n_head);
     g->n_waiting++;
     g->n_fields += 4 + (int)token.n_top * 4;
 }

@@ -159,10 +159,21 @@ static int render(struct job *job, const Moed__V1__RenderRequest *request)
     if (!request->chat)
         return err_set(&job->err, -EINVAL, "render.chat is missing");
     OWN_IDS ids = {0};
-    struct chat_options options = {.thinking = request->chat->thinking,
-                                   .add_generation_prompt = true};
-    int r = ask_render(job->model, request->chat->messages, request->chat->n_messages, &options,
-                       FIELD_RENDER_ROLE, &ids, &job->err);
+    const Moed__V1__Chat *chat = request->chat;
+    const struct chat_family *family;
+    int64_t effort;
+    int r = ask_family(job->model, chat->family, &family, &job->err);
+    if (r == 0)
+        r = field_int(FIELD_RENDER_EFFORT, (int64_t)chat->effort, &effort, &job->err);
+    if (r < 0)
+        return r;
+    struct chat_options options = {.thinking = chat->thinking,
+                                   .add_generation_prompt = true,
+                                   .effort = (enum chat_effort)effort,
+                                   .tools = chat->tools,
+                                   .response_format = chat->response_format};
+    r = ask_render(job->model, family, chat->messages, chat->n_messages, &options,
+                   FIELD_RENDER_ROLE, &ids, &job->err);
     if (r < 0)
         return r;
     OWN_BUF text = {0};

@@ -72,10 +72,13 @@ FIELDS = {  # how each published field is asked for
     "generate.chat.messages.role":
         lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + blob(1, num(1, v) + blob(2, "b"))) +
         num(5, 2),
+    "generate.chat.effort":
+        lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + num(5, v)) + num(5, 2),
     "generate.tokens.ids": lambda v: generate(tokens=[v], max_tokens=2),
     "detokenize.ids": lambda v: packed(2, [v]),
     "render.chat.messages.role":
         lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + blob(1, num(1, v) + blob(2, "b"))),
+    "render.chat.effort": lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + num(5, v)),
     "cancel.generation_id": lambda n: blob(1, b"x" * n),
 }
 REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias")
@@ -113,8 +116,8 @@ def probe_field(name, least, most, vocabulary):
             good, bad = {0, 1, 2**64 - 1, 2**63}, set()
     for value in good:
         code, words = verdict(name, value)
-        if name.endswith("role") and code == INVALID and name not in words:
-            code = 0  # the family cannot express that order, which is another matter
+        if name.endswith(("role", "effort")) and code == INVALID and name not in words:
+            code = 0  # the family cannot express that, which is another matter
         check(code == 0, "%s = %r is refused: %s" % (name, value, words))
     for value in bad - good - {0, 0.0, -1 if name in SIZES else 0}:
         code, words = verdict(name, value)

@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 from ttrpc import (DATA, ND, RC, REQUEST, RO, Answer, Closed, Conn, Failure, blob,  # noqa: E402
-                   envelope, frame, generate)
+                   envelope, frame, generate, num)
 
 MOED, MODEL = sys.argv[1:3]
 del sys.argv[1:3]
@@ -91,6 +91,30 @@ class Served(unittest.TestCase):
         answer = self.conn.ask(messages=messages, max_tokens=2, return_prompt=True)
         self.assertEqual(answer.prompt, rendered["ids"])
         self.assertIn("Hello!", rendered["text"])
+
+    def test_tools_and_families(self):
+        tools = '[{"name":"f","parameters":{"x":[1,2.50]}}]'
+
+        def render(*extra):
+            body = blob(1, num(1, 1) + blob(2, "Hi")) + b"".join(extra)
+            return self.conn.call("Render", blob(2, body), "Tokens")["text"]
+
+        def words(*extra):
+            with self.assertRaises(Failure) as caught:
+                render(*extra)
+            return str(caught.exception)
+
+        self.assertIn('{"name": "f", "parameters": {"x": [1, 2.50]}}', render(blob(3, tools)))
+        # an answer's call, and its result by id
+        call = blob(1, num(1, 2) + blob(3, blob(1, "f") + blob(2, "{}") + blob(3, "c1")))
+        result = blob(1, num(1, 3) + blob(2, "42") + blob(6, "c1"))
+        for family, expected in (("deepseek-v31", "</think><｜tool▁calls▁begin｜>"),
+                                 ("deepseek-v3", "function<｜tool▁sep｜>f\n```json"),
+                                 ("deepseek-v3.2", "\n<result>42</result>")):
+            self.assertIn(expected, render(call, result, blob(6, family)))
+        self.assertIn("no family", words(blob(6, "nobody")))
+        self.assertIn("tools: not JSON", words(blob(3, "[")))
+        self.assertIn("has no tools", words(blob(3, tools), blob(6, "deepseek-v2")))
 
     def test_length_and_context(self):
         answer = self.conn.ask(text="The", max_tokens=7, ignore_end=True)

@@ -177,6 +177,11 @@ static bool opens_thinking(const struct chat_options *options)
 
 static const struct chat_family family = {"fake", render, opens_thinking, true};
 
+const struct chat_family *chat_by_name(const char *name)
+{
+    return strcmp(name, family.name) == 0 ? &family : NULL;
+}
+
 struct chat_options chat_options_for(const struct chat_family *f,
                                      const struct chat_message *messages, int n_messages,
                                      const struct chat_options *options)
@@ -221,6 +226,18 @@ void chat_reply_finish(struct chat_reply *reply, chat_emit emit, void *arg)
 bool chat_reply_is_thinking(const struct chat_reply *reply)
 {
     return reply->thinking;
+}
+
+int chat_reply_n_calls(const struct chat_reply *reply)
+{
+    (void)reply;
+    return 0;
+}
+
+const char *chat_reply_call_id(const struct chat_reply *reply)
+{
+    (void)reply;
+    return NULL;
 }
 
 /* ---- model/model.h, format/format.h */

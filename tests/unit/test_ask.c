@@ -138,6 +138,40 @@ static void test_tokens_and_messages_append(void **state)
     assert_int_equal(ask("plain", &a), -ENOTSUP);
 }
 
+static void test_family_and_effort(void **state)
+{
+    (void)state;
+    Moed__V1__Message message = MOED__V1__MESSAGE__INIT, *list[] = {&message};
+    message.content = (char *)"q";
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    chat.messages = list;
+    chat.n_messages = 1;
+    chat.family = (char *)"fake";
+    chat.tools = (char *)"[]";
+    chat.has_effort = true;
+    chat.effort = MOED__V1__EFFORT__EFFORT_HIGH;
+    REQUEST(one);
+    one.chat = &chat;
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("plain", &a), 0); /* named, though the model has none */
+    assert_int_equal(a->options.effort, CHAT_EFFORT_HIGH);
+    assert_null(a->options.tools); /* they were the request's memory */
+    ask_free(a);
+    chat.family = (char *)"";
+    part(&one);
+    assert_int_equal(ask("plain", &a), -ENOTSUP);
+    chat.family = (char *)"else";
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "'else'"));
+    chat.family = NULL;
+    chat.effort = (Moed__V1__Effort)3;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "effort"));
+}
+
 static void test_special_tokens_of_content_stay_content(void **state)
 {
     (void)state;
@@ -228,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_text_grows_and_scalars_win),
         cmocka_unit_test(test_bos_is_not_doubled),
         cmocka_unit_test(test_tokens_and_messages_append),
+        cmocka_unit_test(test_family_and_effort),
         cmocka_unit_test(test_special_tokens_of_content_stay_content),
         cmocka_unit_test(test_bias_bans),
         cmocka_unit_test(test_refusals_give_everything_back),

@@ -350,8 +350,9 @@ enum moed_finish {
     MOED_FINISH_CANCELLED = 3,
     MOED_FINISH_ERROR = 4,
     MOED_FINISH_DRAINING = 5,
+    MOED_FINISH_TOOL_CALLS = 6, /* as STOP, and the answer holds tool calls */
 };
-/* "stop", "length", "cancelled", "error", "draining"; "none"; "unknown" for others */
+/* "stop", "length", "cancelled", "error", "draining", "tool_calls"; "none"; "unknown" for others */
 MOED_API const char *moed_finish_name(enum moed_finish finish);
 
 /* What was generated since the event before. `text` and `thinking` are whole characters, not
