@@ -57,6 +57,25 @@
             "|" SPACE "+",                                                                         \
     }
 
+/* What the rules below share: numbers, marks with a space in front, lines, space. */
+#define GPT_TAIL                                                                                   \
+    "|\\p{N}{1,3}"                                                                                 \
+    "|\\x{20}?[^" SPACE_SET "\\p{L}\\p{N}]+[\\r\\n]*"                                              \
+    "|" SPACE "*[\\r\\n]+"                                                                         \
+    "|" SPACE "+(?!" NO_SPACE ")"                                                                  \
+    "|" SPACE "+"
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+
+#define GLM4                                                                                       \
+    {                                                                                              \
+        CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+" GPT_TAIL                                      \
+    }
+
+/* Letters and marks but for Han and lower case, and but for Han and capitals: written as what they
+ * are not, since a class cannot be cut by another here. */
+#define KIMI_UPPER "[^\\p{Han}\\p{Ll}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
+#define KIMI_LOWER "[^\\p{Han}\\p{Lu}\\p{Lt}\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}]"
+
 const struct pretok_rules pretok_table[] = {
     {"deepseek-llm",
      {
@@ -73,6 +92,12 @@ const struct pretok_rules pretok_table[] = {
     {"deepseek-coder", {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+", EASTERN, "\\p{N}"}},
     {"deepseek-v3", DEEPSEEK_V3},
     {"joyai-llm", DEEPSEEK_V3}, /* the name V4 files carry */
+    {"kimi-k2",
+     {"\\p{Han}+"
+      "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" CONTRACTION "?"
+      "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" CONTRACTION "?" GPT_TAIL}},
+    {"glm4", GLM4},
+    {"chatglm-bpe", GLM4},
     {NULL, {NULL}},
 };
 

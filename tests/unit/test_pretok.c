@@ -126,6 +126,43 @@ static const struct split_case coder_cases[] = {
     {"नम 中文", "नम| |中文"},
 };
 
+/* Worked out by hand from the alternatives. */
+static const struct split_case kimi_cases[] = {
+    {"", ""},
+    {"Hello World", "Hello| World"},
+    {"HelloWorld", "Hello|World"},
+    {"HTTPServer", "HTTPServer"}, /* capitals, then small letters: one piece */
+    {"don't DON'T", "don't| DON'T"},
+    {"12345", "123|45"},
+    {"中文abc", "中文|abc"},
+    {"a中文", "a|中文"},
+    {" 中", " |中"},
+    {"x!!\n\ny", "x|!!\n\n|y"},
+    {"  x", " | x"},
+    {"x  ", "x|  "},
+    {"नमस्ते", "नमस्ते"},
+    {"ひらカナ", "ひらカナ"},
+};
+
+static const struct split_case glm_cases[] = {
+    {"", ""},
+    {"Hello World", "Hello| World"},
+    {"don't DON'T", "don|'t| DON|'T"},
+    {"12345", "123|45"},
+    {"中文abc", "中文abc"},
+    {"x!!\n\ny", "x|!!\n\n|y"},
+    {"  x", " | x"},
+    {"a \n b", "a| \n| b"},
+};
+
+static void test_relatives(void **state)
+{
+    (void)state;
+    CHECK("kimi-k2", kimi_cases);
+    CHECK("glm4", glm_cases);
+    CHECK("chatglm-bpe", glm_cases);
+}
+
 static void test_v3(void **state)
 {
     (void)state;
@@ -321,6 +358,8 @@ static void test_without_jit(void **state)
         CHECK("deepseek-v3", v3_cases);
         CHECK("deepseek-llm", llm_cases);
         CHECK("deepseek-coder", coder_cases);
+        CHECK("kimi-k2", kimi_cases);
+        CHECK("glm4", glm_cases);
         test_long_runs(NULL);
         _exit(0);
     }
@@ -370,12 +409,19 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_jit),  cmocka_unit_test(test_v3),
-        cmocka_unit_test(test_llm),          cmocka_unit_test(test_coder),
-        cmocka_unit_test(test_unknown_name), cmocka_unit_test(test_white_space),
-        cmocka_unit_test(test_invalid_utf8), cmocka_unit_test(test_nothing_is_lost),
-        cmocka_unit_test(test_emit_ends_it), cmocka_unit_test(test_bad_pattern),
-        cmocka_unit_test(test_limit),        cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_without_jit),
+        cmocka_unit_test(test_relatives),
+        cmocka_unit_test(test_v3),
+        cmocka_unit_test(test_llm),
+        cmocka_unit_test(test_coder),
+        cmocka_unit_test(test_unknown_name),
+        cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_invalid_utf8),
+        cmocka_unit_test(test_nothing_is_lost),
+        cmocka_unit_test(test_emit_ends_it),
+        cmocka_unit_test(test_bad_pattern),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_long_runs),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
