@@ -219,7 +219,7 @@ static int open_files(struct checkpoint *c, bool is_folder)
         f->n_parts = 1;
         return 0;
     }
-    if (r == -ENOENT && (!strcmp(named, "tokenizer.json") || !strcmp(named, "tiktoken.model")))
+    if (r == -ENOENT && !strcmp(named, "tokenizer.json"))
         return 0;
     if (r == -ENOENT)
         return err_set(c->err, is_folder ? -EINVAL : r,

@@ -20,6 +20,7 @@
 
 #define TOKENIZER "tokenizer.json"
 #define CONFIG    "tokenizer_config.json"
+#define RANKS     "tiktoken.model"
 
 enum { TOKENIZER_MAX = 64 << 20, CONFIG_MAX = 4 << 20 };
 
@@ -206,7 +207,7 @@ static int read_flag(struct json *json, bool *ret, bool *said)
     return json_bool(json, ret);
 }
 
-static int read_config(struct json *json, struct roles *roles, struct hf_vocab *decoder)
+static int read_config(struct json *json, struct roles *roles)
 {
     struct json_text key;
     int r = json_object(json);
@@ -225,8 +226,6 @@ static int read_config(struct json *json, struct roles *roles, struct hf_vocab *
             r = read_flag(json, &roles->add_bos, &roles->add_bos_said);
         else if (json_is(&key, "add_eos_token"))
             r = read_flag(json, &roles->add_eos, &roles->add_eos_said);
-        else if (decoder && json_is(&key, "added_tokens_decoder"))
-            r = hf_vocab_decoder(json, decoder);
         else
             r = json_skip(json);
     }
@@ -303,6 +302,14 @@ static int read_vocabulary(const struct hf_folder *folder, struct hf_vocab *voca
                            struct hf_text *file, struct err *err)
 {
     int r = hf_read(folder, TOKENIZER, TOKENIZER_MAX, file, err);
+    struct hf_text ranks = {.at = NULL};
+    if (r == -ENOENT && hf_read(folder, RANKS, TOKENIZER_MAX, &ranks, NULL) == 0) {
+        r = err_set(err, -ENOTSUP,
+                    "'%s': found a vocabulary in the form of tiktoken, expected " TOKENIZER
+                    ": convert it, or use a GGUF file of this model",
+                    ranks.label);
+        hf_text_fini(&ranks);
+    }
     if (r < 0)
         return r;
     struct json json;
@@ -324,7 +331,7 @@ int hf_tokenizer_read(const struct hf_folder *folder, const struct hf_config *co
     if (r == 0 && settings.at) {
         struct json json;
         json_init(&json, settings.label, settings.at, settings.bytes, err);
-        r = read_config(&json, &roles, NULL);
+        r = read_config(&json, &roles);
         json_fini(&json);
     }
     if (r == 0 && !roles.chat_template.bytes)

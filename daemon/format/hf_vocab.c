@@ -92,33 +92,6 @@ int hf_vocab_merge(struct json *json, struct hf_vocab *vocab, const struct json_
     return 0;
 }
 
-int hf_vocab_decoder(struct json *json, struct hf_vocab *vocab)
-{
-    struct json_text id_text, key;
-    int r = json_object(json);
-    while (r == 0 && (r = json_key(json, &id_text)) > 0) {
-        uint64_t id = 0;
-        size_t n = 0;
-        for (; n < id_text.bytes && id_text.at[n] >= '0' && id_text.at[n] <= '9' && n < 9; n++)
-            id = id * 10 + (uint64_t)(id_text.at[n] - '0');
-        if (n == 0 || n != id_text.bytes)
-            return json_fail(json, -EINVAL, "found '%.40s' as the id of an added token",
-                             id_text.at);
-        struct json_text content = {.at = ""};
-        bool special = false;
-        r = json_object(json);
-        while (r == 0 && (r = json_key(json, &key)) > 0)
-            r = json_is(&key, "content")   ? json_string(json, &content)
-                : json_is(&key, "special") ? json_bool(json, &special)
-                                           : json_skip(json);
-        if (r == 0 && content.bytes == 0)
-            return json_fail(json, -EINVAL, "found an added token without content");
-        if (r == 0)
-            r = hf_vocab_add(json, vocab, id, &content, special ? HF_CONTROL : HF_ADDED);
-    }
-    return r;
-}
-
 int64_t hf_vocab_find(const struct hf_vocab *vocab, const struct json_text *text)
 {
     for (uint32_t i = 0; i < vocab->n && text->bytes; i++) {

@@ -40,9 +40,6 @@ int hf_vocab_add(struct json *json, struct hf_vocab *vocab, uint64_t id,
 /* One text "left right", or two apart. */
 int hf_vocab_merge(struct json *json, struct hf_vocab *vocab, const struct json_text *left,
                    const struct json_text *right);
-/* Walks "added_tokens_decoder": {"163584": {"content": …, "special": …}}. */
-int hf_vocab_decoder(struct json *json, struct hf_vocab *vocab);
-
 /* The id of an added token, -1: none. */
 int64_t hf_vocab_find(const struct hf_vocab *vocab, const struct json_text *text);
 
