@@ -299,6 +299,7 @@ static int open_handles(struct moed *m, struct err *err)
         return m->signal_fd;
     /* libuv has four helpers; ours render and tokenise, and two of them keep up with any engine */
     setenv("UV_THREADPOOL_SIZE", "2", 0);
+    setenv("HWLOC_HIDE_ERRORS", "2", 0); /* where it sees nothing, we count processors ourselves */
     if ((r = uv_loop_init(&m->loop)) < 0 ||
         (r = uv_poll_init(&m->loop, &m->signals, m->signal_fd)) < 0 ||
         (r = uv_async_init(&m->loop, &m->woken, on_woken)) < 0 ||

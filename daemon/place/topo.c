@@ -22,6 +22,17 @@ static void read_cores(hwloc_topology_t topology, struct topo *ret)
     }
 }
 
+/* Without /sys (a bare container) hwloc knows no cores: then every processor counts as one. */
+static void read_processors(struct topo *ret)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE && ret->n_cores < TOPO_MAX_CORES; cpu++)
+        if (CPU_ISSET(cpu, &allowed))
+            ret->cpu[ret->n_cores++] = cpu;
+}
+
 int topo_read(struct topo *ret, struct err *err)
 {
     *ret = (struct topo){0};
@@ -32,6 +43,8 @@ int topo_read(struct topo *ret, struct err *err)
         read_cores(topology, ret);
     hwloc_topology_destroy(topology);
     if (ret->n_cores == 0)
-        return err_set(err, -ENODEV, "hwloc found no core that this process may use");
+        read_processors(ret);
+    if (ret->n_cores == 0)
+        return err_set(err, -ENODEV, "there is no processor that this process may use");
     return 0;
 }
