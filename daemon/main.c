@@ -299,7 +299,6 @@ static int open_handles(struct moed *m, struct err *err)
         return m->signal_fd;
     /* libuv has four helpers; ours render and tokenise, and two of them keep up with any engine */
     setenv("UV_THREADPOOL_SIZE", "2", 0);
-    setenv("HWLOC_HIDE_ERRORS", "2", 0); /* where it sees nothing, we count processors ourselves */
     if ((r = uv_loop_init(&m->loop)) < 0 ||
         (r = uv_poll_init(&m->loop, &m->signals, m->signal_fd)) < 0 ||
         (r = uv_async_init(&m->loop, &m->woken, on_woken)) < 0 ||
@@ -347,6 +346,8 @@ int main(int argc, char **argv)
     static struct moed moed;
     struct err err = {0};
 
+    /* Where hwloc sees nothing, place/topo.c counts processors; no words on stderr are needed. */
+    setenv("HWLOC_HIDE_ERRORS", "2", 0);
     config_init(&moed.config);
     struct task task = {0};
     int status = options_read(argc, argv, &moed.config, &task);

@@ -175,7 +175,7 @@ int json_string(struct json *json, struct json_text *ret)
             break;
         if (c == '\\') {
             json->at++;
-            size_t n;
+            size_t n = 0;
             int r = escape(json, json->text + to, &n); /* at least as long as what it makes */
             if (r < 0)
                 return r;
