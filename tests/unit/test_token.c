@@ -18,7 +18,7 @@
 #define MERGES "tokenizer.ggml.merges"
 
 /* A sanitizer makes each one ten times as long, and looks for something else. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SANITIZED
 enum { RANDOM_TEXTS = 50 * 1000 };
 #else
 enum { RANDOM_TEXTS = 1000 * 1000 };
