@@ -26,7 +26,7 @@
 #define SINGLE_NAME "model.safetensors"
 #define SCALE       "_scale_inv"
 
-enum { INDEX_MAX = 64 << 20, SCALE_BLOCK = 128 };
+enum { INDEX_MAX = 64 << 20, SCALE_BLOCK = 128, FILE_NAME_MAX = 100 };
 
 struct listed { /* one line of the index */
     const char *tensor;
@@ -142,6 +142,10 @@ static int read_map(struct checkpoint *c, struct json *json, const char **file)
             while (i < n && strcmp(file[i], name.at))
                 i++;
             last = (uint16_t)i;
+            if (i == n && name.bytes > FILE_NAME_MAX)
+                return json_fail(json, -EINVAL,
+                                 "found the name of a file of %zu bytes, expected at most %d",
+                                 name.bytes, FILE_NAME_MAX);
             if (i == n)
                 r = add_part(c, name.at, &last);
             if (r < 0)
