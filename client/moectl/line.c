@@ -184,6 +184,8 @@ static const char *edit_line(struct line *line, int *count)
     sigprocmask(SIG_BLOCK, &block, &before);
     sigaction(SIGINT, &action, &old);
     el_resize(line->edit);
+    /* libedit would do so behind its prompt: keys in between would act as in cooked mode */
+    el_set(line->edit, EL_PREP_TERM, 1);
     const char *text = el_gets(line->edit, count);
     sigaction(SIGINT, &old, NULL);
     sigprocmask(SIG_SETMASK, &before, NULL);
