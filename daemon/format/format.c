@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "format/experts.h"
 #include "format/meta.h"
 #include "format/reader.h"
 #include "format/stack.h"
@@ -144,6 +145,7 @@ static int check_names_differ(struct format *format, struct err *err)
     if (!order)
         return err_set(err, -ENOMEM, "'%.160s': no memory for %u tensors", format->path,
                        format->n_tensors);
+    free(format->by_name);
     format->by_name = order;
     for (uint32_t i = 0; i < format->n_tensors; i++) {
         format->tensor[i].name = format->name[i];
@@ -249,6 +251,17 @@ static int check_no_overlap(const struct format *format, struct err *err)
     return 0;
 }
 
+/* Tensors that lie in the files as they are, but for experts that were written one by one. */
+static int settle(struct format *format, struct err *err)
+{
+    int r = place_tensors(format, err);
+    if (r == 0)
+        r = check_no_overlap(format, err);
+    if (r == 0)
+        r = experts_join(format, err);
+    return r == 0 && format->stack ? check_names_differ(format, err) : r;
+}
+
 /* ------------------------------------------------------------------ open */
 
 static int choose_reader(struct format *format, struct err *err)
@@ -308,9 +321,7 @@ int format_open(const char *path, struct format **ret, struct err *err)
     if (r < 0)
         return r;
     if (!format->stack) /* else the reader has checked where the sources lie */
-        r = place_tensors(format, err);
-    if (r == 0 && !format->stack)
-        r = check_no_overlap(format, err);
+        r = settle(format, err);
     for (int i = 0; i < format->n_parts && r == 0; i++)
         r = part_check_unchanged(&format->part[i], err);
     if (r < 0)

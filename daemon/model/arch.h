@@ -42,6 +42,7 @@ enum role {
     ROLE_EXPERT_GATE,
     ROLE_EXPERT_UP,
     ROLE_EXPERT_DOWN,
+    ROLE_EXPERT_GATE_UP, /* both in one: becomes EXPERT_GATE and EXPERT_UP */
     ROLE_SHARED_GATE,
     ROLE_SHARED_UP,
     ROLE_SHARED_DOWN,
@@ -67,6 +68,7 @@ enum dim {
     DIM_O, /* heads · value */
     DIM_DENSE,
     DIM_EXPERT,
+    DIM_TWO_EXPERT,
     DIM_SHARED,
     DIM_EXPERTS,
 };
@@ -83,9 +85,13 @@ enum {
     IF_SHARED = 1 << 7,  /* shared experts */
     IF_CLASSIC = 1 << 8, /* attn_kv_b */
     IF_SPLIT = 1 << 9,   /* attn_k_b and attn_v_b */
-    OPTIONAL = 1 << 10,
-    AS_F32 = 1 << 11, /* norms, router: kept in float32 */
-    ASIDE = 1 << 12,  /* known, checked, not loaded */
+    IF_MERGED = 1 << 10, /* ffn_gate_up_exps */
+    IF_APART = 1 << 11,  /* ffn_gate_exps and ffn_up_exps */
+    OPTIONAL = 1 << 12,
+    AS_F32 = 1 << 13, /* norms, router: kept in float32 */
+    ASIDE = 1 << 14,  /* known, checked, not loaded */
+
+    ANY_LAYOUT = IF_CLASSIC | IF_SPLIT | IF_MERGED | IF_APART,
 };
 
 struct tensor_rule {
@@ -114,7 +120,7 @@ struct arch {
     const char *models;                /* who uses it, for messages */
     const struct tensor_rule *tensors; /* ended by a NULL name */
     int (*hparams)(const struct format *format, struct hparams *ret, struct err *err);
-    bool (*is_classic)(const struct format *format);
+    unsigned (*layout)(const struct format *format); /* those of ANY_LAYOUT that hold */
     void (*kv_schema)(const struct hparams *hp, struct kv_schema *ret);
     /* Appends the layer's ops; at most ARCH_LAYER_OPS. */
     void (*layer)(const struct hparams *hp, const struct weights *weights, int layer,

@@ -45,8 +45,18 @@ static const struct tensor_rule tensors[] = {
     {"exp_probs_b.bias", ROLE_ROUTER_BIAS, {DIM_EXPERTS}, IN_MOE | OPTIONAL | AS_F32},
     {"exp_probs_b.weight", ROLE_ROUTER_BIAS, {DIM_EXPERTS}, IN_MOE | OPTIONAL | AS_F32},
     {"exp_probs_b", ROLE_ROUTER_BIAS, {DIM_EXPERTS}, IN_MOE | OPTIONAL | AS_F32},
-    {"ffn_gate_exps.weight", ROLE_EXPERT_GATE, {DIM_HIDDEN, DIM_EXPERT, DIM_EXPERTS}, IN_MOE},
-    {"ffn_up_exps.weight", ROLE_EXPERT_UP, {DIM_HIDDEN, DIM_EXPERT, DIM_EXPERTS}, IN_MOE},
+    {"ffn_gate_exps.weight",
+     ROLE_EXPERT_GATE,
+     {DIM_HIDDEN, DIM_EXPERT, DIM_EXPERTS},
+     IN_MOE | IF_APART},
+    {"ffn_up_exps.weight",
+     ROLE_EXPERT_UP,
+     {DIM_HIDDEN, DIM_EXPERT, DIM_EXPERTS},
+     IN_MOE | IF_APART},
+    {"ffn_gate_up_exps.weight",
+     ROLE_EXPERT_GATE_UP,
+     {DIM_HIDDEN, DIM_TWO_EXPERT, DIM_EXPERTS},
+     IN_MOE | IF_MERGED},
     {"ffn_down_exps.weight", ROLE_EXPERT_DOWN, {DIM_EXPERT, DIM_HIDDEN, DIM_EXPERTS}, IN_MOE},
     {"ffn_gate_shexp.weight", ROLE_SHARED_GATE, {DIM_HIDDEN, DIM_SHARED}, IN_MOE | IF_SHARED},
     {"ffn_up_shexp.weight", ROLE_SHARED_UP, {DIM_HIDDEN, DIM_SHARED}, IN_MOE | IF_SHARED},
@@ -431,10 +441,23 @@ static int read_hparams(const struct format *format, struct hparams *ret, struct
     return r;
 }
 
-static bool is_classic(const struct format *format)
+static bool any_layer_has(const struct format *format, const char *rest)
 {
-    return !format_find(format, "blk.0.attn_k_b.weight") &&
-           !format_find(format, "blk.0.attn_v_b.weight");
+    char name[64];
+    for (int layer = 0; layer < HPARAMS_MAX_LAYERS; layer++) {
+        snprintf(name, sizeof name, "blk.%d.%s", layer, rest);
+        if (format_find(format, name))
+            return true;
+    }
+    return false;
+}
+
+static unsigned layout(const struct format *format)
+{
+    bool split = format_find(format, "blk.0.attn_k_b.weight") ||
+                 format_find(format, "blk.0.attn_v_b.weight");
+    return (split ? IF_SPLIT : IF_CLASSIC) |
+           (any_layer_has(format, "ffn_gate_up_exps.weight") ? IF_MERGED : IF_APART);
 }
 
 /* ------------------------------------------------------------------ program */
@@ -462,7 +485,7 @@ const struct arch arch_deepseek2 = {
     .models = "DeepSeek V2, V2.5, V3, R1, V3.1, Moonlight, Kimi-K2, GLM-4.7-Flash",
     .tensors = tensors,
     .hparams = read_hparams,
-    .is_classic = is_classic,
+    .layout = layout,
     .kv_schema = kv_schema,
     .layer = layer,
 };

@@ -12,7 +12,7 @@ struct planner {
     const struct arch *arch;
     const struct hparams *hp;
     const struct format *format;
-    bool classic;
+    unsigned layout;
     int n_rules;
     const struct tensor **found; /* [n_rules][layers + mtp_layers]; IN_FILE at layer 0 */
     int n_blocks;
@@ -52,6 +52,8 @@ static uint64_t dim_size(const struct hparams *hp, enum dim dim)
         return (uint64_t)hp->dense_width;
     case DIM_EXPERT:
         return (uint64_t)hp->expert_width;
+    case DIM_TWO_EXPERT:
+        return 2 * (uint64_t)hp->expert_width;
     case DIM_SHARED:
         return (uint64_t)hp->shared_width;
     case DIM_EXPERTS:
@@ -86,8 +88,7 @@ static bool applies(const struct planner *p, const struct tensor_rule *rule, int
     const struct hparams *hp = p->hp;
     unsigned f = rule->flags;
     if ((f & IF_Q_RANK && !hp->q_rank) || (f & IF_NO_Q_RANK && hp->q_rank) ||
-        (f & IF_SHARED && !hp->shared_width) || (f & IF_CLASSIC && !p->classic) ||
-        (f & IF_SPLIT && p->classic))
+        (f & IF_SHARED && !hp->shared_width) || (f & ANY_LAYOUT & ~p->layout))
         return false;
     if (f & IN_FILE)
         return layer < 0;
@@ -187,6 +188,7 @@ static struct plan_item *add(const struct planner *p, const struct tensor_rule *
         .role = rule->role,
         .layer = layer,
         .how = how,
+        .step = (int)dims[1],
         .mat = {.type = how == PLAN_AS_F32 ? MK_F32 : tensor->type,
                 .n = (int)dims[1],
                 .k = (int)dims[0],
@@ -200,16 +202,32 @@ static void add_classic(const struct planner *p, const struct tensor_rule *rule,
                         const struct tensor *tensor, int layer)
 {
     const struct hparams *hp = p->hp;
-    struct plan_item *keys = add(p, rule, tensor, layer, PLAN_KEYS);
+    struct plan_item *keys = add(p, rule, tensor, layer, PLAN_TURNED);
     keys->role = ROLE_K_B;
+    keys->step = hp->nope + hp->value;
     /* Transposing breaks up quantised blocks: their numbers are kept as they are, in float32. */
     bool plain = mk_type_info[tensor->type].block_elements == 1;
     keys->mat = (struct mat){
         .type = plain ? tensor->type : MK_F32, .n = hp->latent, .k = hp->nope, .count = hp->heads};
-    struct plan_item *values = add(p, rule, tensor, layer, PLAN_VALUES);
+    struct plan_item *values = add(p, rule, tensor, layer, PLAN_AS_IS);
     values->role = ROLE_V_B;
+    values->row = hp->nope;
+    values->step = hp->nope + hp->value;
     values->mat =
         (struct mat){.type = tensor->type, .n = hp->value, .k = hp->latent, .count = hp->heads};
+}
+
+/* The rows of the gates, then those of the projections that they weigh, expert by expert. */
+static void add_merged(const struct planner *p, const struct tensor_rule *rule,
+                       const struct tensor *tensor, int layer)
+{
+    static const enum role roles[] = {ROLE_EXPERT_GATE, ROLE_EXPERT_UP};
+    for (int i = 0; i < 2; i++) {
+        struct plan_item *half = add(p, rule, tensor, layer, PLAN_AS_IS);
+        half->role = roles[i];
+        half->mat.n /= 2;
+        half->row = i * half->mat.n;
+    }
 }
 
 static int count_role(const struct planner *p, enum role role, int layer)
@@ -262,6 +280,8 @@ static int collect(struct planner *p, int rule_index, int layer, struct err *err
     }
     if (rule->role == ROLE_KV_B)
         add_classic(p, rule, tensor, layer);
+    else if (rule->role == ROLE_EXPERT_GATE_UP)
+        add_merged(p, rule, tensor, layer);
     else
         add(p, rule, tensor, layer, rule->flags & AS_F32 ? PLAN_AS_F32 : PLAN_AS_IS);
     return 0;
@@ -313,7 +333,7 @@ int plan_make(const struct arch *arch, const struct hparams *hp, const struct fo
         .arch = arch,
         .hp = hp,
         .format = format,
-        .classic = arch->is_classic(format),
+        .layout = arch->layout(format),
         .n_blocks = hp->layers + hp->mtp_layers,
         .plan = &plan,
     };

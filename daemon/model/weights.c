@@ -13,7 +13,6 @@ enum { PIECE_BYTES = 8 << 20 };
 
 struct loader {
     const struct format *format;
-    const struct hparams *hp;
     struct place *place;
     bool (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
@@ -116,28 +115,28 @@ static int load_rows(struct loader *l, const struct plan_item *item, uint64_t fi
     return 0;
 }
 
-/* The key rows [nope][latent] of one head, transposed to [latent][nope]. */
-static int load_keys(struct loader *l, const struct plan_item *item, uint64_t first, char *dst)
+/* k rows of n numbers in the file, transposed to the n rows of k that a matrix is. */
+static int load_turned(struct loader *l, const struct plan_item *item, uint64_t first, char *dst)
 {
-    size_t nope = (size_t)item->mat.k, latent = (size_t)item->mat.n;
+    size_t k = (size_t)item->mat.k, n = (size_t)item->mat.n;
     const struct tensor *tensor = item->tensor;
-    int r = read_rows(l, tensor, first, nope, latent);
+    int r = read_rows(l, tensor, first, k, n);
     if (r < 0)
         return r;
     size_t element = mk_row_bytes(item->mat.type, 1);
     const char *src = l->piece;
     if (item->mat.type != tensor->type) {
-        r = unpack(l, tensor, nope * latent);
+        r = unpack(l, tensor, k * n);
         if (r < 0)
             return r;
         src = (const char *)l->floats;
     }
-    OWN_MEM char *turned = malloc(nope * latent * element);
+    OWN_MEM char *turned = malloc(k * n * element);
     if (!turned)
         return no_memory(l, tensor);
-    for (size_t i = 0; i < latent; i++)
-        for (size_t j = 0; j < nope; j++)
-            memcpy(turned + (i * nope + j) * element, src + (j * latent + i) * element, element);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < k; j++)
+            memcpy(turned + (i * k + j) * element, src + (j * n + i) * element, element);
     struct mat one = item->mat;
     one.count = 1;
     l->place->ops->pack(l->place, &one, turned, dst);
@@ -146,17 +145,9 @@ static int load_keys(struct loader *l, const struct plan_item *item, uint64_t fi
 
 static int load_matrix(struct loader *l, const struct plan_item *item, int index, char *dst)
 {
-    uint64_t head = (uint64_t)index * (uint64_t)(l->hp->nope + l->hp->value);
-    switch (item->how) {
-    case PLAN_KEYS:
-        return load_keys(l, item, head, dst);
-    case PLAN_VALUES:
-        return load_rows(l, item, head + (uint64_t)l->hp->nope, dst);
-    case PLAN_AS_IS:
-    case PLAN_AS_F32:
-        break;
-    }
-    return load_rows(l, item, (uint64_t)index * (uint64_t)item->mat.n, dst);
+    uint64_t first = (uint64_t)item->row + (uint64_t)index * (uint64_t)item->step;
+    return item->how == PLAN_TURNED ? load_turned(l, item, first, dst)
+                                    : load_rows(l, item, first, dst);
 }
 
 static int load_item(struct loader *l, const struct plan_item *item, char *dst, struct weight *ret)
@@ -210,9 +201,13 @@ static int load_all(struct loader *l, const struct plan *plan, struct loaded *lo
 static uint64_t file_bytes(const struct plan *plan)
 {
     uint64_t bytes = 0;
-    for (int i = 0; i < plan->n; i++)
-        if (plan->item[i].how != PLAN_KEYS) /* PLAN_VALUES is of the same tensor */
-            bytes += plan->item[i].tensor->bytes;
+    for (int i = 0; i < plan->n; i++) {
+        const struct plan_item *item = &plan->item[i];
+        bool turned = item->how == PLAN_TURNED;
+        size_t rows = (size_t)(turned ? item->mat.k : item->mat.n) * (size_t)item->mat.count;
+        size_t k = (size_t)(turned ? item->mat.n : item->mat.k);
+        bytes += rows * mk_row_bytes(item->tensor->type, k);
+    }
     return bytes;
 }
 
@@ -247,7 +242,6 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
     }
     struct loader l = {
         .format = format,
-        .hp = hp,
         .place = place,
         .progress = progress,
         .arg = arg,

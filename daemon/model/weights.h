@@ -17,8 +17,7 @@
 enum plan_how {
     PLAN_AS_IS,  /* same numbers, packed by the place */
     PLAN_AS_F32, /* unpacked to float32 */
-    PLAN_KEYS,   /* classic layout: the key rows of each head, transposed */
-    PLAN_VALUES, /* classic layout: the value rows of each head */
+    PLAN_TURNED, /* each matrix transposed */
 };
 
 struct plan_item {
@@ -26,6 +25,7 @@ struct plan_item {
     enum role role;
     int layer; /* -1: of the file */
     enum plan_how how;
+    int row, step; /* matrix i is made of the tensor's rows from row + i · step */
     struct mat mat;
 };
 
