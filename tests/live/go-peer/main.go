@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 // A client that is not ours: containerd's ttrpc for Go, as Debian packages it, speaks to the daemon.
-// Unary calls only; messages are registered by hand, so nothing is generated.
+// Unary calls only; messages are written by hand, so nothing is generated.
 //
 //	go-peer SOCKET
 package main
@@ -21,6 +21,12 @@ import (
 )
 
 const service = "moed.v1.Engine"
+
+type message interface {
+	Reset()
+	String() string
+	ProtoMessage()
+}
 
 type HelloRequest struct {
 	Client string `protobuf:"bytes,1,opt,name=client,proto3"`
@@ -73,6 +79,10 @@ func (m *DetokenizeResponse) ProtoMessage() {}
 
 var failed int
 
+func call(ctx context.Context, client *ttrpc.Client, service, method string, request, response message) error {
+	return client.Call(ctx, service, method, wire(request), wire(response))
+}
+
 func check(ok bool, format string, args ...interface{}) {
 	if !ok {
 		failed++
@@ -84,11 +94,11 @@ func roundTrip(client *ttrpc.Client, text string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var tokens TokenizeResponse
-	err := client.Call(ctx, service, "Tokenize", &TokenizeRequest{Text: text}, &tokens)
+	err := call(ctx, client, service, "Tokenize", &TokenizeRequest{Text: text}, &tokens)
 	check(err == nil, "Tokenize: %v", err)
 	check(len(tokens.Ids) > 0 || text == "", "no tokens for %q", text)
 	var back DetokenizeResponse
-	err = client.Call(ctx, service, "Detokenize", &DetokenizeRequest{Ids: tokens.Ids}, &back)
+	err = call(ctx, client, service, "Detokenize", &DetokenizeRequest{Ids: tokens.Ids}, &back)
 	check(err == nil, "Detokenize: %v", err)
 	check(back.Text == text && string(back.Raw) == text, "%q came back as %q", text, back.Text)
 }
@@ -103,7 +113,7 @@ func main() {
 	defer client.Close()
 
 	var hello HelloResponse
-	err = client.Call(context.Background(), service, "Hello", &HelloRequest{Client: "go-peer"}, &hello)
+	err = call(context.Background(), client, service, "Hello", &HelloRequest{Client: "go-peer"}, &hello)
 	check(err == nil, "Hello: %v", err)
 	check(hello.Version != "" && len(hello.Instance) == 16 && len(hello.Features) > 0, "Hello: %+v", hello)
 	check(hello.Uid == uint32(os.Getuid()), "uid %d", hello.Uid)
@@ -122,12 +132,12 @@ func main() {
 	group.Wait()
 
 	var nothing HelloResponse
-	err = client.Call(context.Background(), service, "Nope", &HelloRequest{}, &nothing)
+	err = call(context.Background(), client, service, "Nope", &HelloRequest{}, &nothing)
 	check(status.Code(err) == codes.Unimplemented, "Nope: %v", err)
-	err = client.Call(context.Background(), "x.Y", "Hello", &HelloRequest{}, &nothing)
+	err = call(context.Background(), client, "x.Y", "Hello", &HelloRequest{}, &nothing)
 	check(status.Code(err) == codes.Unimplemented, "x.Y: %v", err)
 	var tokens TokenizeResponse
-	err = client.Call(context.Background(), service, "Tokenize", &TokenizeRequest{Model: "nobody"}, &tokens)
+	err = call(context.Background(), client, service, "Tokenize", &TokenizeRequest{Model: "nobody"}, &tokens)
 	check(status.Code(err) == codes.NotFound, "nobody: %v", err)
 
 	if failed > 0 {
