@@ -193,7 +193,7 @@ static int read_index(struct checkpoint *c)
                    c->index.label, named);
 }
 
-/* All files with tensors; none if only a vocabulary is there and was named. */
+/* All files with tensors; none if there is but a vocabulary, of which a file was named. */
 static int open_files(struct checkpoint *c, bool is_folder)
 {
     struct format *f = c->format;
@@ -223,7 +223,8 @@ static int open_files(struct checkpoint *c, bool is_folder)
         f->n_parts = 1;
         return 0;
     }
-    if (r == -ENOENT && !strcmp(named, "tokenizer.json"))
+    if (r == -ENOENT &&
+        (!strcmp(named, "tokenizer.json") || !strcmp(named, "tokenizer_config.json")))
         return 0;
     if (r == -ENOENT)
         return err_set(c->err, is_folder ? -EINVAL : r,

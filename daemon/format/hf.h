@@ -51,7 +51,6 @@ struct hf_config { /* what else depends on than keys */
 int hf_config_read(const struct hf_folder *folder, struct meta *meta, struct hf_config *ret,
                    struct err *err);
 
-/* tokenizer.json and tokenizer_config.json: the keys of the tokenizer. -ENOTSUP where there is but
- * tiktoken.model. */
+/* tokenizer.json, or else tiktoken.model, and tokenizer_config.json: the keys of the tokenizer. */
 int hf_tokenizer_read(const struct hf_folder *folder, const struct hf_config *config,
                       struct meta *meta, struct err *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * tokenizer.json and tokenizer_config.json as the keys of a GGUF vocabulary. See hf.h.
+ * tokenizer.json or tiktoken.model, and tokenizer_config.json, as the keys of a GGUF vocabulary.
+ * See hf.h.
  *
  * Texts are borrowed from the file while it is walked and copied once into the arrays of the
  * metadata; whether they make a vocabulary is for those to judge that read it.
@@ -13,6 +14,7 @@
 
 #include "format/hf.h"
 #include "format/hf_pre.h"
+#include "format/hf_tiktoken.h"
 #include "format/hf_vocab.h"
 #include "format/json.h"
 #include "format/meta.h"
@@ -22,18 +24,19 @@
 #define CONFIG    "tokenizer_config.json"
 #define RANKS     "tiktoken.model"
 
-enum { TOKENIZER_MAX = 64 << 20, CONFIG_MAX = 4 << 20 };
+enum { TOKENIZER_MAX = 64 << 20, RANKS_MAX = 4 << 20, CONFIG_MAX = 4 << 20 };
 
 /* ------------------------------------------------------------------ tokenizer.json */
 
-static int read_added_token(struct json *json, struct hf_vocab *vocab)
+/* Its id is one of its keys, or known. */
+static int read_added_token(struct json *json, struct hf_vocab *vocab, const int64_t *known)
 {
     struct json_text key, content = {.at = ""};
-    uint64_t id = 0;
-    bool special = false, flag, has_id = false;
+    uint64_t id = known ? (uint64_t)*known : 0;
+    bool special = false, flag, has_id = known;
     int r = json_object(json);
     while (r == 0 && (r = json_key(json, &key)) > 0) {
-        if (json_is(&key, "id")) {
+        if (!known && json_is(&key, "id")) {
             has_id = true;
             r = json_u64(json, &id);
         } else if (json_is(&key, "content")) {
@@ -133,7 +136,7 @@ static int read_tokenizer(struct json *json, struct hf_vocab *vocab)
         if (json_is(&key, "added_tokens")) {
             r = json_array(json);
             while (r == 0 && (r = json_item(json)) > 0)
-                r = read_added_token(json, vocab);
+                r = read_added_token(json, vocab, NULL);
         } else if (json_is(&key, "model")) {
             has_model = true;
             r = read_model(json, vocab);
@@ -156,7 +159,40 @@ static int read_tokenizer(struct json *json, struct hf_vocab *vocab)
 struct roles { /* borrowed from the file's text */
     struct json_text bos, eos, pad, unk, chat_template;
     bool add_bos, add_bos_said, add_eos, add_eos_said;
+    struct hf_vocab *ranks; /* of tiktoken.model, which leaves the special tokens out; or NULL */
+    bool has_added;
 };
+
+/* Digits alone; -1: something else, or more than any id. */
+static int64_t id_of(const struct json_text *text)
+{
+    int64_t id = 0;
+    for (size_t i = 0; i < text->bytes; i++) {
+        if (text->at[i] < '0' || text->at[i] > '9' || text->bytes > 9)
+            return -1;
+        id = id * 10 + (text->at[i] - '0');
+    }
+    return text->bytes ? id : -1;
+}
+
+/* {"163584": {"content": …}, …}: some of the ids behind the ranks. */
+static int read_added_tokens(struct json *json, struct roles *roles)
+{
+    struct json_text key;
+    int64_t first = roles->ranks->n_ranks;
+    roles->has_added = true;
+    int r = json_object(json);
+    while (r == 0 && (r = json_key(json, &key)) > 0) {
+        int64_t id = id_of(&key);
+        if (id < first || id >= first + HF_TIKTOKEN_RESERVED)
+            return json_fail(json, -EINVAL,
+                             "found the added token '%.40s', expected an id from %" PRId64
+                             " to %" PRId64 ", behind the ranks of " RANKS,
+                             key.at, first, first + HF_TIKTOKEN_RESERVED - 1);
+        r = read_added_token(json, roles->ranks, &id);
+    }
+    return r;
+}
 
 /* A token by its text, alone or as "content" of an object. */
 static int read_role(struct json *json, struct json_text *ret)
@@ -226,9 +262,15 @@ static int read_config(struct json *json, struct roles *roles)
             r = read_flag(json, &roles->add_bos, &roles->add_bos_said);
         else if (json_is(&key, "add_eos_token"))
             r = read_flag(json, &roles->add_eos, &roles->add_eos_said);
+        else if (roles->ranks && json_is(&key, "added_tokens_decoder"))
+            r = read_added_tokens(json, roles);
         else
             r = json_skip(json);
     }
+    if (r == 0 && roles->ranks && !roles->has_added)
+        return json_fail(json, -EINVAL,
+                         "found no 'added_tokens_decoder', expected the special tokens that " RANKS
+                         " leaves out");
     return r < 0 ? r : json_end(json);
 }
 
@@ -275,7 +317,7 @@ static int put_roles(const struct target *t, const struct hf_vocab *vocab,
         r = put_role(t, vocab, "tokenizer.ggml.unknown_token_id", "unk_token", &roles->unk, -1);
     if (r < 0)
         return r;
-    if (roles->add_bos_said)
+    if (roles->add_bos_said || roles->ranks) /* the code that goes with ranks never adds one */
         r = meta_put_bool(t->meta, "tokenizer.ggml.add_bos_token", roles->add_bos);
     if (r == 0 && roles->add_eos_said)
         r = meta_put_bool(t->meta, "tokenizer.ggml.add_eos_token", roles->add_eos);
@@ -298,18 +340,21 @@ static int read_optional(const struct hf_folder *folder, const char *name, size_
     return r == -ENOENT ? 0 : r;
 }
 
+/* tokenizer.json, or else tiktoken.model. */
 static int read_vocabulary(const struct hf_folder *folder, struct hf_vocab *vocab,
                            struct hf_text *file, struct err *err)
 {
-    int r = hf_read(folder, TOKENIZER, TOKENIZER_MAX, file, err);
-    struct hf_text ranks = {.at = NULL};
-    if (r == -ENOENT && hf_read(folder, RANKS, TOKENIZER_MAX, &ranks, NULL) == 0) {
-        r = err_set(err, -ENOTSUP,
-                    "'%s': found a vocabulary in the form of tiktoken, expected " TOKENIZER
-                    ": convert it, or use a GGUF file of this model",
-                    ranks.label);
-        hf_text_fini(&ranks);
+    struct err none;
+    int r = hf_read(folder, TOKENIZER, TOKENIZER_MAX, file, &none);
+    if (r == -ENOENT) {
+        r = hf_read(folder, RANKS, RANKS_MAX, file, err);
+        if (r == 0)
+            return hf_tiktoken_read(file, vocab, err);
+        if (r != -ENOENT)
+            return r;
     }
+    if (r < 0 && err)
+        *err = none;
     if (r < 0)
         return r;
     struct json json;
@@ -319,6 +364,28 @@ static int read_vocabulary(const struct hf_folder *folder, struct hf_vocab *voca
     return r;
 }
 
+static int read_settings(const struct hf_folder *folder, struct roles *roles,
+                         struct hf_text *settings, struct err *err)
+{
+    int r = roles->ranks ? hf_read(folder, CONFIG, CONFIG_MAX, settings, err)
+                         : read_optional(folder, CONFIG, CONFIG_MAX, settings, err);
+    if (r < 0 || !settings->at)
+        return r;
+    struct json json;
+    json_init(&json, settings->label, settings->at, settings->bytes, err);
+    r = read_config(&json, roles);
+    json_fini(&json);
+    return r;
+}
+
+/* As many of the ids behind the ranks as the embedding has rows for. */
+static void reserve(struct hf_vocab *vocab, const struct hf_config *config)
+{
+    uint32_t end = vocab->n_ranks + HF_TIKTOKEN_RESERVED;
+    hf_tiktoken_reserve(
+        vocab, config->vocab > 0 && (uint32_t)config->vocab < end ? (uint32_t)config->vocab : end);
+}
+
 int hf_tokenizer_read(const struct hf_folder *folder, const struct hf_config *config,
                       struct meta *meta, struct err *err)
 {
@@ -326,14 +393,12 @@ int hf_tokenizer_read(const struct hf_folder *folder, const struct hf_config *co
     struct hf_text file = {.at = NULL}, settings = {.at = NULL}, jinja = {.at = NULL};
     struct roles roles = {0};
     int r = read_vocabulary(folder, &vocab, &file, err);
+    if (vocab.n_ranks)
+        roles.ranks = &vocab;
     if (r == 0)
-        r = read_optional(folder, CONFIG, CONFIG_MAX, &settings, err);
-    if (r == 0 && settings.at) {
-        struct json json;
-        json_init(&json, settings.label, settings.at, settings.bytes, err);
-        r = read_config(&json, &roles);
-        json_fini(&json);
-    }
+        r = read_settings(folder, &roles, &settings, err);
+    if (r == 0 && roles.ranks)
+        reserve(&vocab, config);
     if (r == 0 && !roles.chat_template.bytes)
         r = read_optional(folder, "chat_template.jinja", CONFIG_MAX, &jinja, err);
     if (r == 0 && jinja.at &&

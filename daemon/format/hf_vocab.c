@@ -20,6 +20,7 @@ void hf_vocab_fini(struct hf_vocab *vocab)
     free(vocab->slot);
     free(vocab->merges);
     free(vocab->start);
+    free(vocab->own);
     *vocab = (struct hf_vocab){0};
 }
 
@@ -96,8 +97,8 @@ int64_t hf_vocab_find(const struct hf_vocab *vocab, const struct json_text *text
 {
     for (uint32_t i = 0; i < vocab->n && text->bytes; i++) {
         const struct hf_slot *slot = &vocab->slot[i];
-        if (slot->kind > HF_NORMAL && slot->bytes == text->bytes &&
-            memcmp(slot->text, text->at, text->bytes) == 0)
+        bool added = slot->kind == HF_CONTROL || slot->kind == HF_ADDED;
+        if (added && slot->bytes == text->bytes && memcmp(slot->text, text->at, text->bytes) == 0)
             return i;
     }
     return -1;

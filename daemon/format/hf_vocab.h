@@ -30,6 +30,8 @@ struct hf_vocab {
     size_t merge_bytes, merge_room;
     uint32_t n_merges, start_room;
     const char *pre;
+    char *own;        /* of tiktoken.model: the texts, which no file holds as they are */
+    uint32_t n_ranks; /* and how many of the ids are ranks; 0: there is tokenizer.json */
 };
 
 void hf_vocab_fini(struct hf_vocab *vocab);
