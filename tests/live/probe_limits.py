@@ -187,8 +187,8 @@ def unfinished(limit):
     with Conn(PATH) as other:
         other.send(frame(1, REQUEST, 0, envelope("Ping")))
         other.recv_on(1)
-        other.send(b"\0\0\0")
         start = time.monotonic()
+        other.send(b"\0\0\0")
         check(is_closed(other, limit["frame_progress_ms"] / 1000 + 5), "it may stay")
         return time.monotonic() - start, limit["frame_progress_ms"] / 1000
 
@@ -227,7 +227,7 @@ def in_background(limit):
     def run(function):
         try:
             took, due = function(limit)
-            check(due - 0.2 <= took <= due + 1.5, "closed after %.1f s, not %.1f" % (took, due))
+            check(due - 0.2 <= took <= due + 4, "closed after %.1f s, not %.1f" % (took, due))
             results.append((function.__doc__, None))
         except Exception:  # noqa: BLE001
             results.append((function.__doc__, traceback.format_exc()))
