@@ -12,15 +12,6 @@
 #include "format/format.h"
 #include "target.h"
 
-/* A broken promise must stop any build, also one without assertions. */
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static void ask_key(const struct meta *meta, int i)
 {
     const char *key = meta_key(meta, i);

@@ -9,14 +9,6 @@
 #include "format/json.h"
 #include "target.h"
 
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* A value by the functions that callers use; one level deep at a time. */
 static int take(struct json *json)
 {

@@ -19,14 +19,6 @@
 #include "text/jtext.h"
 #include "text/token.h"
 
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 struct heard {
     struct families_told told;
     struct jtext_out arguments; /* of the present call */

@@ -8,64 +8,18 @@
  * first and last bytes.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "folder.h"
 #include "format/format.h"
 #include "target.h"
 
-/* A broken promise must stop any build, also one without assertions. */
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static const char *const names[] = {
-    "model.safetensors", "model.safetensors.index.json", "model-1.safetensors", "config.json",
-    "tokenizer.json",    "tokenizer_config.json",        "chat_template.jinja",
-};
+static const char *const names[] = {"model.safetensors",     "model.safetensors.index.json",
+                                    "model-1.safetensors",   "config.json",
+                                    "tokenizer.json",        "tokenizer_config.json",
+                                    "chat_template.jinja",   "tiktoken.model",
+                                    "generation_config.json"};
 enum { N_NAMES = sizeof names / sizeof *names };
-
-static int folder = -1;
-static char path[64];
-
-static void open_folder(void)
-{
-    /* in memory, so that a thousand inputs a second cost no disk */
-    snprintf(path, sizeof path, "/dev/shm/fuzz_safetensors.XXXXXX");
-    if (!mkdtemp(path)) {
-        snprintf(path, sizeof path, "/tmp/fuzz_safetensors.XXXXXX");
-        PROMISE(mkdtemp(path));
-    }
-    folder = open(path, O_DIRECTORY | O_CLOEXEC);
-    PROMISE(folder >= 0);
-}
-
-static void remove_files(void)
-{
-    for (int i = 0; i < N_NAMES; i++)
-        unlinkat(folder, names[i], 0);
-}
-
-static void remove_folder(void)
-{
-    remove_files();
-    rmdir(path);
-}
-
-static void write_file(const char *name, const uint8_t *data, size_t bytes)
-{
-    int fd = openat(folder, name, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-    PROMISE(fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes);
-    close(fd);
-}
 
 /* One line without its end, or NULL. */
 static const uint8_t *line(const uint8_t **data, size_t *bytes, size_t *n)
@@ -94,7 +48,7 @@ static void write_files(const uint8_t *data, size_t bytes)
         for (int i = 0; i < N_NAMES; i++)
             if (strlen(names[i]) == n && !memcmp(names[i], name, n))
                 which = i;
-        write_file(names[which], data, size);
+        folder_write(names[which], data, size);
         data += size;
         bytes -= size;
     }
@@ -121,12 +75,9 @@ static void ask(const struct format *format)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    if (folder < 0) {
-        open_folder();
-        atexit(remove_folder);
-    }
-    remove_files();
+    const char *path = folder_path();
     write_files(data, bytes);
+    folder_settle();
     struct err err = {0};
     struct format *format = NULL;
     int r = format_open(path, &format, &err);

@@ -23,15 +23,6 @@
 #define TYPES  "tokenizer.ggml.token_type"
 #define MERGES "tokenizer.ggml.merges"
 
-/* A broken promise must stop any build, also one without assertions. */
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static const char *const pre[] = {"deepseek-v3", "deepseek-llm", "deepseek-coder", "unknown"};
 
 static void change(struct meta *meta, const uint8_t *data)

@@ -27,14 +27,6 @@
 #include "ttrpc.h"
 #include "ttrpc.pb-c.h"
 
-#define PROMISE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "broken promise, line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static uv_loop_t loop;
 static uv_async_t woken; /* keeps a turn from waiting for ever, and brings the engines' news */
 static struct hub hub;
