@@ -9,10 +9,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/own.h"
 #include "format/experts.h"
@@ -285,10 +287,33 @@ static int choose_reader(struct format *format, struct err *err)
                    part->label, head[0], head[1], head[2], head[3]);
 }
 
+/* By its bare name in the folder, and the folder itself if it is a checkpoint. */
+static int open_beneath(struct format *format, struct err *err)
+{
+    const char *slash = strrchr(format->path, '/');
+    int inner;
+    int r = part_open_folder(format->folder, format->path, &inner, err);
+    if (r == 0) {
+        close(format->folder);
+        format->folder = inner;
+        format->reader = &format_safetensors;
+        return 0;
+    }
+    if (r == -ENOTDIR)
+        r = part_open_beside(format->folder, format->path, slash ? slash + 1 : format->path,
+                             &format->part[0], err);
+    if (r < 0)
+        return r;
+    format->n_parts = 1;
+    return choose_reader(format, err);
+}
+
 /* A folder has no first bytes: it is a checkpoint of several files. */
 static int open_named(struct format *format, struct err *err)
 {
     struct stat st;
+    if (format->folder >= 0)
+        return open_beneath(format, err);
     if (stat(format->path, &st) == 0 && S_ISDIR(st.st_mode)) {
         format->reader = &format_safetensors;
         return 0;
@@ -300,11 +325,20 @@ static int open_named(struct format *format, struct err *err)
     return choose_reader(format, err);
 }
 
-int format_open(const char *path, struct format **ret, struct err *err)
+/* `folder`: -1, or what open_beneath() shall look in. */
+static int open_format(int folder, const char *path, struct format **ret, struct err *err)
 {
     OWN(format) *format = calloc(1, sizeof *format);
     if (!format)
         return err_set(err, -ENOMEM, "no memory to open '%.160s'", path);
+    format->folder = -1;
+    if (folder >= 0) {
+        format->folder = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+        if (format->folder < 0) {
+            int code = -errno;
+            return err_set(err, code, "cannot open '%.160s': %s", path, strerror(-code));
+        }
+    }
     format->path = strdup(path);
     format->part = malloc(sizeof *format->part);
     if (!format->path || !format->part)
@@ -331,6 +365,31 @@ int format_open(const char *path, struct format **ret, struct err *err)
     return 0;
 }
 
+int format_open(const char *path, struct format **ret, struct err *err)
+{
+    return open_format(-1, path, ret, err);
+}
+
+int format_open_at(int folder, const char *path, struct format **ret, struct err *err)
+{
+    assert(folder >= 0);
+    return open_format(folder, path, ret, err);
+}
+
+int format_folder(const struct format *format, const char *inside, int *ret, struct err *err)
+{
+    if (format->folder < 0)
+        return part_folder(inside, ret, err);
+    int fd = fcntl(format->folder, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        int code = -errno;
+        return err_set(err, code, "cannot open the folder of '%.160s': %s", inside,
+                       strerror(-code));
+    }
+    *ret = fd;
+    return 0;
+}
+
 void format_close(struct format *format)
 {
     if (!format)
@@ -346,6 +405,8 @@ void format_close(struct format *format)
     for (int i = 0; i < format->n_parts; i++)
         part_close(&format->part[i]);
     free(format->part);
+    if (format->folder >= 0)
+        close(format->folder);
     free(format);
     errno = saved;
 }

@@ -26,6 +26,14 @@ struct format;
  *           the words name the file, the field, what was found and what was expected
  */
 int format_open(const char *path, struct format **ret, struct err *err);
+/**
+ * The same for what lies in a folder that is open: the last name of `path` is looked up there,
+ * and the rest of the path only names it. A file, or the folder of a checkpoint.
+ *
+ *   folder  O_PATH will do; borrowed for the call
+ *   fails   -EINVAL also for a symbolic link: nothing outside the folder is ever reached
+ */
+int format_open_at(int folder, const char *path, struct format **ret, struct err *err);
 void format_close(struct format *format);
 OWN_DEFINE(format, format_close);
 

@@ -150,7 +150,7 @@ static int open_parts(struct format *format, const struct split *named, struct e
     if (r < 0)
         return r;
     OWN_FD folder = -1;
-    r = part_folder(format->path, &folder, err);
+    r = format_folder(format, format->path, &folder, err);
     if (r < 0)
         return r;
     struct part *part = calloc(named->count, sizeof *part);

@@ -607,7 +607,7 @@ static int hf_open(const char *path, struct format *format, struct err *err)
         return err_set(err, -ENOMEM, "no memory to open '%.160s'", path);
     snprintf(inside, n + 2, "%s%s", path, is_folder && path[n - 1] != '/' ? "/" : "");
     OWN_FD fd = -1;
-    int r = part_folder(inside, &fd, err);
+    int r = format_folder(format, inside, &fd, err);
     if (r < 0)
         return r;
     struct checkpoint c = {.format = format, .err = err, .folder = {.fd = fd, .beside = inside}};

@@ -90,16 +90,32 @@ int part_open(const char *path, struct part *ret, struct err *err)
 
 /* glibc has no wrapper. A name without a slash cannot leave the folder but by a link, so where the
  * call is missing or forbidden, O_NOFOLLOW says the same. */
-static int open_in(int folder, const char *name)
+static int open_in(int folder, const char *name, int flags)
 {
     struct open_how how = {
-        .flags = OPEN_FLAGS,
+        .flags = (uint64_t)flags,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     long fd = syscall(SYS_openat2, folder, name, &how, sizeof how);
     if (fd < 0 && (errno == ENOSYS || errno == EPERM))
-        fd = openat(folder, name, OPEN_FLAGS | O_NOFOLLOW);
+        fd = openat(folder, name, flags | O_NOFOLLOW);
     return (int)fd;
+}
+
+/* The descriptor of a bare name in the folder; `part` lends its label. */
+static int open_name(int folder, const char *name, int flags, const struct part *part,
+                     struct err *err)
+{
+    if (!*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+        return err_set(err, -EINVAL,
+                       "'%s': found '%.200s' as the name of a file, expected one "
+                       "without a path",
+                       part->label, name);
+    int fd = open_in(folder, name, flags);
+    if (fd < 0 && errno == ELOOP)
+        return err_set(err, -EINVAL, "'%s': found a symbolic link, expected a regular file",
+                       part->label);
+    return fd < 0 ? cannot_open(part, -errno, err) : fd;
 }
 
 int part_open_beside(int folder, const char *beside, const char *name, struct part *ret,
@@ -109,17 +125,9 @@ int part_open_beside(int folder, const char *beside, const char *name, struct pa
     const char *slash = strrchr(beside, '/');
     make_label(part.label, sizeof part.label, beside, slash ? (size_t)(slash + 1 - beside) : 0,
                name);
-    if (!*name || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
-        return err_set(err, -EINVAL,
-                       "'%s': found '%.200s' as the name of a file, expected one "
-                       "without a path",
-                       part.label, name);
-    int fd = open_in(folder, name);
-    if (fd < 0 && errno == ELOOP)
-        return err_set(err, -EINVAL, "'%s': found a symbolic link, expected a regular file",
-                       part.label);
+    int fd = open_name(folder, name, OPEN_FLAGS, &part, err);
     if (fd < 0)
-        return cannot_open(&part, -errno, err);
+        return fd;
     int r = adopt(fd, &part, err);
     if (r == 0)
         *ret = part;
@@ -131,6 +139,18 @@ void part_close(struct part *part)
     if (part->fd >= 0)
         close(part->fd);
     part->fd = -1;
+}
+
+int part_open_folder(int folder, const char *path, int *ret, struct err *err)
+{
+    struct part part = {.fd = -1};
+    const char *slash = strrchr(path, '/');
+    make_label(part.label, sizeof part.label, "", 0, path);
+    int fd =
+        open_name(folder, slash ? slash + 1 : path, O_PATH | O_DIRECTORY | O_CLOEXEC, &part, err);
+    if (fd >= 0)
+        *ret = fd;
+    return fd < 0 ? fd : 0;
 }
 
 int part_folder(const char *path, int *ret, struct err *err)

@@ -33,6 +33,9 @@ int part_open_beside(int folder, const char *beside, const char *name, struct pa
                      struct err *err);
 void part_close(struct part *part); /* accepts one whose fd is -1 */
 
+/* A folder in a folder, as a descriptor for part_open_beside(); `path` is for the words and ends in
+ * its name. -ENOTDIR if it is something else, -EINVAL for a symbolic link; with words. */
+int part_open_folder(int folder, const char *path, int *ret, struct err *err);
 /* The folder that holds `path`, as a descriptor for part_open_beside(). */
 int part_folder(const char *path, int *ret, struct err *err);
 

@@ -34,6 +34,7 @@ struct stack { /* of one tensor: sources [first, first + n), alike but for their
 
 struct format {
     char *path; /* as the user named it */
+    int folder; /* what format_open_at() was given, or the checkpoint in it; -1: go by the path */
     char kind[32];
     const struct format_reader *reader;
     struct part *part; /* in their order; until the reader says otherwise the named file alone */
@@ -46,6 +47,9 @@ struct format {
     struct stack *stack; /* one a tensor, or NULL: each lies in its part as it is */
     struct source *source;
 };
+
+/* The folder that holds the model's files, as a descriptor of its own; `inside` is a path in it. */
+int format_folder(const struct format *format, const char *inside, int *ret, struct err *err);
 
 /* Room for n tensors more, FORMAT_MAX_TENSORS in all. -EINVAL, -ENOMEM with words. */
 int format_expect_tensors(struct format *format, int part, uint64_t n, struct err *err);

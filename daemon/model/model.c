@@ -138,12 +138,14 @@ static void fill_info(struct model *m, const char *path)
     }
 }
 
-int model_open(const char *path, struct model **ret, struct err *err)
+/* `folder`: -1, or where alone the name is looked up. */
+static int open_model(int folder, const char *path, struct model **ret, struct err *err)
 {
     OWN(model) *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(err, -ENOMEM, "no memory to open '%s'", path);
-    int r = format_open(path, &m->format, err);
+    int r = folder < 0 ? format_open(path, &m->format, err)
+                       : format_open_at(folder, path, &m->format, err);
     if (r == 0)
         r = vocab_open(format_meta(m->format), &m->vocab, err);
     if (r == 0 && format_n_tensors(m->format) > 0)
@@ -154,6 +156,16 @@ int model_open(const char *path, struct model **ret, struct err *err)
     fill_info(m, path);
     *ret = TAKE(m);
     return 0;
+}
+
+int model_open(const char *path, struct model **ret, struct err *err)
+{
+    return open_model(-1, path, ret, err);
+}
+
+int model_open_at(int folder, const char *path, struct model **ret, struct err *err)
+{
+    return open_model(folder, path, ret, err);
 }
 
 void model_close(struct model *m)

@@ -42,6 +42,8 @@ struct model;
 
 /* -EINVAL, -ENOTSUP, -ENOENT …: the words name file, field, found and expected. */
 int model_open(const char *path, struct model **ret, struct err *err);
+/* The same by the last name of `path` in an open folder, and nowhere else: format_open_at(). */
+int model_open_at(int folder, const char *path, struct model **ret, struct err *err);
 void model_close(struct model *model);
 OWN_DEFINE(model, model_close);
 
