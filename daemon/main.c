@@ -166,6 +166,7 @@ static void embedded_model(char *dst, size_t size)
     snprintf(dst, size, "%s/models/%s", MOED_DATADIR, EMBEDDED_MODEL);
 }
 
+/* Those that are named, and so loaded. The first of them is the one that nameless requests mean. */
 static int add_models(struct moed *m, struct err *err)
 {
     if (m->config.models.n == 0) {
@@ -181,13 +182,28 @@ static int add_models(struct moed *m, struct err *err)
     return 0;
 }
 
+/* The standard folder is there where a package made it. Somebody's own that is missing gets a
+ * warning when the folders are listed. */
+static int add_folders(struct moed *m, struct err *err)
+{
+    const struct config_list *folders = &m->config.folders;
+    for (int i = 0; i < folders->n; i++) {
+        if (folders->origin == CONFIG_STANDARD && access(folders->items[i], F_OK) < 0)
+            continue;
+        int r = models_add_folder(m->models, folders->items[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* A model that can't be loaded leaves the daemon up: it says so in its list. */
 static void load_models(struct moed *m)
 {
     for (int i = 0; i < models_count(m->models); i++) {
         struct models_entry *entry = models_at(m->models, i);
         struct err err = {0};
-        if (entry->state == MODELS_TEXT)
+        if (entry->state == MODELS_TEXT || entry->in_folder)
             continue;
         if (models_load(m->models, entry, &err) < 0)
             log_error("main", "cannot load '%s': %s", entry->name, err.text);
@@ -330,12 +346,14 @@ static int start(struct moed *m, struct err *err)
         return EXIT_FAILURE;
     if (check_place(&m->config, err) < 0)
         return EX_CONFIG;
-    if (models_new(&models, on_changed, m, &m->models, err) < 0 || add_models(m, err) < 0)
+    if (models_new(&models, on_changed, m, &m->models, err) < 0 || add_models(m, err) < 0 ||
+        add_folders(m, err) < 0)
         return EXIT_FAILURE;
     service_start(m->service, m->models);
     if (listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
     load_models(m);
+    models_scan(m->models); /* so that what is wrong with a folder is said now */
     sd_tell_ready();
     uv_async_send(&m->woken);
     return EXIT_SUCCESS;

@@ -56,7 +56,9 @@ json_t *report_models_json(const struct moed_call *call)
 
 static void print_parameters(char *buffer, size_t size, uint64_t n)
 {
-    if (n >= 1000000000)
+    if (n == 0)
+        *buffer = '\0'; /* nobody has looked into the file yet */
+    else if (n >= 1000000000)
         snprintf(buffer, size, "%.1f B", (double)n / 1e9);
     else
         snprintf(buffer, size, "%.1f M", (double)n / 1e6);
@@ -69,9 +71,11 @@ static void print_row(const struct moed_model *m, int name_width)
     screen_cell(m->name, name_width);
     screen_cell(moed_model_state_name(m->state), 8);
     screen_cell(m->quantisation, 6);
-    screen_cell(screen_bytes(size, sizeof size, m->file_bytes), 10);
+    screen_cell(m->file_bytes ? screen_bytes(size, sizeof size, m->file_bytes) : "", 10);
     screen_cell(parameters, 10);
-    printf("%u\n", m->context);
+    if (m->context)
+        printf("%u", m->context);
+    putchar('\n');
     if (*m->error) {
         fputs("  ", stdout);
         screen_word(stdout, m->error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Each load is a thread of its own that ends when the model is ready or has failed; its result is
- * taken over by models_update() on the loop.
+ * taken over by models_update() on the loop, and so is what the finder found.
  */
 #include "engine/models.h"
 
@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "engine/budget.h"
+#include "engine/finder.h"
 #include "model/model.h"
 #include "place/place.h"
 
@@ -23,6 +24,13 @@ struct slot {
     struct models *models;
     struct model *model;
     struct place *place;
+
+    /* Of a folder: what was found, and what is there since then while the model is open. */
+    struct found found, next;
+    int folder, next_folder;
+    bool has_next, is_seen, failed_to_open;
+    struct model_info info; /* stays when the model is shut */
+    char kind[32];
 
     /* Between the loader and the loop. */
     pthread_t thread;
@@ -42,6 +50,12 @@ struct models {
     void *arg;
     struct slot **slot;
     int n;
+    struct finder finder;
+    unsigned asked, begun, done; /* listings; asked is begun, or one more */
+    int looked_into;             /* the slot that was opened last, or is being opened */
+    int *folder_code;            /* of each, as it was last told */
+    uint64_t *told;              /* hashes of the paths that a warning was for */
+    size_t n_told;
 };
 
 const char *models_state_name(enum models_state state)
@@ -60,6 +74,7 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     if (!m)
         return err_set(err, -ENOMEM, "no memory for the list of models");
     m->config = *config;
+    finder_init(&m->finder, changed, arg);
     m->changed = changed;
     m->arg = arg;
     m->place = strdup(config->place);
@@ -99,6 +114,8 @@ static void slot_free(struct slot *slot)
     }
     release(slot);
     model_close(slot->model);
+    found_fini(&slot->found);
+    found_fini(&slot->next);
     free(slot);
 }
 OWN_DEFINE(slot, slot_free);
@@ -107,12 +124,36 @@ void models_free(struct models *m)
 {
     if (!m)
         return;
+    finder_fini(&m->finder);
+    free(m->folder_code);
+    free(m->told);
     for (int i = 0; i < m->n; i++)
         slot_free(m->slot[i]);
     free(m->slot);
     free(m->place);
     free(m->isa);
     free(m);
+}
+
+/* Takes the slot. */
+static int enter(struct models *m, struct slot **slot)
+{
+    struct slot **more = realloc(m->slot, (size_t)(m->n + 1) * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    m->slot = more;
+    m->slot[m->n++] = TAKE(*slot);
+    return 0;
+}
+
+static void warn_of(const struct slot *slot)
+{
+    const struct hparams *hp = model_hparams(slot->model);
+    if (hp && hp->warn_no_mscale)
+        log_warning(
+            "models",
+            "model '%s': YaRN without key yarn_log_multiplier, so attention is not rescaled",
+            slot->entry.name);
 }
 
 int models_add(struct models *m, const char *path, struct err *err)
@@ -132,19 +173,11 @@ int models_add(struct models *m, const char *path, struct err *err)
     slot->entry.name = info->name;
     slot->entry.path = info->path;
     slot->entry.model = slot->model;
+    slot->entry.info = info;
+    slot->entry.file_bytes = info->file_bytes;
     set_state(slot, info->text_only ? MODELS_TEXT : MODELS_UNLOADED);
-    if (!info->text_only && model_hparams(slot->model)->warn_no_mscale)
-        log_warning(
-            "models",
-            "model '%s': YaRN without key yarn_log_multiplier, so attention is not rescaled",
-            info->name);
-
-    struct slot **more = realloc(m->slot, (size_t)(m->n + 1) * sizeof *more);
-    if (!more)
-        return err_set(err, -ENOMEM, "no memory for model '%s'", path);
-    m->slot = more;
-    m->slot[m->n++] = TAKE(slot);
-    return 0;
+    warn_of(slot);
+    return enter(m, &slot) < 0 ? err_set(err, -ENOMEM, "no memory for model '%s'", path) : 0;
 }
 
 int models_count(const struct models *m)
@@ -167,9 +200,267 @@ struct models_entry *models_at(struct models *m, int i)
 struct models_entry *models_find(struct models *m, const char *name)
 {
     for (int i = 0; i < m->n; i++)
-        if (!name || !*name || !strcmp(m->slot[i]->entry.name, name))
+        if (!m->slot[i]->entry.gone && (!name || !*name || !strcmp(m->slot[i]->entry.name, name)))
             return models_at(m, i);
     return NULL;
+}
+
+/* ------------------------------------------------------------------ folders */
+
+int models_add_folder(struct models *m, const char *path, struct err *err)
+{
+    int *code = reallocarray(m->folder_code, (size_t)m->finder.n_folders + 1, sizeof *code);
+    if (!code)
+        return err_set(err, -ENOMEM, "no memory for the folder '%s'", path);
+    m->folder_code = code;
+    code[m->finder.n_folders] = 0;
+    return finder_add(&m->finder, path, err);
+}
+
+/* What there is to say of a path is said once. */
+static bool is_news(struct models *m, const char *path)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *path; path++)
+        hash = (hash ^ (unsigned char)*path) * 0x100000001b3u;
+    for (size_t i = 0; i < m->n_told; i++)
+        if (m->told[i] == hash)
+            return false;
+    uint64_t *told =
+        m->n_told < FOLDER_MOST_MODELS ? reallocarray(m->told, m->n_told + 1, sizeof *told) : NULL;
+    if (!told)
+        return false; /* one line less */
+    m->told = told;
+    told[m->n_told++] = hash;
+    return true;
+}
+
+static void fail_entry(struct slot *slot, const struct err *err)
+{
+    slot->entry.error = *err;
+    slot->failed_to_open = true;
+    set_state(slot, MODELS_FAILED);
+}
+
+/* The slot is from now on what was found; nothing is known of it yet. */
+static void become(struct slot *slot, int folder, struct found *found)
+{
+    struct err err = {0};
+    found_fini(&slot->found);
+    slot->found = *found;
+    *found = (struct found){0};
+    slot->folder = folder;
+    slot->failed_to_open = false;
+    slot->entry.name = slot->found.name;
+    slot->entry.path = slot->found.path;
+    slot->entry.file_bytes = slot->found.bytes;
+    slot->entry.info = NULL;
+    slot->entry.error = err;
+    slot->entry.in_folder = true;
+    set_state(slot, MODELS_UNLOADED);
+    if (slot->found.odd) {
+        err_set(&err, -EINVAL, "'%.300s': found a %s, expected a regular file", slot->found.path,
+                slot->found.odd);
+        fail_entry(slot, &err);
+    }
+}
+
+static void see_again(struct slot *slot, int folder, struct found *found)
+{
+    struct models_entry *entry = &slot->entry;
+    if (entry->gone) {
+        entry->gone = false;
+        entry->generation++;
+    }
+    bool same = slot->folder == folder && slot->found.stamp == found->stamp &&
+                strcmp(slot->found.path, found->path) == 0;
+    if (entry->state == MODELS_LOADING || entry->state == MODELS_READY || entry->opening)
+        return; /* what is in memory stays; a later listing looks again */
+    if (same) {
+        slot->has_next = entry->stale = false;
+    } else if (slot->model) { /* somebody may be using it */
+        found_fini(&slot->next);
+        slot->next = *found;
+        *found = (struct found){0};
+        slot->next_folder = folder;
+        slot->has_next = entry->stale = true;
+    } else
+        become(slot, folder, found);
+}
+
+static void add_found(struct models *m, int folder, struct found *found)
+{
+    OWN(slot) *slot = m->n < FOLDER_MOST_MODELS ? calloc(1, sizeof *slot) : NULL;
+    if (!slot) {
+        if (is_news(m, found->path))
+            log_warning("models", "%s is passed over: %d models are listed already", found->path,
+                        m->n);
+        return;
+    }
+    slot->models = m;
+    slot->is_seen = true;
+    become(slot, folder, found);
+    struct slot *kept = slot;
+    if (enter(m, &slot) < 0)
+        log_error("models", "no memory for model '%s'", kept->entry.name);
+}
+
+static struct slot *slot_named(struct models *m, const char *name)
+{
+    for (int i = 0; i < m->n; i++)
+        if (!strcmp(m->slot[i]->entry.name, name))
+            return m->slot[i];
+    return NULL;
+}
+
+static void take_listing(struct models *m, int folder)
+{
+    struct finder_listing *listing = &m->finder.listing[folder];
+    if (listing->code != m->folder_code[folder]) {
+        m->folder_code[folder] = listing->code;
+        if (listing->code < 0)
+            log_warning("models", "%s", listing->err.text);
+    }
+    for (size_t i = 0; i < listing->list.n; i++) {
+        struct found *found = &listing->list.at[i];
+        struct slot *slot = slot_named(m, found->name);
+        if (!slot) {
+            add_found(m, folder, found);
+        } else if (!slot->entry.in_folder || slot->is_seen) {
+            if (strcmp(slot->entry.path, found->path) && is_news(m, found->path))
+                log_warning("models", "%s is passed over: the name '%s' means %s", found->path,
+                            found->name, slot->entry.path);
+        } else {
+            slot->is_seen = true;
+            see_again(slot, folder, found);
+        }
+    }
+}
+
+static void take_listings(struct models *m)
+{
+    for (int i = 0; i < m->n; i++)
+        m->slot[i]->is_seen = false;
+    for (int i = 0; i < m->finder.n_folders; i++)
+        take_listing(m, i);
+    for (int i = 0; i < m->n; i++) {
+        struct models_entry *entry = &m->slot[i]->entry;
+        if (!entry->in_folder || m->slot[i]->is_seen || entry->state == MODELS_LOADING ||
+            entry->state == MODELS_READY)
+            continue;
+        entry->gone = entry->stale = true;
+    }
+    m->done = m->begun;
+}
+
+static void take_opened(struct models *m)
+{
+    struct slot *slot = m->slot[m->looked_into]; /* which stayed what it is meanwhile */
+    struct models_entry *entry = &slot->entry;
+    entry->opening = false;
+    if (!m->finder.model) {
+        fail_entry(slot, &m->finder.err);
+        return;
+    }
+    slot->model = TAKE(m->finder.model);
+    slot->info = *model_info(slot->model);
+    snprintf(slot->kind, sizeof slot->kind, "%s", slot->info.kind);
+    slot->info.kind = slot->kind;
+    slot->info.name = entry->name;
+    slot->info.path = entry->path;
+    bool is_first = !entry->info;
+    entry->model = slot->model;
+    entry->info = &slot->info;
+    entry->file_bytes = slot->info.file_bytes;
+    if (entry->state != MODELS_FAILED || slot->failed_to_open)
+        set_state(slot, slot->info.text_only ? MODELS_TEXT : MODELS_UNLOADED);
+    slot->failed_to_open = false;
+    if (is_first)
+        warn_of(slot);
+}
+
+static bool begin_listing(struct models *m)
+{
+    struct err err = {0};
+    if (m->asked == m->begun)
+        return false;
+    m->begun = m->asked;
+    if (finder_list(&m->finder, &err) == 0)
+        return true;
+    log_error("models", "%s", err.text);
+    m->done = m->begun; /* who waits goes on with what is known */
+    return false;
+}
+
+static bool begin_opening(struct models *m)
+{
+    struct err err = {0};
+    for (int i = 1; i <= m->n; i++) {
+        int next = (m->looked_into + i) % m->n;
+        struct slot *slot = m->slot[next];
+        if (!slot->entry.opening)
+            continue;
+        m->looked_into = next;
+        if (finder_open(&m->finder, slot->folder, slot->entry.path, &err) == 0)
+            return true;
+        slot->entry.opening = false;
+        fail_entry(slot, &err);
+    }
+    return false;
+}
+
+/* The next thing to look for or into, unless the finder is at work: all in turn, so that nobody who
+ * asks again and again keeps the others waiting. */
+static void keep_finding(struct models *m, enum finder_task last)
+{
+    if (m->finder.task != FINDER_IDLE)
+        return;
+    if (last == FINDER_LIST && begin_opening(m))
+        return;
+    if (!begin_listing(m))
+        begin_opening(m);
+}
+
+unsigned models_scan(struct models *m)
+{
+    if (m->finder.n_folders == 0)
+        return m->done;
+    m->asked = m->begun + 1;
+    keep_finding(m, FINDER_IDLE);
+    return m->asked;
+}
+
+bool models_is_scanned(const struct models *m, unsigned ticket)
+{
+    return (int)(m->done - ticket) >= 0;
+}
+
+int models_open(struct models *m, struct models_entry *entry, struct err *err)
+{
+    struct slot *slot = (struct slot *)entry;
+    if (slot->model || entry->opening)
+        return 0;
+    if (slot->found.odd)
+        return err_set(err, entry->error.code, "%s", entry->error.text);
+    entry->opening = true;
+    keep_finding(m, FINDER_IDLE);
+    return 0;
+}
+
+void models_shut(struct models *m, struct models_entry *entry)
+{
+    (void)m;
+    struct slot *slot = (struct slot *)entry;
+    if (!entry->in_folder || entry->state == MODELS_LOADING || entry->state == MODELS_READY)
+        return;
+    model_close(slot->model);
+    slot->model = NULL;
+    entry->model = NULL;
+    entry->stale = false;
+    if (slot->has_next) {
+        slot->has_next = false;
+        become(slot, slot->next_folder, &slot->next);
+    }
 }
 
 /* ------------------------------------------------------------------ loading */
@@ -222,6 +513,8 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
         return 0;
     if (entry->state == MODELS_TEXT)
         return err_set(err, -ENOTSUP, "model '%s' holds a vocabulary and no weights", entry->name);
+    if (!slot->model)
+        return err_set(err, -EBADF, "model '%s' has not been opened", entry->name);
     atomic_store(&slot->finished, false);
     atomic_store(&slot->give_up, false);
     atomic_store(&slot->bytes_done, 0);
@@ -271,7 +564,13 @@ static void take_over(struct slot *slot)
 
 bool models_update(struct models *m)
 {
-    bool changed = false;
+    enum finder_task task = finder_take(&m->finder);
+    if (task == FINDER_LIST)
+        take_listings(m);
+    else if (task == FINDER_OPEN)
+        take_opened(m);
+    keep_finding(m, task);
+    bool changed = task != FINDER_IDLE;
     for (int i = 0; i < m->n; i++) {
         struct slot *slot = m->slot[i];
         if (!slot->loading || !atomic_load(&slot->finished))

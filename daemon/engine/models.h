@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * The models this daemon knows: which are configured, which are loaded, and the engine of each.
+ * The models this daemon knows: which are configured or found, which are loaded, and the engine of
+ * each.
  *
- * Owned by the loop thread; loading runs on the loader thread, which reports through `changed`
- * (called on the loader's or an engine's thread: wake the loop and call models_update() there).
+ * A model is named by its file, and then open from the start; or it lies in a folder, and then its
+ * file is opened when somebody asks for it, and may be shut again. Indices stay what they are.
+ *
+ * Owned by the loop thread; loading, listing folders and opening what is found run on threads of
+ * their own, which report through `changed` (called on them or an engine's thread: wake the loop
+ * and call models_update() there).
  */
 #pragma once
 
@@ -37,8 +42,14 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     const char *name;
     const char *path;
     enum models_state state;
-    const struct model *model;      /* open in every state but FAILED at open */
-    struct engine *engine;          /* MODELS_READY, else NULL */
+    const struct model *model;     /* NULL: of a folder, and not open now */
+    const struct model_info *info; /* NULL: of a folder, and never looked into */
+    uint64_t file_bytes;   /* known of a folder's files too; 0: a checkpoint not looked into */
+    bool in_folder;        /* found by its name */
+    bool gone;             /* found once, and not any more: nobody is told of it */
+    bool opening;          /* models_open() goes on */
+    bool stale;            /* the file is another one: shut it when nobody uses it */
+    struct engine *engine; /* MODELS_READY, else NULL */
     uint64_t bytes_done, bytes_all; /* MODELS_LOADING */
     double load_seconds;            /* MODELS_READY */
     struct err error;               /* MODELS_FAILED */
@@ -53,14 +64,30 @@ OWN_DEFINE(models, models_free);
 
 /* Opens and checks a file and lists it under its name; -EEXIST: the name is taken. */
 int models_add(struct models *models, const char *path, struct err *err);
+/* Models are looked for in this folder too, when models_scan() asks; it need not be there. Of two
+ * models of one name the one of the file named, or of the folder added first, counts. */
+int models_add_folder(struct models *models, const char *path, struct err *err);
+/* With those that are gone. */
 int models_count(const struct models *models);
 struct models_entry *models_at(struct models *models, int i);
 /* By name; NULL or "" gives the first one. NULL if there is none. */
 struct models_entry *models_find(struct models *models, const char *name);
-/* Start loading; at once true of what is loading or ready. -ENOTSUP for a text-only model. */
+
+/* List the folders once more; a ticket. Without folders there is nothing to wait for. */
+unsigned models_scan(struct models *models);
+/* Whether a listing that began after the ticket was drawn is through. */
+bool models_is_scanned(const struct models *models, unsigned ticket);
+/* Open what was found, one after the other: `opening` until then, after that it has a model or is
+ * FAILED. -EINVAL for what is no file. */
+int models_open(struct models *models, struct models_entry *entry, struct err *err);
+/* Close the file of a found model that is neither loading nor ready and that nobody uses. */
+void models_shut(struct models *models, struct models_entry *entry);
+
+/* Start loading; at once true of what is loading or ready. -ENOTSUP for a text-only model, -EBADF
+ * for one that is not open. */
 int models_load(struct models *models, struct models_entry *entry, struct err *err);
 /* Ends its calls (they get ENGINE_CANCELLED only if polled before), frees the weights.
  * Call only when no stream uses entry->engine any more. -EBUSY while loading. */
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
-/* Takes what the loader reported; true if an entry changed. On the loop thread. */
+/* Takes what the loader and the finder reported; true if something changed. On the loop thread. */
 bool models_update(struct models *models);

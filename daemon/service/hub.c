@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/log.h"
@@ -73,6 +74,24 @@ int hub_index(struct hub *hub, const struct models_entry *entry)
     return -1;
 }
 
+void hub_fit(struct hub *hub)
+{
+    int n = models_count(hub->models);
+    if (n <= hub->n_uses)
+        return;
+    struct use *uses = reallocarray(hub->uses, (size_t)n, sizeof *uses);
+    if (!uses)
+        abort(); /* a few bytes a model, of which there is a most */
+    memset(uses + hub->n_uses, 0, (size_t)(n - hub->n_uses) * sizeof *uses);
+    hub->uses = uses;
+    hub->n_uses = n;
+}
+
+void hub_touch_model(struct hub *hub, int entry)
+{
+    hub->uses[entry].last = ++hub->n_sought;
+}
+
 void hub_hold(struct hub *hub, int entry)
 {
     hub->uses[entry].users++;
@@ -82,8 +101,8 @@ void hub_release(struct hub *hub, int entry)
 {
     struct use *use = &hub->uses[entry];
     use->users--;
-    if (use->unloading && use->users == 0)
-        hub->is_dirty = true;
+    if (use->users == 0)
+        hub->is_dirty = true; /* it may be unloaded, or shut */
 }
 
 void hub_unload(struct hub *hub, int entry)
@@ -110,6 +129,39 @@ static void unload_unused(struct hub *hub)
             log_error("service", "cannot unload '%s': %s", entry->name, err.text);
         else
             log_info("service", "model '%s' unloaded", entry->name);
+    }
+}
+
+/* An open file of a folder that is not loaded and that nobody works with. */
+static bool is_idle(struct hub *hub, int i)
+{
+    const struct models_entry *entry = models_at(hub->models, i);
+    return entry->in_folder && entry->model && hub->uses[i].users == 0 &&
+           entry->state != MODELS_LOADING && entry->state != MODELS_READY;
+}
+
+static void shut_stale(struct hub *hub)
+{
+    for (int i = 0; i < hub->n_uses; i++)
+        if (models_at(hub->models, i)->stale && is_idle(hub, i))
+            models_shut(hub->models, models_at(hub->models, i));
+}
+
+/* Those that were sought last stay open. */
+static void shut_idle(struct hub *hub)
+{
+    for (;;) {
+        int n = 0, oldest = -1;
+        for (int i = 0; i < hub->n_uses; i++) {
+            if (!is_idle(hub, i))
+                continue;
+            n++;
+            if (oldest < 0 || hub->uses[i].last < hub->uses[oldest].last)
+                oldest = i;
+        }
+        if (n <= HUB_IDLE_MODELS)
+            return;
+        models_shut(hub->models, models_at(hub->models, oldest));
     }
 }
 
@@ -154,7 +206,9 @@ void hub_settle(struct hub *hub)
         if (hub->is_dirty) {
             hub->is_dirty = false;
             unload_unused(hub);
-            tell_calls(hub);
+            shut_stale(hub);
+            tell_calls(hub); /* whoever waited for a file to be opened takes it now */
+            shut_idle(hub);
         }
         settle_touched(hub);
     }

@@ -25,6 +25,7 @@ struct server;
 enum {
     HUB_SCRATCH_BYTES = 64 << 10, /* what one read takes, shared by all connections */
     HUB_CALL_BUCKETS = 256,
+    HUB_IDLE_MODELS = 4, /* of folders, open and not used: a vocabulary each */
 };
 
 /* Causes of log lines that clients can trigger. */
@@ -50,7 +51,7 @@ struct peer { /* one for each uid that has connections */
 struct use {        /* of one model of struct models, by its index */
     int users;      /* jobs and generations that need it to stay as it is */
     bool unloading; /* new users are refused; it goes when the last is gone */
-    uint32_t seen;  /* generation of the entry when watchers were last told */
+    uint64_t last;  /* when somebody last sought it, by hub->n_sought */
 };
 
 struct hub {
@@ -68,6 +69,7 @@ struct hub {
     struct peer *peers;
     struct use *uses;
     int n_uses;
+    uint64_t n_sought;
     struct generation *by_call[HUB_CALL_BUCKETS]; /* running ones by the engine's number */
     int n_running;                                /* of them */
 
@@ -99,6 +101,10 @@ void hub_peer_drop(struct hub *hub, struct peer *peer);
 
 /* The index of an entry of the models. */
 int hub_index(struct hub *hub, const struct models_entry *entry);
+/* Room for all models there are by now. */
+void hub_fit(struct hub *hub);
+/* Somebody asked for it just now. */
+void hub_touch_model(struct hub *hub, int entry);
 /* A user holds an entry; after the last one let go of an unloading one, hub_settle unloads it. */
 void hub_hold(struct hub *hub, int entry);
 void hub_release(struct hub *hub, int entry);
@@ -106,7 +112,7 @@ void hub_release(struct hub *hub, int entry);
 void hub_unload(struct hub *hub, int entry);
 /* A model changed, or draining began: hub_settle will tell every call. */
 void hub_change(struct hub *hub);
-/* Before the loop waits: unloads, tells, settles connections, evicts. */
+/* Before the loop waits: unloads, shuts, tells, settles connections, evicts. */
 void hub_settle(struct hub *hub);
 
 /* Random bytes from the kernel. */

@@ -4,7 +4,6 @@
  */
 #include "service/method.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,22 +32,6 @@ const struct method *method_find(const char *name)
 bool method_may(const struct method *method, const struct conn *conn)
 {
     return method->who == METHOD_ANYONE || conn->uid == 0 || conn->uid == getuid();
-}
-
-struct models_entry *method_model(struct call *call, const char *name)
-{
-    struct models *models = call->hub->models;
-    struct models_entry *entry = models_find(models, name);
-    if (entry)
-        return entry;
-    char known[256] = "";
-    size_t used = 0;
-    for (int i = 0; i < models_count(models) && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s'%.64s'", i ? ", " : "",
-                                 models_at(models, i)->name);
-    call_fail(call, TTRPC_NOT_FOUND, "there is no model '%.128s' here, only: %s", name ? name : "",
-              known[0] ? known : "none");
-    return NULL;
 }
 
 /* File names may be any bytes; a string on the wire is UTF-8. */
@@ -82,8 +65,7 @@ static void describe_file(const struct model_info *info, Moed__V1__Model *ret)
     ret->chat = as_text(info->chat);
     ret->quantisation = as_text(info->file_type);
     ret->container = as_text(info->kind);
-    ret->has_file_bytes = ret->has_weight_bytes = ret->has_parameters = true;
-    ret->file_bytes = info->file_bytes;
+    ret->has_weight_bytes = ret->has_parameters = true;
     ret->weight_bytes = info->weight_bytes;
     ret->parameters = info->parameters;
     ret->has_context = ret->has_vocabulary = ret->has_has_mtp = true;
@@ -92,15 +74,15 @@ static void describe_file(const struct model_info *info, Moed__V1__Model *ret)
     ret->has_mtp = info->has_mtp;
 }
 
-void method_describe(const struct models_entry *entry, Moed__V1__Model *ret)
+void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *ret)
 {
     moed__v1__model__init(ret);
     ret->name = as_text(entry->name);
     ret->path = as_text(entry->path);
     ret->has_state = true;
     ret->state = state_of(entry->state);
-    if (entry->model)
-        describe_file(model_info(entry->model), ret);
+    ret->has_file_bytes = entry->file_bytes > 0;
+    ret->file_bytes = entry->file_bytes;
     if (entry->state == MODELS_LOADING) {
         ret->has_bytes_done = ret->has_bytes_all = true;
         ret->bytes_done = entry->bytes_done;
@@ -112,4 +94,11 @@ void method_describe(const struct models_entry *entry, Moed__V1__Model *ret)
     }
     if (entry->state == MODELS_FAILED)
         ret->error = as_text(entry->error.text);
+}
+
+void method_describe(const struct models_entry *entry, Moed__V1__Model *ret)
+{
+    method_describe_briefly(entry, ret);
+    if (entry->info)
+        describe_file(entry->info, ret);
 }

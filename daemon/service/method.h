@@ -47,7 +47,8 @@ bool method_may(const struct method *method, const struct conn *conn);
 #include "service/method.def"
 #undef METHOD
 
-/* The model that a call names, or NULL: the call has been failed with NOT_FOUND. */
-struct models_entry *method_model(struct call *call, const char *name);
 /* Fills a description that borrows the entry's strings. */
 void method_describe(const struct models_entry *entry, Moed__V1__Model *ret);
+/* The same without what its file says. */
+void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *ret);
+enum { METHOD_BRIEF_FIELDS = 7, METHOD_MORE_FIELDS = 9 }; /* at most, with the list's own */

@@ -20,6 +20,7 @@
 #include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
+#include "service/seek.h"
 #include "service/status.h"
 #include "ttrpc.h"
 
@@ -176,16 +177,10 @@ static bool peek_model(struct call *call, const struct parts *parts, char *dst, 
     return true;
 }
 
-static void on_closed(struct call *call)
+static void understand(struct call *call, struct models_entry *entry)
 {
     struct opening *opening = call->data;
     struct hub *hub = call->hub;
-    char name[256];
-    if (!peek_model(call, &opening->parts, name, sizeof name))
-        return;
-    struct models_entry *entry = method_model(call, name);
-    if (!entry)
-        return;
     opening->entry = hub_index(hub, entry);
     if (hub->uses[opening->entry].unloading ||
         (entry->state != MODELS_READY && entry->state != MODELS_LOADING)) {
@@ -208,6 +203,14 @@ static void on_closed(struct call *call)
         return;
     }
     opening->asking = asking;
+}
+
+static void on_closed(struct call *call)
+{
+    const struct opening *opening = call->data;
+    char name[256];
+    if (peek_model(call, &opening->parts, name, sizeof name))
+        seek(call, name, 0, understand);
 }
 
 /* ---- hooks of an opening */

@@ -21,6 +21,7 @@
 #include "service/generation.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/seek.h"
 #include "service/status.h"
 #include "ttrpc.h"
 
@@ -127,6 +128,35 @@ void method_ping(struct call *call, struct payload *payload)
 }
 
 /* ---- List and Show */
+
+/* A message has TTRPC_MAX_FIELDS fields at most: of very many models the last are told without what
+ * their files say. */
+static void list(struct call *call, struct models_entry *none)
+{
+    (void)none;
+    struct models *all = call->hub->models;
+    size_t n = (size_t)models_count(all);
+    OWN_MEM Moed__V1__Model *list = calloc(n + 1, sizeof *list);
+    OWN_MEM Moed__V1__Model **models = calloc(n + 1, sizeof *models);
+    if (!list || !models) {
+        call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the list");
+        return;
+    }
+    Moed__V1__ListResponse response = MOED__V1__LIST_RESPONSE__INIT;
+    int64_t left = TTRPC_MAX_FIELDS - METHOD_BRIEF_FIELDS * (int64_t)n;
+    for (int i = 0; i < (int)n; i++) {
+        const struct models_entry *entry = models_at(all, i);
+        if (entry->gone)
+            continue;
+        Moed__V1__Model *model = &list[response.n_models];
+        left -= METHOD_MORE_FIELDS;
+        (left >= 0 ? method_describe : method_describe_briefly)(entry, model);
+        models[response.n_models++] = model;
+    }
+    response.models = models;
+    call_reply(call, &response.base);
+}
+
 void method_list(struct call *call, struct payload *payload)
 {
     Moed__V1__ListRequest *request =
@@ -135,21 +165,7 @@ void method_list(struct call *call, struct payload *payload)
         return;
     moed__v1__list_request__free_unpacked(request, NULL);
 
-    size_t n = (size_t)models_count(call->hub->models);
-    OWN_MEM Moed__V1__Model *list = calloc(n + 1, sizeof *list);
-    OWN_MEM Moed__V1__Model **models = calloc(n + 1, sizeof *models);
-    if (!list || !models) {
-        call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the list");
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        method_describe(models_at(call->hub->models, (int)i), &list[i]);
-        models[i] = &list[i];
-    }
-    Moed__V1__ListResponse response = MOED__V1__LIST_RESPONSE__INIT;
-    response.models = models;
-    response.n_models = n;
-    call_reply(call, &response.base);
+    seek(call, NULL, SEEK_LISTED, list);
 }
 
 struct shown { /* one pair; the text is a copy */
@@ -166,7 +182,7 @@ static void show_pair(const struct meta *meta, int i, struct shown *ret)
     ret->pair.value = ttrpc_is_utf8(ret->text, strlen(ret->text)) ? ret->text : NULL;
 }
 
-static void show(struct call *call, const struct models_entry *entry)
+static void show(struct call *call, struct models_entry *entry)
 {
     const struct meta *meta = entry->model ? format_meta(model_format(entry->model)) : NULL;
     int all = meta ? meta_n_keys(meta) : 0;
@@ -201,9 +217,7 @@ void method_show(struct call *call, struct payload *payload)
         call_unpack(call, &moed__v1__show_request__descriptor, payload);
     if (!request)
         return;
-    struct models_entry *entry = method_model(call, request->model);
-    if (entry)
-        show(call, entry);
+    seek(call, request->model ? request->model : "", SEEK_LISTED | SEEK_OPEN | SEEK_ANYWAY, show);
     moed__v1__show_request__free_unpacked(request, NULL);
 }
 
@@ -234,6 +248,11 @@ static const struct call_hooks load_hooks = {.changed = on_load_changed};
 static void load(struct call *call, struct models_entry *entry, bool wait)
 {
     struct err err = {0};
+    if (entry->stale && entry->state != MODELS_LOADING && entry->state != MODELS_READY) {
+        call_fail(call, TTRPC_ABORTED, "'%s' was changed, and its old self is in use: try again",
+                  entry->name);
+        return;
+    }
     if (call->hub->uses[hub_index(call->hub, entry)].unloading) {
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
         return;
@@ -252,15 +271,24 @@ static void load(struct call *call, struct models_entry *entry, bool wait)
     call->hooks = &load_hooks;
 }
 
+static void load_and_wait(struct call *call, struct models_entry *entry)
+{
+    load(call, entry, true);
+}
+
+static void load_only(struct call *call, struct models_entry *entry)
+{
+    load(call, entry, false);
+}
+
 void method_load(struct call *call, struct payload *payload)
 {
     Moed__V1__LoadRequest *request =
         call_unpack(call, &moed__v1__load_request__descriptor, payload);
     if (!request)
         return;
-    struct models_entry *entry = method_model(call, request->model);
-    if (entry)
-        load(call, entry, request->wait);
+    seek(call, request->model ? request->model : "", SEEK_LISTED | SEEK_OPEN,
+         request->wait ? load_and_wait : load_only);
     moed__v1__load_request__free_unpacked(request, NULL);
 }
 
@@ -311,8 +339,6 @@ void method_unload(struct call *call, struct payload *payload)
         call_unpack(call, &moed__v1__unload_request__descriptor, payload);
     if (!request)
         return;
-    struct models_entry *entry = method_model(call, request->model);
-    if (entry)
-        unload(call, entry);
+    seek(call, request->model ? request->model : "", 0, unload);
     moed__v1__unload_request__free_unpacked(request, NULL);
 }

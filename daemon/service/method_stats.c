@@ -167,7 +167,8 @@ struct told { /* what a watcher knows of one model */
 struct watch {
     uint64_t seq;
     bool told_draining;
-    struct told told[]; /* by index */
+    struct told *told; /* by index */
+    int n_told;
 };
 
 static uint64_t percent_of(const struct models_entry *entry)
@@ -181,6 +182,8 @@ static void tell_model(struct call *call, struct watch *watch, int i)
     const struct models_entry *entry = models_at(call->hub->models, i);
     struct told *told = &watch->told[i];
     uint64_t percent = percent_of(entry);
+    if (entry->gone)
+        return;
     if (told->is_told && told->generation == entry->generation && told->percent == percent)
         return;
     *told = (struct told){true, entry->generation, percent};
@@ -198,7 +201,18 @@ static void on_pump(struct call *call)
     struct watch *watch = call->data;
     if (call_unwritten(call) > 0)
         return;
-    for (int i = 0; i < call->hub->n_uses; i++)
+    int n = call->hub->n_uses;
+    if (n > watch->n_told) { /* models have been found */
+        struct told *told = reallocarray(watch->told, (size_t)n, sizeof *told);
+        if (!told) {
+            call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory to watch");
+            return;
+        }
+        memset(told + watch->n_told, 0, (size_t)(n - watch->n_told) * sizeof *told);
+        watch->told = told;
+        watch->n_told = n;
+    }
+    for (int i = 0; i < n; i++)
         tell_model(call, watch, i);
     if (call->hub->draining && !watch->told_draining) {
         Moed__V1__WatchEvent ev = MOED__V1__WATCH_EVENT__INIT;
@@ -217,7 +231,9 @@ static void on_changed(struct call *call)
 
 static void on_end(struct call *call)
 {
-    free(call->data);
+    struct watch *watch = call->data;
+    free(watch->told);
+    free(watch);
 }
 
 static const struct call_hooks hooks = {.pump = on_pump, .changed = on_changed, .end = on_end};
@@ -229,8 +245,7 @@ void method_watch(struct call *call, struct payload *payload)
     if (!request)
         return;
     moed__v1__watch_request__free_unpacked(request, NULL);
-    struct watch *watch =
-        calloc(1, sizeof *watch + (size_t)call->hub->n_uses * sizeof watch->told[0]);
+    struct watch *watch = calloc(1, sizeof *watch);
     if (!watch) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory to watch");
         return;

@@ -18,6 +18,7 @@
 #include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
+#include "service/seek.h"
 #include "service/status.h"
 #include "text/detok.h"
 #include "text/token.h"
@@ -228,6 +229,29 @@ static void on_end(struct call *call)
 
 static const struct call_hooks hooks = {.end = on_end};
 
+/* While the model is sought, the job is not one of the pool's. */
+static void on_end_before(struct call *call)
+{
+    struct text_job *t = call->data;
+    if (t)
+        free_text(&t->job);
+    free(t);
+}
+
+static const struct call_hooks hooks_before = {.end = on_end_before};
+
+static void begin(struct call *call, struct models_entry *entry)
+{
+    struct text_job *t = TAKE(call->data);
+    int r = job_start(&t->job, call, hub_index(call->hub, entry), entry->model);
+    if (r < 0) {
+        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
+        return;
+    }
+    call->data = &t->job;
+    call->hooks = &hooks;
+}
+
 static void start(struct call *call, struct payload *payload, int (*run)(struct job *job))
 {
     const char *name;
@@ -240,14 +264,6 @@ static void start(struct call *call, struct payload *payload, int (*run)(struct 
     }
     if (n > 0)
         memcpy(model, name, n);
-    struct models_entry *entry = method_model(call, model);
-    if (!entry)
-        return;
-    if (!entry->model) {
-        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' could not be opened: %s",
-                  entry->name, entry->error.text);
-        return;
-    }
     struct text_job *t = calloc(1, sizeof *t);
     if (!t) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");
@@ -259,14 +275,10 @@ static void start(struct call *call, struct payload *payload, int (*run)(struct 
     t->job.run = run;
     t->job.done = on_done;
     t->job.free = free_text;
-    int r = job_start(&t->job, call, hub_index(call->hub, entry), entry->model);
-    if (r < 0) {
-        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
-        return;
-    }
     call->data = &t->job;
-    call->hooks = &hooks;
-    call_charge(call, bytes);
+    call->hooks = &hooks_before;
+    if (call_charge(call, bytes))
+        seek(call, model, SEEK_OPEN, begin);
 }
 
 void method_tokenize(struct call *call, struct payload *payload)

@@ -69,8 +69,10 @@ static void on_wake(uv_async_t *async)
     struct hub *hub = &service->hub;
     if (!hub->models)
         return;
-    if (models_update(hub->models))
+    if (models_update(hub->models)) {
+        hub_fit(hub);
         hub_change(hub);
+    }
     if (bridge_poll(hub))
         uv_async_send(async); /* more is waiting: let the sockets have a turn first */
 }
@@ -141,12 +143,8 @@ void service_start(struct service *service, struct models *models)
 {
     struct hub *hub = &service->hub;
     assert(!hub->models);
-    int n = models_count(models);
-    hub->uses = calloc((size_t)n + 1, sizeof *hub->uses);
-    if (!hub->uses)
-        abort(); /* a few bytes at the start: see design, errors */
-    hub->n_uses = n;
     hub->models = models;
+    hub_fit(hub);
     service_wake(service); /* the loader may have been quicker */
 }
 

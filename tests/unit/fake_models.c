@@ -618,8 +618,10 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
                                             .vocab = N_VOCAB,
                                             .text_only = i == 2},
                                            .chats = i == 0};
-        models->entries[i] =
-            (struct models_entry){.name = names[i], .path = "/fake", .model = &models->models[i]};
+        models->entries[i] = (struct models_entry){.name = names[i],
+                                                   .path = "/fake",
+                                                   .model = &models->models[i],
+                                                   .info = &models->models[i].info};
     }
     models->entries[2].state = MODELS_TEXT;
     pthread_create(&models->alarm, NULL, ring_alarm, models);
@@ -657,6 +659,32 @@ struct models_entry *models_find(struct models *models, const char *name)
         if (strcmp(models->entries[i].name, name) == 0)
             return &models->entries[i];
     return NULL;
+}
+
+/* No folders: there is nothing to list, and everything is open. */
+unsigned models_scan(struct models *models)
+{
+    (void)models;
+    return 0;
+}
+
+bool models_is_scanned(const struct models *models, unsigned ticket)
+{
+    (void)models;
+    (void)ticket;
+    return true;
+}
+
+int models_open(struct models *models, struct models_entry *entry, struct err *err)
+{
+    (void)models;
+    return err_set(err, -EINVAL, "'%s' is open", entry->name);
+}
+
+void models_shut(struct models *models, struct models_entry *entry)
+{
+    (void)models;
+    (void)entry;
 }
 
 int models_load(struct models *models, struct models_entry *entry, struct err *err)
