@@ -8,6 +8,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     LEAF1_ECX_FMA = 1 << 12,
@@ -18,8 +20,14 @@ enum {
     LEAF7_EBX_AVX512F = 1 << 16,
     LEAF7_EBX_AVX512DQ = 1 << 17,
     LEAF7_EBX_AVX512BW = 1 << 30,
-    XCR0_AVX = 0x06,    /* 128- and 256-bit registers */
+    XCR0_AVX = 0x06, /* 128- and 256-bit registers */
+    LEAF7_EDX_AMX_BF16 = 1 << 22,
+    LEAF7_EDX_AMX_TILE = 1 << 24,
+    LEAF7_1_EAX_AVX512_BF16 = 1 << 5,
     XCR0_AVX512 = 0xe0, /* masks, upper halves, registers 16 to 31 */
+    XCR0_AMX = 3 << 17, /* tiles and how they are cut */
+    XFEATURE_TILEDATA = 18,
+    REQUEST_PERMISSION = 0x1023, /* ARCH_REQ_XCOMP_PERM of asm/prctl.h, which may be older */
 };
 static const unsigned int leaf7_ebx_avx512vl = 1u << 31;
 
@@ -33,6 +41,12 @@ static uint64_t saved_state(void)
 static bool has_all(unsigned int word, unsigned int bits)
 {
     return (word & bits) == bits;
+}
+
+/* Linux hands out the state of tiles, some 8 KiB a thread, to those who ask. */
+static bool may_use_tiles(void)
+{
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, XFEATURE_TILEDATA) == 0;
 }
 
 void cpu_detect(struct cpu *ret)
@@ -51,6 +65,10 @@ void cpu_detect(struct cpu *ret)
     ret->avx512 = ret->avx2 && (state & XCR0_AVX512) == XCR0_AVX512 &&
                   has_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW |
                                    leaf7_ebx_avx512vl);
+    bool tiles = ret->avx512 && (state & XCR0_AMX) == XCR0_AMX &&
+                 has_all(edx, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_TILE);
+    ret->amx = tiles && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
+               has_all(eax, LEAF7_1_EAX_AVX512_BF16) && may_use_tiles();
 }
 
 #else

@@ -7,8 +7,9 @@
  * global. Which thread runs what is the place's business. The functions of ref/ (prefix mk_ref_)
  * are the truth; every faster one proves in tests/mkcheck that it agrees.
  *
- * What one row computes depends on that row alone: y[i] has the same bits for every m, n0, n1 and
- * for gemv and gemm of one mk_mat, so that an answer never depends on its neighbours.
+ * What one row computes depends on that row alone: y[i] has the same bits for every m, n0 and n1,
+ * so that an answer never depends on its neighbours. gemv and gemm of one mk_mat may differ: which
+ * of them a row takes is the row's own nature, never how many rows happen to meet.
  */
 #pragma once
 
@@ -27,7 +28,7 @@
  *   w       the whole matrix [n][k], packed by the same mk_mat
  *   y       float32, row stride ldy; row i at y + yrow[i] * ldy; must not overlap x;
  *           rows named twice in yrow are added one after the other
- *   tmp     scratch of mk_mm_tmp(k) floats, 64-byte aligned, one a thread
+ *   tmp     scratch of mk_mm_tmp(k, m) floats, 64-byte aligned, one a thread
  *   needs   m ≥ 1, 0 ≤ n0 ≤ n1 ≤ n, k a multiple of the type's block
  *   fails   never           thread   any; pure but for y and tmp
  */
@@ -43,15 +44,24 @@ struct mk_mm {
     bool add; /* add to y instead of writing it */
 };
 
-/* Floats of scratch that one thread needs to multiply rows of length k. */
-static inline size_t mk_mm_tmp(int k)
+/* Rows of length k that are unpacked together where that pays: as many as make half a megabyte of
+ * bf16, which an L2 cache holds, in pairs of tiles. */
+static inline int mk_mm_panel_rows(int k)
 {
-    return 4 * (((size_t)k + 15) / 16 * 16);
+    size_t rows = ((size_t)512 << 10) / (2 * (size_t)k) / 32 * 32;
+    return rows < 32 ? 32 : rows > 256 ? 256 : (int)rows;
+}
+
+/* Floats of scratch that one thread needs to multiply m rows of length k. */
+static inline size_t mk_mm_tmp(int k, int m)
+{
+    size_t length = ((size_t)k + 31) / 32 * 32, rows = ((size_t)m + 15) / 16 * 16;
+    return 1024 + 4 * length + ((size_t)mk_mm_panel_rows(k) + rows) * length / 2;
 }
 
 /* One number format on one instruction set. */
 struct mk_mat {
-    const char *isa;                                        /* "c", "avx2", "avx512" */
+    const char *isa;                                        /* "c", "avx2", "avx512", "amx" */
     enum mk_type type;                                      /* what it packs from */
     uint32_t pack_id;                                       /* names the packed layout */
     size_t (*pack_size)(int n, int k);                      /* bytes of a packed [n][k] matrix */
@@ -134,7 +144,7 @@ struct mk_rope {
 /* ------------------------------------------------------------------ the table */
 
 struct mk {
-    const char *isa;                         /* best set used: "c", "avx2", "avx512" */
+    const char *isa;                         /* best set used, of mk_isa_names */
     const struct mk_mat *mat[MK_TYPE_COUNT]; /* never NULL */
 
     /* y[n] = w[n] · x[n] / sqrt(mean(x²) + eps); y may be x. The mean is summed in float32 lanes
@@ -195,3 +205,5 @@ void mk_avx2_attn(struct mk *mk);
 void mk_avx512_mat(struct mk *mk);
 void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
+void mk_amx_mat(struct mk *mk);
+extern const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT]; /* what AMX leaves to AVX-512 */

@@ -10,10 +10,10 @@
 
 #include "cpu.h"
 
-const char *const mk_isa_names[] = {"c", "avx2", "avx512", NULL};
+const char *const mk_isa_names[] = {"c", "avx2", "avx512", "amx", NULL};
 
 /* Rows of the table of sets, in the order of mk_isa_names. */
-enum { ISA_C, ISA_AVX2, ISA_AVX512, ISA_COUNT };
+enum { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AMX, ISA_COUNT };
 
 void mk_ref_init(struct mk *ret)
 {
@@ -45,6 +45,12 @@ static void init_avx512(struct mk *mk)
 #define init_avx512 NULL
 #endif
 
+#ifdef MK_BUILD_AMX
+#define init_amx mk_amx_mat
+#else
+#define init_amx NULL
+#endif
+
 int mk_init(struct mk *ret, const char *isa)
 {
     struct cpu cpu;
@@ -56,6 +62,7 @@ int mk_init(struct mk *ret, const char *isa)
         {true, mk_ref_init},
         {cpu.avx2, init_avx2},
         {cpu.avx512, init_avx512},
+        {cpu.amx, init_amx},
     };
 
     int limit = ISA_COUNT - 1;

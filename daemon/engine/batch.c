@@ -57,6 +57,8 @@ void batch_add(struct batch *b, struct seq *seq, int n)
         b->position[row] = seq->n_cached + i;
         b->page[row] = seq->view.data;
     }
+    if (seq_is_decoding(seq))
+        b->rows.n_decode = b->rows.n; /* they come first */
     b->seq[b->n_seqs] = seq;
     b->n_rows[b->n_seqs] = n;
     b->logits[b->n_seqs] = -1;

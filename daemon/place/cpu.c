@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "place/pool.h"
 #include "place/scratch.h"
@@ -21,7 +22,6 @@ enum {
     ATTEND_ROWS = 16, /* query rows that share one unpacking of a head's k_b and v_b */
     MIN_TILE = 16,    /* weight rows below which a tile isn't worth handing out */
     TILES_A_THREAD = 4,
-    GEMV_ROWS = 4,
 };
 
 struct cpu {
@@ -46,6 +46,11 @@ static int min_int(int a, int b)
     return a < b ? a : b;
 }
 
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
 static int ceil_div(int a, int b)
 {
     return (a + b - 1) / b;
@@ -59,29 +64,55 @@ static int tile_rows(const struct cpu *cpu, int n)
     return tile > 0 ? tile : MIN_TILE;
 }
 
-static void run(struct job *job, void (*phase)(void *, int, int), int n_tiles)
+static uint64_t now_ns(void)
 {
-    pool_run(job->cpu->pool, phase, job, n_tiles);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+static void run_phase(struct job *job, const char *name, void (*phase)(void *, int, int),
+                      int n_tiles)
+{
+    const struct place *place = &job->cpu->place;
+    uint64_t start = place->trace ? now_ns() : 0;
+    pool_run(job->cpu->pool, phase, job, n_tiles);
+    if (place->trace)
+        place->trace(place->trace_arg, name, start, now_ns());
+}
+#define run(job, phase, n_tiles) run_phase(job, #phase, phase, n_tiles)
 
 static const void *matrix(const struct weight *w, int i)
 {
     return (const char *)w->data + (size_t)i * w->stride;
 }
 
-/* Matrix `index` of w times m rows; the caller fills in x, y, tile and options. */
+/* Matrix `index` of w times m rows, of which the first n_decode are of answers; the caller fills in
+ * x, y, tile and options. */
 static void multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
-                     struct mk_mm mm)
+                     struct mk_mm mm, int n_decode)
 {
     mm.w = matrix(w, index);
     mm.n = w->n;
     mm.k = w->k;
     mm.tmp = cpu->scratch.worker[worker].mm;
     const struct mk_mat *mat = cpu->mk.mat[w->type];
-    if (mm.m <= GEMV_ROWS)
+    int m = mm.m;
+    mm.m = min_int(m, n_decode);
+    if (mm.m > 0)
         mat->gemv(&mm);
+    if (mm.m == m)
+        return;
+    if (mm.xrow)
+        mm.xrow += mm.m;
     else
-        mat->gemm(&mm);
+        mm.x += (size_t)mm.m * (size_t)mm.ldx;
+    if (mm.yrow)
+        mm.yrow += mm.m;
+    else
+        mm.y += (size_t)mm.m * (size_t)mm.ldy;
+    mm.m = m - mm.m;
+    mat->gemm(&mm);
 }
 
 static void norm_tile(const struct job *job, const struct buf *x, const struct weight *norm,
@@ -140,7 +171,8 @@ static void project(const struct job *job, int worker, const struct weight *w, c
                  .n0 = tile * job->tile_n,
                  .n1 = min_int((tile + 1) * job->tile_n, w->n),
                  .add = add,
-             });
+             },
+             job->rows->n_decode);
 }
 
 static void mla_down(void *arg, int worker, int tile)
@@ -228,6 +260,7 @@ static void mla_attend(void *arg, int worker, int tile)
     int head = tile % op->heads;
     int first = tile / op->heads * ATTEND_ROWS;
     int m = min_int(ATTEND_ROWS, job->rows->n - first);
+    int n_decode = max_int(job->rows->n_decode - first, 0);
     int ldq = op->heads * (op->nope + op->rope);
     int width = op->latent + op->rope;
     float *q =
@@ -241,7 +274,8 @@ static void mla_attend(void *arg, int worker, int tile)
                  .ldx = ldq,
                  .ldy = width,
                  .n1 = op->latent,
-             });
+             },
+             n_decode);
     for (int i = 0; i < m; i++) {
         float *absorbed = w->absorbed + (size_t)i * (size_t)width;
         float *rotated = absorbed + op->latent;
@@ -261,7 +295,8 @@ static void mla_attend(void *arg, int worker, int tile)
             .ldx = op->latent,
             .ldy = ldo,
             .n1 = op->value,
-        });
+        },
+        n_decode);
 }
 
 static void mla_out(void *arg, int worker, int tile)
@@ -297,7 +332,8 @@ static void run_mla(struct job *job)
 /* hidden[n0, n1) = silu(gate · h) ⊙ (up · h) for m rows of h, then times each row's weight. */
 static void gate_up(const struct job *job, int worker, const struct weight *gate,
                     const struct weight *up, int index, const int32_t *rows,
-                    const float *row_weight, int m, float *hidden, float *other, int n0, int n1)
+                    const float *row_weight, int m, int n_decode, float *hidden, float *other,
+                    int n0, int n1)
 {
     struct cpu *cpu = job->cpu;
     struct mk_mm mm = {
@@ -310,9 +346,9 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
         .n0 = n0,
         .n1 = n1,
     };
-    multiply(cpu, worker, gate, index, mm);
+    multiply(cpu, worker, gate, index, mm, n_decode);
     mm.y = other;
-    multiply(cpu, worker, up, index, mm);
+    multiply(cpu, worker, up, index, mm, n_decode);
     for (int i = 0; i < m; i++) {
         float *g = hidden + (size_t)i * (size_t)gate->n + n0;
         cpu->mk.swiglu(g, g, other + (size_t)i * (size_t)gate->n + n0, n1 - n0);
@@ -334,8 +370,8 @@ static void ffn_gate_up(void *arg, int worker, int tile)
     const struct job *job = arg;
     const struct op_ffn *op = &job->op->ffn;
     struct scratch *s = &job->cpu->scratch;
-    gate_up(job, worker, &op->gate, &op->up, 0, NULL, NULL, job->rows->n, s->hidden, s->other,
-            tile * job->tile_n, min_int((tile + 1) * job->tile_n, op->gate.n));
+    gate_up(job, worker, &op->gate, &op->up, 0, NULL, NULL, job->rows->n, job->rows->n_decode,
+            s->hidden, s->other, tile * job->tile_n, min_int((tile + 1) * job->tile_n, op->gate.n));
 }
 
 static void ffn_down(void *arg, int worker, int tile)
@@ -375,7 +411,8 @@ static void moe_route(void *arg, int worker, int tile)
                  .ldx = op->router.k,
                  .ldy = n_experts,
                  .n1 = n_experts,
-             });
+             },
+             max_int(job->rows->n_decode - first, 0));
     for (int i = 0; i < m; i++)
         cpu->mk.route(&op->route, logits + (size_t)i * (size_t)n_experts,
                       s->chosen + (size_t)(first + i) * (size_t)n_used,
@@ -405,6 +442,16 @@ static void sort_by_expert(const struct op_moe *op, struct scratch *s, int n_row
     }
 }
 
+/* How many of an expert's rows are of answers. */
+static int expert_decode(const struct job *job, int expert)
+{
+    const struct scratch *s = &job->cpu->scratch;
+    int n = 0, m = s->expert_start[expert + 1] - s->expert_start[expert];
+    while (n < m && s->slot_row[s->expert_start[expert] + n] < job->rows->n_decode)
+        n++;
+    return n;
+}
+
 static void moe_gate_up(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
@@ -413,7 +460,7 @@ static void moe_gate_up(void *arg, int worker, int tile)
     if (tile >= s->n_active * job->n_tiles) {
         tile -= s->n_active * job->n_tiles;
         gate_up(job, worker, &op->shared_gate, &op->shared_up, 0, NULL, NULL, job->rows->n,
-                s->shared_hidden, s->shared_other, tile * job->tile_n,
+                job->rows->n_decode, s->shared_hidden, s->shared_other, tile * job->tile_n,
                 min_int((tile + 1) * job->tile_n, op->shared_gate.n));
         return;
     }
@@ -422,7 +469,8 @@ static void moe_gate_up(void *arg, int worker, int tile)
     int start = s->expert_start[expert], m = s->expert_start[expert + 1] - start;
     size_t at = (size_t)start * (size_t)op->gate.n;
     gate_up(job, worker, &op->gate, &op->up, expert, s->slot_row + start, s->slot_weight + start, m,
-            s->hidden + at, s->other + at, n0, min_int(n0 + job->tile_n, op->gate.n));
+            expert_decode(job, expert), s->hidden + at, s->other + at, n0,
+            min_int(n0 + job->tile_n, op->gate.n));
 }
 
 /* A block of output columns for all experts in ascending order, then the shared one. */
@@ -444,14 +492,14 @@ static void moe_down(void *arg, int worker, int tile)
         mm.x = s->hidden + (size_t)start * (size_t)op->down.k;
         mm.yrow = s->slot_row + start;
         mm.m = s->expert_start[expert + 1] - start;
-        multiply(job->cpu, worker, &op->down, expert, mm);
+        multiply(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
     }
     if (op->shared_down.data) {
         mm.x = s->shared_hidden;
         mm.yrow = NULL;
         mm.m = job->rows->n;
         mm.ldx = op->shared_down.k;
-        multiply(job->cpu, worker, &op->shared_down, 0, mm);
+        multiply(job->cpu, worker, &op->shared_down, 0, mm, job->rows->n_decode);
     }
 }
 
@@ -496,7 +544,8 @@ static void head_logits(void *arg, int worker, int tile)
                  .ldy = op->head.n,
                  .n0 = tile * job->tile_n,
                  .n1 = min_int((tile + 1) * job->tile_n, op->head.n),
-             });
+             },
+             job->rows->n_wanted); /* what is sampled from is of an answer, wherever it follows */
 }
 
 static void run_head(struct job *job)

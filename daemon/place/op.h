@@ -26,6 +26,8 @@ struct weight {
 /* The rows of one step. Arrays are the caller's and stay as they are until submit returns. */
 struct rows {
     int n;
+    int n_decode; /* rows [0, n_decode) are of answers, the others of prompts: a place may compute
+                   * the two in different ways, but always one way each */
     const int32_t *token;     /* [n] */
     const int32_t *position;  /* [n] absolute, from 0 */
     void *const *const *page; /* [n] the pages of the row's sequence, enough for its position */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/own.h"
@@ -31,6 +32,10 @@ struct place {
     enum mk_type cache_type; /* number format of cached latents */
     int threads;
     const char *isa;
+    /* Set by who wants to see where time goes, NULL otherwise: is told of each phase when it is
+     * over. Clock: CLOCK_MONOTONIC. `what` is a literal. */
+    void (*trace)(void *arg, const char *what, uint64_t start_ns, uint64_t end_ns);
+    void *trace_arg;
 };
 
 /* Memory of a place, float32 rows unless said otherwise; host memory on every kind so far. */

@@ -33,7 +33,7 @@ static float *vector(size_t n)
 static void apply(const struct ref *ref, const struct weight *w, int index, const float *x,
                   float *y)
 {
-    VECTOR(tmp, mk_mm_tmp(w->k));
+    VECTOR(tmp, mk_mm_tmp(w->k, 1));
     ref->mk.mat[w->type]->gemv(&(struct mk_mm){
         .x = x,
         .w = (const char *)w->data + (size_t)index * w->stride,

@@ -121,7 +121,7 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
     s->worker = cut(c, (size_t)threads, sizeof *s->worker);
     for (int i = 0; i < threads; i++) {
         struct worker_scratch w = {
-            .mm = cut_floats(c, mk_mm_tmp((int)need->k)),
+            .mm = cut_floats(c, mk_mm_tmp((int)need->k, (int)rows)),
             .attend = cut_floats(c, need->attend),
             .absorbed = cut_floats(c, attend_rows * need->width),
             .latent = cut_floats(c, attend_rows * need->latent),

@@ -14,7 +14,7 @@
 #include "place/op.h"
 
 struct worker_scratch { /* one a thread: nobody else touches it */
-    float *mm;          /* mk_mm_tmp of the longest row */
+    float *mm;          /* mk_mm_tmp of the longest row and all rows of a step */
     float *attend;      /* mk_attend_tmp */
     float *absorbed;    /* [attend_rows][latent + rope] */
     float *latent;      /* [attend_rows][latent] */

@@ -588,11 +588,11 @@ MK_TYPE_MAP(FUNCTIONS)
 
 #define MAT(id, name, gguf, elements, bytes)                                                       \
     {"avx512", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
-static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
+const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
 #undef MAT
 
 void mk_avx512_mat(struct mk *mk)
 {
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        mk->mat[t] = &mat[t];
+        mk->mat[t] = &mk_avx512_mats[t];
 }

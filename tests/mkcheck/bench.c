@@ -94,7 +94,7 @@ FMA_LOOP(fma_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps)
 static double flops_of(const char *isa)
 {
     float sink;
-    int lanes = !strcmp(isa, "avx512") ? 16 : !strcmp(isa, "avx2") ? 8 : 4;
+    int lanes = !strcmp(isa, "avx512") || !strcmp(isa, "amx") ? 16 : !strcmp(isa, "avx2") ? 8 : 4;
     double took = time_of(lanes == 16 ? fma_avx512 : lanes == 8 ? fma_avx2 : fma_c, &sink);
     return 2.0 * lanes * FMA_ROUNDS * FMA_CHAINS / took;
 }
@@ -145,7 +145,7 @@ static void call_multiply(void *arg)
 static void bench_mat(struct check *check, const struct mk *mk, const struct core *core)
 {
     enum { K = 2048, MOST_M = 64, BIG = 128 << 20, SMALL = 1 << 20 };
-    float *x = room(MOST_M * K * sizeof(float)), *tmp = room(mk_mm_tmp(K) * sizeof(float));
+    float *x = room(MOST_M * K * sizeof(float)), *tmp = room(mk_mm_tmp(K, MOST_M) * sizeof(float));
     fill_floats(check, PATTERN_RANDOM, x, MOST_M * K);
 
     for (int type = 0; type < MK_TYPE_COUNT; type++) {

@@ -61,6 +61,12 @@ void fill_floats(struct check *check, enum pattern pattern, float *x, size_t n);
 
 /* How far a sum over `terms` products may be from the exact one, relative to Σ|w·x|. */
 double sum_tolerance(const char *isa, int terms);
+/* The same of many rows, where a set may round both factors first and take what is below `flushed`,
+ * of factors and products, for zero. */
+struct tolerance {
+    double relative, flushed;
+};
+struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms);
 
 void check_mat(struct check *check, const struct mk *mk);
 void check_vec(struct check *check, const struct mk *mk);

@@ -231,11 +231,24 @@ double sum_tolerance(const char *isa, int terms)
         {"c", 8, 3 + 1},       /* 8 sums; the tree of three levels; a product rounds by itself */
         {"avx2", 2 * 8, 4},    /* two registers of 8, fused: no rounding of products */
         {"avx512", 2 * 16, 5}, /* two registers of 16, fused */
+        {"amx", 2 * 16, 5},    /* avx512's, but for many rows */
     };
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
         if (!strcmp(order[i].isa, isa))
             return ((terms + order[i].lanes - 1) / order[i].lanes + order[i].depth) * 0x1p-24;
     return 0; /* a set without a row here fails */
+}
+
+struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms)
+{
+    if (strcmp(mat->isa, "amx"))
+        return (struct tolerance){.relative = sum_tolerance(mat->isa, terms)};
+    /* two roundings to 8 bits; a pair is added to each of the sums of 16 steps, one by one; tiles
+     * know no subnormals */
+    return (struct tolerance){
+        .relative = 2 * 0x1p-8 + 0x1p-16 + (terms / 2 + 2) * 0x1p-23,
+        .flushed = 0x1p-126,
+    };
 }
 
 /* ------------------------------------------------------------------ main */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a row computes depends on nothing but the row: the logits of a prompt have the same bits
- * for any number of threads, any cutting of the prompt into steps, and any neighbours in them.
+ * What a row computes depends on nothing but the row: the logits of a prompt and of an answer to it
+ * have the same bits for any number of threads, any cutting of the prompt into steps, and any
+ * neighbours in them.
  *
  *     test_invariance MODEL.gguf [ISA…]
  */
@@ -10,7 +11,7 @@
 
 #include "../fixture/loaded.h"
 
-enum { PROMPT = 75, MAX_NEIGHBOURS = 5 };
+enum { PROMPT = 75, ANSWER = 9, MAX_NEIGHBOURS = 5 };
 
 static int n_passed, n_failed;
 
@@ -22,32 +23,47 @@ static int32_t token_of(const struct loaded_model *m, int sequence, int position
     return (int32_t)(x % (uint32_t)m->vocab);
 }
 
-/* The prompt in steps of `chunk` tokens, beside neighbours that are elsewhere in their text. */
+/* Tokens [done, done + n) of the sequences [first, last]. */
+static void add(struct loaded_model *m, struct loaded_step *step, const struct view *view,
+                int first, int last, int done, int n, bool wanted)
+{
+    for (int s = first; s <= last; s++)
+        for (int i = 0; i < n; i++)
+            loaded_step_add(step, &view[s], token_of(m, s, done + i), done + i,
+                            wanted && i == n - 1);
+}
+
+/* The text in steps of `chunk` tokens up to PROMPT, beside neighbours that are as far in theirs;
+ * then one by one as an answer's, beside some neighbours that answer and others that still read.
+ * The logits are those after the prompt and those after the answer. */
 static void run(struct loaded_model *m, int chunk, int neighbours, float *logits)
 {
     static struct loaded_step step;
     struct view view[MAX_NEIGHBOURS + 1];
     for (int s = 0; s <= neighbours; s++)
-        if (view_init(&view[s], 2 * PROMPT, 0) < 0 || view_grow(&view[s], m->pool, 2 * PROMPT) < 0)
+        if (view_init(&view[s], 4 * PROMPT, 0) < 0 || view_grow(&view[s], m->pool, 4 * PROMPT) < 0)
             abort();
     for (int done = 0; done < PROMPT;) {
         int n = PROMPT - done < chunk ? PROMPT - done : chunk;
         loaded_step_clear(&step);
-        for (int s = 1; s <= neighbours / 2; s++)
-            for (int i = 0; i < n; i++)
-                loaded_step_add(&step, &view[s], token_of(m, s, done + i), done + i, false);
-        for (int i = 0; i < n; i++)
-            loaded_step_add(&step, &view[0], token_of(m, 0, done + i), done + i,
-                            done + i == PROMPT - 1);
-        for (int s = neighbours / 2 + 1; s <= neighbours; s++)
-            for (int i = 0; i < n; i++)
-                loaded_step_add(&step, &view[s], token_of(m, s, done + i), done + i,
-                                i == 0 && done > 0);
+        add(m, &step, view, 1, neighbours / 2, done, n, false);
+        add(m, &step, view, 0, 0, done, n, done + n == PROMPT);
+        add(m, &step, view, neighbours / 2 + 1, neighbours, done, n, done > 0);
         forward_run(m->forward, &step.rows);
         done += n;
-        if (done == PROMPT)
-            forward_logits(m->forward, 0, logits);
     }
+    forward_logits(m->forward, 0, logits);
+    for (int done = PROMPT, read = PROMPT; done < PROMPT + ANSWER; done++) {
+        int n = 2 * PROMPT - read < chunk ? 2 * PROMPT - read : chunk;
+        loaded_step_clear(&step);
+        add(m, &step, view, 1, neighbours / 2, done, 1, false);
+        add(m, &step, view, 0, 0, done, 1, true);
+        step.rows.n_decode = step.rows.n;
+        add(m, &step, view, neighbours / 2 + 1, neighbours, read, n, false);
+        forward_run(m->forward, &step.rows);
+        read += n;
+    }
+    forward_logits(m->forward, 0, logits + m->vocab);
     forward_rest(m->forward);
     for (int s = 0; s <= neighbours; s++)
         view_fini(&view[s], m->pool);
@@ -61,7 +77,7 @@ static void check_isa(const char *path, const char *isa)
         struct loaded_model m;
         if (!loaded_open(&m, path, "cpu", isa, threads))
             return;
-        size_t bytes = (size_t)m.vocab * sizeof *logits;
+        size_t bytes = 2 * (size_t)m.vocab * sizeof *logits;
         if (!truth) {
             truth = malloc(bytes);
             logits = malloc(bytes);
