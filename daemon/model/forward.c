@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "model/cost.h"
 #include "model/model.h"
 #include "model/parts.h"
 
@@ -132,6 +133,13 @@ void forward_logits(struct forward *f, int i, float *dst)
 {
     size_t bytes = (size_t)f->vocab * sizeof *dst;
     buf_fetch(f->place, f->program.logits, (size_t)i * bytes, dst, bytes);
+}
+
+void forward_cost(const struct forward *f, int rows, double context, int sharing, int n_wanted,
+                  struct cost *ret)
+{
+    cost_of(f->program.ops, f->program.n, f->program.cache_type, rows, context, sharing, n_wanted,
+            ret);
 }
 
 void forward_rest(struct forward *f)

@@ -11,8 +11,9 @@
 #include "kv/page.h"
 #include "place/op.h"
 
-struct model;
+struct cost;
 struct forward;
+struct model;
 
 /* For steps of at most max_rows rows, max_wanted of them with logits. */
 int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
@@ -35,5 +36,8 @@ enum mk_type forward_cache_type(const struct forward *forward);
 void forward_run(struct forward *forward, const struct rows *rows);
 /* Logits of the i-th wanted row of the last step: [vocabulary], valid until the next. */
 void forward_logits(struct forward *forward, int i, float *dst);
+/* What a step of the given rows costs: see cost.h. */
+void forward_cost(const struct forward *forward, int rows, double context, int sharing,
+                  int n_wanted, struct cost *ret);
 /* No step will follow for a while. */
 void forward_rest(struct forward *forward);
