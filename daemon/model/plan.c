@@ -149,6 +149,13 @@ static int check_shape(const struct planner *p, const struct tensor_rule *rule,
                    tensor->name, found, expected);
 }
 
+/* Factors that some converters of NVFP4 keep apart. Without them every weight would be wrong. */
+static bool holds_scales(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && (!strcmp(dot, ".scale") || !strcmp(dot, ".input_scale"));
+}
+
 static int assign(struct planner *p, const struct tensor *tensor, struct err *err)
 {
     int layer = -1;
@@ -171,6 +178,12 @@ static int assign(struct planner *p, const struct tensor *tensor, struct err *er
         p->found[i * p->n_blocks + (layer < 0 ? 0 : layer)] = tensor;
         return 0;
     }
+    if (!known && holds_scales(name))
+        return err_set(err, -ENOTSUP,
+                       "%s: tensor '%s' holds scales of another tensor, as files of NVFP4 may; "
+                       "expected a file whose blocks are complete: one of MXFP4 or Q4_K, or NVFP4 "
+                       "without them",
+                       format_path(p->format), tensor->name);
     return err_set(err, -ENOTSUP,
                    known ? "%s: tensor '%s' does not belong where it is, by the numbers in the file"
                          : "%s: tensor '%s' is not known in architecture %s",
