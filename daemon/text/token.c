@@ -26,8 +26,8 @@ struct vocab {
 
 /* Markers that end a turn beside the eos of the file: Coder's, Kimi's, GLM's. */
 static const char *const end_markers[] = {
-    "<｜end▁of▁sentence｜>", "<|EOT|>", "<|im_end|>", "<|endoftext|>", "<|user|>",
-    "<|observation|>",       NULL,
+    "<｜end▁of▁sentence｜>", "<|EOT|>",  "<|im_end|>",      "[EOS]", "[EOT]",
+    "<|endoftext|>",         "<|user|>", "<|observation|>", NULL,
 };
 
 /* ---- ids */

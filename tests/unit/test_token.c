@@ -318,6 +318,28 @@ static void test_content_is_never_special(void **state)
 
 /* ---- what a file may say */
 
+/* Whatever the file calls its eos: every marker that ends an answer in these families. */
+static void test_ends(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"<|im_end|>",    "[EOS]",    "[EOT]",
+                                       "<|endoftext|>", "<|user|>", "<|observation|>"};
+    static const char *const others[] = {"<|im_user|>", "<|assistant|>", "<|system|>", "[BOS]",
+                                         "[PAD]",       "<sop>",         "[gMASK]"};
+    OWN(meta) *meta = keys_toy("deepseek-v3");
+    for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+        keys_token(meta, ends[i], i % 2 ? 3 : 4);
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        keys_token(meta, others[i], 3);
+    OWN(vocab) *vocab = open_vocab(meta);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+        assert_true(vocab_is_end(vocab, vocab_find(vocab, ends[i])));
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        assert_false(vocab_is_end(vocab, vocab_find(vocab, others[i])));
+    for (int32_t id = 0; id < KEYS_TOY_BYTES; id++)
+        assert_false(vocab_is_end(vocab, id));
+}
+
 static void test_properties(void **state)
 {
     (void)state;
@@ -464,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_unused),
         cmocka_unit_test(test_content_is_never_special),
+        cmocka_unit_test(test_ends),
         cmocka_unit_test(test_properties),
         cmocka_unit_test(test_broken),
         cmocka_unit_test(test_ids),
