@@ -366,6 +366,7 @@ static const struct {
     {"tokenizer.ggml.add_bos_token", META_BOOL},
     {"tokenizer.ggml.add_eos_token", META_BOOL},
     {"tokenizer.ggml.add_space_prefix", META_BOOL},
+    {"tokenizer.ggml.ignore_merges", META_BOOL},
     {"tokenizer.chat_template", META_STR},
 };
 

@@ -17,6 +17,14 @@ enum { LIST_BYTES = 4096 };
 #define CJK_KANA "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 #define EASTERN  "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 
+#define GPT_TAIL "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"
+
+/* Of Kimi, which publishes them in code; a tokenizer.json is what others made of that. */
+#define KIMI_LEAD  "[^\\r\\n\\p{L}\\p{N}]?"
+#define KIMI_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI_END   "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+
 /* A '*' stands for the rest of its line: a class of letters that is longer than all else. */
 static const struct {
     const char *pre, *list;
@@ -37,8 +45,10 @@ static const struct {
                        "pattern=\\s?\\p{P}+\n"
                        "pattern=" EASTERN "\n"
                        "digits=true\n"},
-    {"glm4", "pattern=(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}"
-             "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"},
+    {"glm4",
+     "pattern=(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}" GPT_TAIL},
+    {"kimi-k2", "pattern=[\\p{Han}]+|" KIMI_LEAD KIMI_UPPER "*" KIMI_LOWER "+" KIMI_END
+                "|" KIMI_LEAD KIMI_UPPER "+" KIMI_LOWER "*" KIMI_END "|\\p{N}{1,3}" GPT_TAIL},
 };
 
 struct list {

@@ -4,7 +4,8 @@
  *
  * The merge that makes a token is the pair that is left when its bytes have been merged by all
  * lower ranks. Going up the ranks, those are the merges found so far: one pass, with a table of
- * pairs. A token of which more than two parts are left cannot come out of merging, and has none.
+ * pairs. A token of which more than two parts are left cannot come out of merging; it has none, and
+ * stands only for a whole piece.
  */
 #include "format/hf_tiktoken.h"
 
@@ -402,6 +403,7 @@ int hf_tiktoken_read(struct hf_text *file, struct hf_vocab *vocab, struct err *e
     if (code == 0)
         code = find_merges(&r);
     vocab->pre = "kimi-k2"; /* the file does not say; the code beside it has this one rule */
+    vocab->whole = true;
     reading_fini(&r);
     hf_text_fini(file);
     return code;

@@ -114,6 +114,8 @@ static int read_model(struct json *json, struct hf_vocab *vocab)
             r = json_array(json);
             while (r == 0 && (r = json_item(json)) > 0)
                 r = read_merge(json, vocab);
+        } else if (json_is(&key, "ignore_merges")) {
+            r = json_bool(json, &vocab->whole);
         } else if (json_is(&key, "byte_fallback")) {
             r = json_bool(json, &byte_fallback);
             if (r == 0 && byte_fallback)

@@ -162,6 +162,8 @@ int hf_vocab_put(struct hf_vocab *vocab, const char *label, int rows, struct met
     int r = meta_put_str(meta, "tokenizer.ggml.model", "gpt2", 4);
     if (r == 0)
         r = meta_put_str(meta, "tokenizer.ggml.pre", vocab->pre, strlen(vocab->pre));
+    if (r == 0) /* no key of GGUF: there the splitting rule has to tell */
+        r = meta_put_bool(meta, "tokenizer.ggml.ignore_merges", vocab->whole);
     if (r == 0)
         r = put_tokens(vocab, n, meta);
     if (r == 0)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,7 @@ struct hf_vocab {
     size_t merge_bytes, merge_room;
     uint32_t n_merges, start_room;
     const char *pre;
+    bool whole;       /* pieces that are a token become it, without merges */
     char *own;        /* of tiktoken.model: the texts, which no file holds as they are */
     uint32_t n_ranks; /* and how many of the ids are ranks; 0: there is tokenizer.json */
 };

@@ -26,11 +26,18 @@ struct merge {
     int32_t id; /* of what comes out */
 };
 
+struct lookup { /* tokens by their bytes */
+    const struct token_table *table;
+    uint64_t seed, mask;
+    int32_t *slots; /* -1: empty */
+};
+
 struct bpe {
     int32_t base[256]; /* the token of one byte, -1: none */
     uint64_t seed;     /* of the hash, so that no file can be made to collide */
     uint64_t mask;
-    struct merge *slots; /* mask + 1, at most half of them taken */
+    struct merge *slots;  /* mask + 1, at most half of them taken */
+    struct lookup lookup; /* needed while merges are read, and then for whole pieces, if at all */
 };
 
 struct bpe_symbol {
@@ -68,16 +75,10 @@ static struct merge *merge_slot(const struct bpe *bpe, uint64_t pair)
     return &bpe->slots[i];
 }
 
-/* Tokens by their bytes; needed only while merges are read. */
-struct lookup {
-    const struct token_table *table;
-    uint64_t seed, mask;
-    int32_t *slots; /* -1: empty */
-};
-
 static void lookup_fini(struct lookup *lookup)
 {
     free(lookup->slots);
+    *lookup = (struct lookup){0};
 }
 
 static int32_t *lookup_slot(const struct lookup *lookup, const char *bytes, size_t n)
@@ -182,7 +183,7 @@ static int read_merge(struct bpe *bpe, const struct lookup *lookup, const struct
     return 0;
 }
 
-int bpe_open(const struct meta *meta, const struct token_table *table, struct bpe **ret,
+int bpe_open(const struct meta *meta, const struct token_table *table, bool whole, struct bpe **ret,
              struct err *err)
 {
     uint64_t n = 0;
@@ -207,14 +208,15 @@ int bpe_open(const struct meta *meta, const struct token_table *table, struct bp
         return err_set(err, -ENOMEM, "%s: no memory for %" PRIu64 " merges", meta_path(meta), n);
     memset(bpe->slots, 0xFF, slots * sizeof(*bpe->slots));
 
-    __attribute__((cleanup(lookup_fini))) struct lookup lookup = {0};
-    r = lookup_init(&lookup, table, bpe->seed, meta, err);
+    r = lookup_init(&bpe->lookup, table, bpe->seed, meta, err);
     if (r == 0)
-        r = read_base(bpe, &lookup, meta, err);
+        r = read_base(bpe, &bpe->lookup, meta, err);
     for (uint64_t rank = 0; r == 0 && rank < n; rank++)
-        r = read_merge(bpe, &lookup, meta, (uint32_t)rank, err);
+        r = read_merge(bpe, &bpe->lookup, meta, (uint32_t)rank, err);
     if (r < 0)
         return r;
+    if (!whole)
+        lookup_fini(&bpe->lookup);
     *ret = TAKE(bpe);
     return 0;
 }
@@ -223,6 +225,7 @@ void bpe_close(struct bpe *bpe)
 {
     if (!bpe)
         return;
+    lookup_fini(&bpe->lookup);
     free(bpe->slots);
     free(bpe);
 }
@@ -348,11 +351,16 @@ static int merge_all(const struct bpe *bpe, struct bpe_work *work)
 int bpe_encode(const struct bpe *bpe, struct bpe_work *work, const char *piece, size_t bytes,
                struct ids *ret, struct err *err)
 {
-    int r = load(bpe, work, piece, bytes, err);
-    if (r < 0)
+    const struct token_table *table = bpe->lookup.table; /* NULL: pieces are always merged */
+    int32_t id = table && bytes > 0 && bytes <= table->max_bytes
+                     ? *lookup_slot(&bpe->lookup, piece, bytes)
+                     : -1;
+    int r = id < 0 ? load(bpe, work, piece, bytes, err) : ids_push(ret, id);
+    if (r == -EINVAL)
         return r;
-    r = merge_all(bpe, work);
-    for (uint32_t at = 0; r == 0 && bytes > 0 && at != NONE; at = work->symbols[at].next)
+    if (r == 0 && id < 0)
+        r = merge_all(bpe, work);
+    for (uint32_t at = 0; r == 0 && id < 0 && bytes > 0 && at != NONE; at = work->symbols[at].next)
         r = ids_push(ret, work->symbols[at].id);
     if (r < 0)
         return err_set(err, r, "no memory to encode a piece of %zu bytes", bytes);

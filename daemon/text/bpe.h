@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,12 +28,13 @@ struct bpe_work {
 void bpe_work_fini(struct bpe_work *work);
 
 /**
- * Read tokenizer.ggml.merges against the tokens of the same file.
+ * Read tokenizer.ggml.merges against the tokens of the same file, which are kept in sight.
  *
+ *   whole   a piece that is a token becomes it, even where no merges lead there
  *   fails   -EINVAL naming the token or merge: spelled twice, malformed, of unknown parts, or no
  *           token for a byte that UTF-8 needs; -ENOMEM
  */
-int bpe_open(const struct meta *meta, const struct token_table *table, struct bpe **ret,
+int bpe_open(const struct meta *meta, const struct token_table *table, bool whole, struct bpe **ret,
              struct err *err);
 void bpe_close(struct bpe *bpe);
 OWN_DEFINE(bpe, bpe_close);

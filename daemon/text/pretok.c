@@ -95,9 +95,10 @@ const struct pretok_rules pretok_table[] = {
     {"kimi-k2",
      {"\\p{Han}+"
       "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "*" KIMI_LOWER "+" CONTRACTION "?"
-      "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" CONTRACTION "?" GPT_TAIL}},
-    {"glm4", GLM4},
-    {"chatglm-bpe", GLM4},
+      "|[^\\r\\n\\p{L}\\p{N}]?" KIMI_UPPER "+" KIMI_LOWER "*" CONTRACTION "?" GPT_TAIL},
+     true},
+    {"glm4", GLM4, true},
+    {"chatglm-bpe", GLM4, true},
     {NULL, {NULL}},
 };
 

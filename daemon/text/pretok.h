@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ enum { PRETOK_MAX_PATTERNS = 8 };
 struct pretok_rules {
     const char *name;                              /* tokenizer.ggml.pre */
     const char *patterns[PRETOK_MAX_PATTERNS + 1]; /* PCRE2 with UTF and UCP; ended by NULL */
+    bool whole; /* pieces that are a token become it unmerged, unless the file says otherwise */
 };
 
 extern const struct pretok_rules pretok_table[]; /* ended by a row without a name */

@@ -22,6 +22,7 @@ struct vocab {
     const char *pre; /* of pretok_table */
     int32_t bos, eos;
     bool add_bos;
+    bool whole; /* pieces that are a token become it */
 };
 
 /* Markers that end a turn beside the eos of the file: Coder's, Kimi's, GLM's. */
@@ -97,6 +98,10 @@ static int open_rules(struct vocab *vocab, const struct meta *meta, struct err *
                        meta_path(meta), utf8_quote(pre, bytes), pre, known);
     }
     vocab->pre = rules->name;
+    vocab->whole = rules->whole;
+    r = meta_bool(meta, "tokenizer.ggml.ignore_merges", &vocab->whole, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
     return pretok_open(rules, &vocab->pretok, err);
 }
 
@@ -172,7 +177,7 @@ int vocab_open(const struct meta *meta, struct vocab **ret, struct err *err)
         r = added_init(&vocab->added, &vocab->table, err);
         if (r < 0)
             return err_prefix(err, r, "%s: tokenizer.ggml.tokens", meta_path(meta));
-        r = bpe_open(meta, &vocab->table, &vocab->bpe, err);
+        r = bpe_open(meta, &vocab->table, vocab->whole, &vocab->bpe, err);
     }
     if (r == 0)
         r = open_markers(vocab, meta, err);

@@ -316,6 +316,31 @@ static void test_content_is_never_special(void **state)
     }
 }
 
+/* A token that no merges make: it stands for a whole piece, or for nothing. */
+static void test_whole_pieces(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pre;
+        int said; /* by the file; -1: nothing */
+        bool whole;
+    } cases[] = {
+        {"glm4", -1, true},         {"chatglm-bpe", -1, true}, {"kimi-k2", -1, true},
+        {"deepseek-v3", -1, false}, {"glm4", false, false},    {"deepseek-v3", true, true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        OWN(meta) *meta = keys_toy(cases[i].pre);
+        keys_token(meta, "QZX", 1);
+        if (cases[i].said >= 0)
+            keys_bool(meta, "tokenizer.ggml.ignore_merges", cases[i].said);
+        OWN(vocab) *vocab = open_vocab(meta);
+        assert_tokens(vocab, "QZX\n", 0, cases[i].whole ? "QZX|\n" : "Q|Z|X|\n");
+        assert_tokens(vocab, "QZXX", 0, "Q|Z|X|X");
+        assert_tokens(vocab, "QZ", 0, "Q|Z");
+        assert_tokens(vocab, "ü", 0, "ü"); /* added tokens come before pieces */
+    }
+}
+
 /* ---- what a file may say */
 
 /* Whatever the file calls its eos: every marker that ends an answer in these families. */
@@ -486,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_unused),
         cmocka_unit_test(test_content_is_never_special),
+        cmocka_unit_test(test_whole_pieces),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_properties),
         cmocka_unit_test(test_broken),
