@@ -32,6 +32,7 @@
 #include "place/place.h"
 #include "sd.h"
 #include "service/service.h"
+#include "summary.h"
 
 #define EMBEDDED_MODEL "moed-tiny-Q4_K_M.gguf"
 enum { STATUS_MS = 250, END_S = 10 };
@@ -42,7 +43,7 @@ struct moed {
     uv_poll_t signals;
     uv_async_t woken;  /* a model or an engine has news */
     uv_timer_t status; /* runs only while there is news */
-    char told[256];    /* the last status */
+    char told[512];    /* the last status */
     int signal_fd;
     bool draining;
     struct models *models;
@@ -216,16 +217,12 @@ static void tell_status(uv_timer_t *timer)
 {
     struct moed *m = timer->data;
     char text[sizeof m->told] = "";
-    size_t used = 0;
-    for (int i = 0; i < models_count(m->models) && used < sizeof text - 1; i++) {
-        const struct models_entry *entry = models_at(m->models, i);
-        char percent[16] = "";
-        if (entry->state == MODELS_LOADING && entry->bytes_all)
-            snprintf(percent, sizeof percent, " %d %%",
-                     (int)(100 * ((double)entry->bytes_done / (double)entry->bytes_all)));
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s%s", i ? ", " : "",
-                                 entry->name, models_state_name(entry->state), percent);
-    }
+    for (int i = 0; i < models_count(m->models); i++)
+        if (models_at(m->models, i)->state == MODELS_LOADING)
+            summary_add(models_at(m->models, i), text, sizeof text);
+    for (int i = 0; i < models_count(m->models); i++)
+        if (models_at(m->models, i)->state != MODELS_LOADING)
+            summary_add(models_at(m->models, i), text, sizeof text);
     if (strcmp(text, m->told) == 0)
         return;
     memcpy(m->told, text, sizeof text);

@@ -44,7 +44,10 @@ const struct verb verb_table[] = {
     {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
     {"list", "", "List models", NULL, 0, 0, 0, verb_list},
     {"show", "[NAME]", "Show a model and its file's metadata", NULL, GROUP_MODEL, 0, 1, verb_show},
-    {"load", "[NAME]", "Load a model's weights", NULL, GROUP_MODEL | GROUP_LOAD, 0, 1, verb_load},
+    {"load", "[NAME]", "Load a model's weights",
+     "On a terminal a bar shows how far it is; with --json there is a line for each\n"
+     "step, the model as it is then, and the last one is the answer.\n",
+     GROUP_MODEL | GROUP_LOAD, 0, 1, verb_load},
     {"unload", "[NAME]", "Free a model's weights", NULL, GROUP_MODEL, 0, 1, verb_unload},
     {"plan", "FILE", "What memory a model file would take, and whether it fits", NULL, 0, 1, 1,
      verb_plan},

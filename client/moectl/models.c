@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "moectl/bar.h"
 #include "moectl/link.h"
 #include "moectl/report.h"
 #include "moectl/screen.h"
@@ -127,8 +128,9 @@ static int print_model(const struct options *o, const struct moed_call *call)
 }
 
 struct progress {
+    const struct options *o;
     const char *name; /* NULL or "": any that loads */
-    bool shown;
+    struct bar bar;
 };
 
 static void on_change(struct moed_call *watch, int result, void *arg)
@@ -139,11 +141,12 @@ static void on_change(struct moed_call *watch, int result, void *arg)
         return;
     if (p->name && *p->name && strcmp(p->name, m->name) != 0)
         return;
-    fputs("\rloading ", stderr);
-    screen_word(stderr, m->name);
-    fprintf(stderr, " %3.0f %%", 100.0 * (double)m->bytes_done / (double)m->bytes_all);
-    fflush(stderr);
-    p->shown = true;
+    if (!p->o->json) {
+        bar_draw(&p->bar, m);
+        return;
+    }
+    screen_json(report_model_json(m));
+    fflush(stdout); /* whoever reads it wants to know now */
 }
 
 int verb_load(const struct options *o)
@@ -152,17 +155,16 @@ int verb_load(const struct options *o)
     OWN(moed_call) *watch = NULL;
     OWN(moed_call) *call = NULL;
     struct moed_error error = MOED_ERROR_INIT;
-    struct progress progress = {.name = named(o)};
+    struct progress progress = {.o = o, .name = named(o)};
     int r = link_open(o, &moed);
     if (r)
         return r;
-    bool has_progress = isatty(STDERR_FILENO) && !o->quiet && !o->json && !o->no_wait;
+    bool has_progress = (o->json || isatty(STDERR_FILENO)) && !o->quiet && !o->no_wait;
     if (has_progress && moed_watch(moed, &watch, &error) == 0)
         moed_call_on(watch, on_change, &progress);
     int started = moed_load(moed, named(o), !o->no_wait, &call, &error);
     r = started < 0 ? started : moed_wait(call, &error);
-    if (progress.shown)
-        fputc('\n', stderr);
+    bar_clear(&progress.bar);
     return r < 0 ? link_failed(o, &error) : print_model(o, call);
 }
 

@@ -39,7 +39,7 @@ json_t *report_model_json(const struct moed_model *m)
         set_count(object, "bytes_done", m->bytes_done);
         set_count(object, "bytes_all", m->bytes_all);
     }
-    if (m->state == MOED_MODEL_READY)
+    if (m->state == MOED_MODEL_LOADING || m->state == MOED_MODEL_READY)
         json_object_set_new(object, "load_seconds", screen_json_real(m->load_seconds));
     if (*m->error)
         set_word(object, "error", m->error);

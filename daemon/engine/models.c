@@ -19,6 +19,8 @@
 #include "model/model.h"
 #include "place/place.h"
 
+enum { PROGRESS_NS = 200000000 }; /* the loop is told no more often */
+
 struct slot {
     struct models_entry entry; /* first: what callers hold */
     struct models *models;
@@ -35,12 +37,13 @@ struct slot {
     /* Between the loader and the loop. */
     pthread_t thread;
     bool loading;
-    atomic_bool finished, give_up;
+    atomic_bool finished, give_up, has_progress;
     atomic_uint_fast64_t bytes_done, bytes_all;
-    int result; /* the loader's until finished */
+    int64_t told_ns; /* the loader's */
+    int result;      /* the loader's until finished */
     struct engine *engine;
     struct err error;
-    struct timespec started, ended;
+    int64_t started_ns, ended_ns;
 };
 
 struct models {
@@ -185,15 +188,8 @@ int models_count(const struct models *m)
     return m->n;
 }
 
-static void refresh(struct slot *slot)
-{
-    slot->entry.bytes_done = atomic_load(&slot->bytes_done);
-    slot->entry.bytes_all = atomic_load(&slot->bytes_all);
-}
-
 struct models_entry *models_at(struct models *m, int i)
 {
-    refresh(m->slot[i]);
     return &m->slot[i]->entry;
 }
 
@@ -465,11 +461,24 @@ void models_shut(struct models *m, struct models_entry *entry)
 
 /* ------------------------------------------------------------------ loading */
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static bool progress(void *arg, uint64_t done, uint64_t all)
 {
     struct slot *slot = arg;
+    int64_t now = now_ns();
     atomic_store_explicit(&slot->bytes_done, done, memory_order_relaxed);
     atomic_store_explicit(&slot->bytes_all, all, memory_order_relaxed);
+    if (now - slot->told_ns >= PROGRESS_NS) {
+        slot->told_ns = now;
+        atomic_store(&slot->has_progress, true);
+        slot->models->changed(slot->models->arg);
+    }
     return !atomic_load_explicit(&slot->give_up, memory_order_relaxed);
 }
 
@@ -496,7 +505,7 @@ static void *loader_main(void *arg)
 {
     struct slot *slot = arg;
     slot->result = load(slot);
-    clock_gettime(CLOCK_MONOTONIC, &slot->ended);
+    slot->ended_ns = now_ns();
     /* The last use of the slot: from here on it is the loop's. */
     void (*changed)(void *) = slot->models->changed;
     void *changed_arg = slot->models->arg;
@@ -505,9 +514,16 @@ static void *loader_main(void *arg)
     return NULL;
 }
 
+/* What the loader counted becomes what the loop tells. */
+static void refresh(struct slot *slot, int64_t now)
+{
+    slot->entry.bytes_done = atomic_load(&slot->bytes_done);
+    slot->entry.bytes_all = atomic_load(&slot->bytes_all);
+    slot->entry.load_seconds = (double)(now - slot->started_ns) * 1e-9;
+}
+
 int models_load(struct models *m, struct models_entry *entry, struct err *err)
 {
-    (void)m;
     struct slot *slot = (struct slot *)entry;
     if (entry->state == MODELS_LOADING || entry->state == MODELS_READY)
         return 0;
@@ -517,11 +533,13 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
         return err_set(err, -EBADF, "model '%s' has not been opened", entry->name);
     atomic_store(&slot->finished, false);
     atomic_store(&slot->give_up, false);
+    atomic_store(&slot->has_progress, false);
     atomic_store(&slot->bytes_done, 0);
     atomic_store(&slot->bytes_all, model_info(slot->model)->weight_bytes);
     slot->engine = NULL;
     slot->error = (struct err){0};
-    clock_gettime(CLOCK_MONOTONIC, &slot->started);
+    slot->started_ns = slot->told_ns = now_ns();
+    refresh(slot, slot->started_ns);
 
     sigset_t all, old; /* signals are the loop's business */
     sigfillset(&all);
@@ -533,6 +551,7 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
     slot->loading = true;
     set_state(slot, MODELS_LOADING);
     log_info("models", "model '%s': loading %s", entry->name, entry->path);
+    m->changed(m->arg); /* the status line is the loop's, but not of who asked */
     return 0;
 }
 
@@ -549,8 +568,7 @@ static void take_over(struct slot *slot)
         return;
     }
     entry->engine = slot->engine;
-    entry->load_seconds = (double)(slot->ended.tv_sec - slot->started.tv_sec) +
-                          (double)(slot->ended.tv_nsec - slot->started.tv_nsec) * 1e-9;
+    refresh(slot, slot->ended_ns);
     set_state(slot, MODELS_READY);
     struct engine_stat stat;
     engine_stat(entry->engine, &stat);
@@ -573,9 +591,14 @@ bool models_update(struct models *m)
     bool changed = task != FINDER_IDLE;
     for (int i = 0; i < m->n; i++) {
         struct slot *slot = m->slot[i];
-        if (!slot->loading || !atomic_load(&slot->finished))
+        if (!slot->loading)
             continue;
-        take_over(slot);
+        if (atomic_load(&slot->finished))
+            take_over(slot);
+        else if (atomic_exchange(&slot->has_progress, false))
+            refresh(slot, now_ns());
+        else
+            continue;
         changed = true;
     }
     return changed;
@@ -583,7 +606,6 @@ bool models_update(struct models *m)
 
 int models_unload(struct models *m, struct models_entry *entry, struct err *err)
 {
-    (void)m;
     struct slot *slot = (struct slot *)entry;
     if (entry->state == MODELS_LOADING)
         return err_set(err, -EBUSY, "model '%s' is loading", entry->name);
@@ -592,5 +614,6 @@ int models_unload(struct models *m, struct models_entry *entry, struct err *err)
     release(slot);
     set_state(slot, MODELS_UNLOADED);
     log_info("models", "model '%s' unloaded", entry->name);
+    m->changed(m->arg);
     return 0;
 }

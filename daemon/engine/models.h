@@ -7,8 +7,8 @@
  * file is opened when somebody asks for it, and may be shut again. Indices stay what they are.
  *
  * Owned by the loop thread; loading, listing folders and opening what is found run on threads of
- * their own, which report through `changed` (called on them or an engine's thread: wake the loop
- * and call models_update() there).
+ * their own, which report through `changed` (called on them, an engine's thread or the loop: wake
+ * the loop and call models_update() there).
  */
 #pragma once
 
@@ -50,8 +50,8 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     bool opening;          /* models_open() goes on */
     bool stale;            /* the file is another one: shut it when nobody uses it */
     struct engine *engine; /* MODELS_READY, else NULL */
-    uint64_t bytes_done, bytes_all; /* MODELS_LOADING */
-    double load_seconds;            /* MODELS_READY */
+    uint64_t bytes_done, bytes_all; /* MODELS_LOADING; models_update() brings them up to date */
+    double load_seconds;            /* MODELS_LOADING: when bytes_done were; MODELS_READY: in all */
     struct err error;               /* MODELS_FAILED */
     uint32_t generation;            /* grows at every change of state */
 };
@@ -89,5 +89,6 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 /* Ends its calls (they get ENGINE_CANCELLED only if polled before), frees the weights.
  * Call only when no stream uses entry->engine any more. -EBUSY while loading. */
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
-/* Takes what the loader and the finder reported; true if something changed. On the loop thread. */
+/* Takes what the loaders and the finder reported; true if something changed. A loader reports a few
+ * times a second. On the loop thread. */
 bool models_update(struct models *models);

@@ -88,7 +88,7 @@ void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *
         ret->bytes_done = entry->bytes_done;
         ret->bytes_all = entry->bytes_all;
     }
-    if (entry->state == MODELS_READY) {
+    if (entry->state == MODELS_LOADING || entry->state == MODELS_READY) {
         ret->has_load_seconds = true;
         ret->load_seconds = entry->load_seconds;
     }

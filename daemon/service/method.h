@@ -51,4 +51,4 @@ bool method_may(const struct method *method, const struct conn *conn);
 void method_describe(const struct models_entry *entry, Moed__V1__Model *ret);
 /* The same without what its file says. */
 void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *ret);
-enum { METHOD_BRIEF_FIELDS = 7, METHOD_MORE_FIELDS = 9 }; /* at most, with the list's own */
+enum { METHOD_BRIEF_FIELDS = 8, METHOD_MORE_FIELDS = 9 }; /* at most, with the list's own */

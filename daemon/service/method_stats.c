@@ -161,7 +161,7 @@ void method_stats(struct call *call, struct payload *payload)
 struct told { /* what a watcher knows of one model */
     bool is_told;
     uint32_t generation;
-    uint64_t percent;
+    uint64_t bytes_done;
 };
 
 struct watch {
@@ -171,22 +171,16 @@ struct watch {
     int n_told;
 };
 
-static uint64_t percent_of(const struct models_entry *entry)
-{
-    bool loads = entry->state == MODELS_LOADING && entry->bytes_all >= 100;
-    return loads ? entry->bytes_done / (entry->bytes_all / 100) : 0;
-}
-
 static void tell_model(struct call *call, struct watch *watch, int i)
 {
     const struct models_entry *entry = models_at(call->hub->models, i);
     struct told *told = &watch->told[i];
-    uint64_t percent = percent_of(entry);
     if (entry->gone)
         return;
-    if (told->is_told && told->generation == entry->generation && told->percent == percent)
+    if (told->is_told && told->generation == entry->generation &&
+        told->bytes_done == entry->bytes_done)
         return;
-    *told = (struct told){true, entry->generation, percent};
+    *told = (struct told){true, entry->generation, entry->bytes_done};
     Moed__V1__WatchEvent ev = MOED__V1__WATCH_EVENT__INIT;
     Moed__V1__Model model;
     method_describe(entry, &model);

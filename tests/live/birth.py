@@ -6,6 +6,7 @@ usage: birth.py MOED MOECTL MODEL CONFIG_DEF
 The supervisor is played here: a datagram socket for notifications, an inherited listening socket.
 """
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,9 @@ import sys
 import tempfile
 import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixture"))
+import toy  # noqa: E402
 
 MOED, MOECTL, MODEL, CONFIG_DEF = (os.path.abspath(arg) for arg in sys.argv[1:5])
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
@@ -240,6 +244,48 @@ class Birth(unittest.TestCase):
             wait_for("STOPPING=1", lambda: hear("STOPPING=1"))
             process.communicate(timeout=WAIT)
             self.assertEqual(process.returncode, 0)
+
+    def test_progress(self):
+        """A load that takes its time: the daemon is stopped again and again while it loads."""
+        path = self.room + "/notify"
+        toy.write(self.room + "/big.gguf", "v2-lite", experts=32, expert_width=256, hidden=512)
+        said = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(path)
+            supervisor.settimeout(0.001)
+            process = self.start("--socket", self.socket, "--model", self.room + "/big.gguf",
+                                 env=self.env(NOTIFY_SOCKET=path))
+
+            def hear(pattern):
+                try:
+                    said.extend(supervisor.recv(4096).decode().split("\n"))
+                except socket.timeout:
+                    pass
+                return any(re.fullmatch(pattern, line) for line in said)
+
+            def hear_slowly(pattern):
+                process.send_signal(signal.SIGCONT)
+                if hear(pattern):
+                    return True
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(0.04)
+                return False
+
+            wait_for("the model", lambda: hear("STATUS=big ready"))
+            self.moectl("unload")
+            wait_for("its end", lambda: hear("STATUS=big unloaded"))
+            process.send_signal(signal.SIGSTOP)
+            loads = subprocess.Popen([MOECTL, "--socket", self.socket, "load", "--json"],
+                                     stdout=subprocess.PIPE, text=True)
+            self.addCleanup(loads.stdout.close)
+            wait_for("progress", lambda: hear_slowly(
+                r"STATUS=Loading big: \d+\.\d of 110\.8 MB, \d+\.\d [kM]B/s, \d+ s left"))
+            lines = [json.loads(line) for line in loads.communicate(timeout=WAIT)[0].splitlines()]
+            self.assertEqual(lines[-1]["state"], "ready")
+            done = [line["bytes_done"] for line in lines[:-1]]
+            self.assertEqual(done, sorted(set(done)))
+            self.assertTrue(any(0 < n < lines[0]["bytes_all"] for n in done), lines)
+            self.stop(process)
 
     # ---- signals
 

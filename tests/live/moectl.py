@@ -20,7 +20,8 @@ import time
 import unittest
 
 from daemon import Daemon
-from ttrpc import (DATA, ND, RC, REQUEST, RESPONSE, blob, fields, float32, frame, num, packed)
+from ttrpc import (DATA, ND, RC, REQUEST, RESPONSE, blob, fields, float32, float64, frame, num,
+                   packed)
 
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
@@ -273,7 +274,7 @@ class WithDaemon(unittest.TestCase):
             ("plan", MODEL): {"weights_bytes", "required_bytes", "available_bytes", "fits"},
             ("show",): {"name", "state", "metadata"},
             ("show", NAME): {"name", "state", "metadata"},
-            ("load", NAME): {"name", "state"},
+            ("load", NAME): {"name", "state", "load_seconds"},
             ("rpc", "Hello"): {"version", "features"},
         }
         for args, expected in keys.items():
@@ -285,7 +286,8 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.run_json("unload")["state"], "unloaded")
         rc, out, err = moectl("--socket", self.daemon.path, "generate", "--raw", "x", "--json")
         self.assertEqual((rc, json.loads(out)["error"]["status"]), (1, "FAILED_PRECONDITION"))
-        self.assertEqual(self.run_json("load")["state"], "ready")
+        lines = self.run_well("load", "--json").splitlines()
+        self.assertEqual(json.loads(lines[-1])["state"], "ready")
 
     def test_generate_object(self):
         args = ("generate", "--raw", "Once upon a time", "--tokens", "8", "--top-logprobs", "20",
@@ -523,21 +525,52 @@ class WithScript(unittest.TestCase):
                                   stdin="世".encode() * 1500000)
             self.assertEqual((rc, out), (0, b"ok"), err)
 
-    def test_load_shows_progress_on_a_terminal(self):
-        def model(state, done=0):
-            return blob(1, "big") + num(3, state) + num(14, done) + num(15, 200)
+    def test_load_shows_progress(self):
+        GiB = 1 << 30
+
+        def model(state, done=0, seconds=0.0):
+            return (blob(1, "big") + num(3, state) + num(14, done) + num(15, 10 * GiB) +
+                    float64(16, seconds))
 
         def watch(stream, _):
-            return [frame(stream, DATA, 0, num(1, i) + blob(2, model(1, 100 * i)))
-                    for i in range(2)] + [WAIT]
+            other = blob(1, "other") + num(3, 1) + num(14, 1) + num(15, 2)
+            steps = [model(0), other, model(1), model(1, 2 * GiB, 4.0), model(1, 9 * GiB, 9.0),
+                     model(2, 10 * GiB, 10.0)]
+            return [frame(stream, DATA, 0, num(1, i) + blob(2, step))
+                    for i, step in enumerate(steps)] + [WAIT]
         with Script(Watch=watch,
                     Load=lambda s, _: [0.5, respond(s, blob(1, model(2)))]) as script:
-            terminal = Terminal(MOECTL, "-S", script.path, "load", "big")
-            self.assertEqual(terminal.end(), 0)
-            self.assertIn(b"loading big   0 %", terminal.seen)
-            self.assertIn(b"loading big  50 %", terminal.seen)
+            def shown(columns):
+                terminal = Terminal("/bin/sh", "-c", 'stty cols %d; exec "$@"' % columns, "sh",
+                                    MOECTL, "-S", script.path, "load", "big")
+                self.assertEqual(terminal.end(), 0)
+                lines = terminal.seen.split(b"\r")
+                for line in lines:
+                    self.assertLess(len(line), columns, line)
+                self.assertNotIn(b"other", terminal.seen)
+                self.assertEqual(lines[-3:-1], [b" " * len(lines[-3]), b"big is ready"])
+                return [line.rstrip(b" ") for line in lines]
+            lines = shown(100)
+            self.assertIn(b"loading big [............................]   0 %, 0 B of 10.0 GiB",
+                          lines)
+            self.assertIn(b"loading big [#####.......................]  20 %, 2.0 GiB of 10.0 GiB, "
+                          b"512.0 MiB/s, 16 s left", lines)
+            self.assertIn(b"loading big [#########################...]  90 %, 9.0 GiB of 10.0 GiB, "
+                          b"1.0 GiB/s, 1 s left", lines)
+            self.assertIn(b"loading big [###.............]  20 %, 2.0 GiB of 10.0 GiB, 512.0 MiB/s, "
+                          b"16 s left", shown(82))
+            self.assertIn(b"loading big  20 %", shown(40))
             rc, out, err = moectl("-S", script.path, "load", "big")
             self.assertEqual((rc, out, err), (0, b"big is ready\n", b""))
+            rc, out, err = moectl("-S", script.path, "load", "big", "--json")
+            self.assertEqual((rc, err), (0, b""))
+            self.assertEqual([(m["state"], m.get("bytes_done"), m["load_seconds"])
+                              for m in map(json.loads, out.splitlines())],
+                             [("loading", 0, 0), ("loading", 2 * GiB, 4), ("loading", 9 * GiB, 9),
+                              ("ready", None, 0)])
+            for option in ("--quiet", "--no-wait"):
+                out = moectl("-S", script.path, "load", "big", "--json", option)[1]
+                self.assertEqual(len(out.splitlines()), 1)
         with Script(Load=lambda s, _: respond(s, blob(1, model(4) + blob(17, "bad file")))) as script:
             rc, out, err = moectl("-S", script.path, "load", "big")
             self.assertEqual(rc, 1)

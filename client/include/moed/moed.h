@@ -395,7 +395,7 @@ struct moed_model { /* strings are "" where unknown */
     uint32_t context, vocabulary;
     bool has_mtp;
     uint64_t bytes_done, bytes_all; /* loading */
-    double load_seconds;            /* ready */
+    double load_seconds;            /* loading: until now; ready: all of it */
     const char *error;              /* failed: why */
 };
 MOED_API size_t moed_call_n_models(const struct moed_call *call);

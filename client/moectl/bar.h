@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A line on stderr that shows how far a model is loaded, drawn again and again. One thread; for
+ * terminals only.
+ */
+#pragma once
+
+#include <moed/moed.h>
+
+struct bar {
+    int width; /* of what stands there; 0: nothing */
+};
+
+void bar_draw(struct bar *bar, const struct moed_model *model);
+/* Leaves the line empty. */
+void bar_clear(struct bar *bar);
