@@ -104,6 +104,45 @@ static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
     return (size_t)page_tokens * (size_t)(latent + rope) + 4 * (size_t)page_tokens + 64;
 }
 
+enum {
+    MK_ATTEND_ROWS = 64,  /* most rows of mk_attend_rows */
+    MK_ATTEND_KEYS = 128, /* tokens that it takes at once */
+};
+#define MK_ATTEND_PADDED(n) (((n) + 31) / 32 * 32)
+
+/**
+ * The same for one head of several rows of a sequence's prompt, each with its own end; for sets
+ * that gain by it, NULL in the table of others.
+ *
+ *   q       [m][ldq] float32, out [m][ldo], as above
+ *   n       [m] tokens visible to each row, n ≥ 1; the cache is written up to the largest
+ *   m       1 … MK_ATTEND_ROWS
+ *   tmp     mk_attend_rows_tmp(latent, rope) floats, 64-byte aligned
+ *   order   blocks of MK_ATTEND_KEYS by position, one running softmax a row
+ *   rounds  queries, latents and weights to bf16; sums are float32
+ */
+struct mk_attend_rows {
+    const float *q;
+    const int32_t *n;
+    const void *const *page;
+    float *out;
+    float *tmp;
+    enum mk_type type;
+    int m, ldq, ldo;
+    int latent, rope;
+    int page_tokens;
+};
+
+static inline size_t mk_attend_rows_tmp(int latent, int rope)
+{
+    size_t width = (size_t)MK_ATTEND_PADDED(latent + rope),
+           padded = (size_t)MK_ATTEND_PADDED(latent);
+    size_t halves = (MK_ATTEND_ROWS + MK_ATTEND_KEYS) * width + MK_ATTEND_KEYS * padded +
+                    MK_ATTEND_ROWS * MK_ATTEND_KEYS;
+    return halves / 2 + MK_ATTEND_KEYS * MK_ATTEND_ROWS + MK_ATTEND_ROWS * padded +
+           3 * MK_ATTEND_ROWS;
+}
+
 /* ------------------------------------------------------------------ router */
 
 enum mk_gate {
@@ -157,6 +196,7 @@ struct mk {
     /* x[n] = softmax(x), maximum subtracted. */
     void (*softmax)(float *x, int n);
     void (*attend)(const struct mk_attend *a);
+    void (*attend_rows)(const struct mk_attend_rows *a); /* NULL: row by row is as good */
     void (*route)(const struct mk_route *r, const float *logits, int32_t *expert, float *weight,
                   float *tmp);
     /* dst[n] of `type` (F32, F16, BF16; round to nearest even) from float32, for the cache. */
@@ -206,4 +246,5 @@ void mk_avx512_mat(struct mk *mk);
 void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
+void mk_amx_attn(struct mk *mk);
 extern const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT]; /* what AMX leaves to AVX-512 */

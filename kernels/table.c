@@ -46,7 +46,11 @@ static void init_avx512(struct mk *mk)
 #endif
 
 #ifdef MK_BUILD_AMX
-#define init_amx mk_amx_mat
+static void init_amx(struct mk *mk)
+{
+    mk_amx_mat(mk);
+    mk_amx_attn(mk);
+}
 #else
 #define init_amx NULL
 #endif

@@ -18,9 +18,9 @@
 #include "place/topo.h"
 
 enum {
-    NORM_ROWS = 8,    /* rows of a tile of row-wise work */
-    ATTEND_ROWS = 16, /* query rows that share one unpacking of a head's k_b and v_b */
-    MIN_TILE = 16,    /* weight rows below which a tile isn't worth handing out */
+    NORM_ROWS = 8,                /* rows of a tile of row-wise work */
+    ATTEND_ROWS = MK_ATTEND_ROWS, /* rows times heads of a tile of attention */
+    MIN_TILE = 16,                /* weight rows below which a tile isn't worth handing out */
     TILES_A_THREAD = 4,
 };
 
@@ -98,7 +98,7 @@ static void multiply(const struct cpu *cpu, int worker, const struct weight *w, 
     mm.tmp = cpu->scratch.worker[worker].mm;
     const struct mk_mat *mat = cpu->mk.mat[w->type];
     int m = mm.m;
-    mm.m = min_int(m, n_decode);
+    mm.m = max_int(0, min_int(m, n_decode));
     if (mm.m > 0)
         mat->gemv(&mm);
     if (mm.m == m)
@@ -226,77 +226,158 @@ static void mla_query(void *arg, int worker, int tile)
     project(job, worker, &job->op->mla.q_b, s->q_latent, s->q, false, tile);
 }
 
-static void attend_row(const struct job *job, int worker, int row, const float *q, float *out)
+/* The pages of a row's sequence as this layer sees them. */
+static void look_at_pages(const struct job *job, struct worker_scratch *w, int row, int n)
+{
+    const struct op_mla *op = &job->op->mla;
+    for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
+        w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
+}
+
+/* Head `head` of rows [first, first + m): k_b into the queries, at every `stride`-th of
+ * w->absorbed. */
+static void absorb(const struct job *job, int worker, int head, int first, int m, float *absorbed,
+                   int stride)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    int ldq = op->heads * (op->nope + op->rope);
+    int width = op->latent + op->rope;
+    const float *q =
+        cpu->scratch.q + (size_t)first * (size_t)ldq + (size_t)head * (size_t)(op->nope + op->rope);
+    multiply(cpu, worker, &op->k_b, head,
+             (struct mk_mm){
+                 .x = q,
+                 .y = absorbed,
+                 .m = m,
+                 .ldx = ldq,
+                 .ldy = stride,
+                 .n1 = op->latent,
+             },
+             job->rows->n_decode - first);
+    for (int i = 0; i < m; i++, absorbed += stride, q += ldq) {
+        float *rotated = absorbed + op->latent;
+        memcpy(rotated, q + op->nope, (size_t)op->rope * sizeof *q);
+        cpu->mk.rope(rotated, op->cs->data + (size_t)(first + i) * (size_t)op->rope, op->rope);
+        for (int c = 0; c < width; c++)
+            absorbed[c] *= op->scale;
+    }
+}
+
+/* What the head's rows found leaves the latent through v_b. */
+static void reveal(const struct job *job, int worker, int head, int first, int m,
+                   const float *latent, int stride)
+{
+    const struct op_mla *op = &job->op->mla;
+    int ldo = op->heads * op->value;
+    multiply(job->cpu, worker, &op->v_b, head,
+             (struct mk_mm){
+                 .x = latent,
+                 .y = job->cpu->scratch.o + (size_t)first * (size_t)ldo +
+                      (size_t)head * (size_t)op->value,
+                 .m = m,
+                 .ldx = stride,
+                 .ldy = ldo,
+                 .n1 = op->value,
+             },
+             job->rows->n_decode - first);
+}
+
+/* `heads` heads of rows [first, first + m), row by row. */
+static void attend_heads(const struct job *job, int worker, int head, int heads, int first, int m)
 {
     const struct op_mla *op = &job->op->mla;
     const struct cpu *cpu = job->cpu;
     struct worker_scratch *w = &cpu->scratch.worker[worker];
-    int n = job->rows->position[row] + 1;
-    for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
-        w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
-    cpu->mk.attend(&(struct mk_attend){
-        .q = q,
+    int width = op->latent + op->rope;
+    for (int h = 0; h < heads; h++)
+        absorb(job, worker, head + h, first, m, w->absorbed + (size_t)h * (size_t)width,
+               heads * width);
+    for (int i = 0; i < m; i++) {
+        int n = job->rows->position[first + i] + 1;
+        look_at_pages(job, w, first + i, n);
+        cpu->mk.attend(&(struct mk_attend){
+            .q = w->absorbed + (size_t)i * (size_t)(heads * width),
+            .page = w->page,
+            .out = w->latent + (size_t)i * (size_t)(heads * op->latent),
+            .tmp = w->attend,
+            .type = cpu->place.cache_type,
+            .n_heads = heads,
+            .ldq = width,
+            .ldo = op->latent,
+            .latent = op->latent,
+            .rope = op->rope,
+            .page_tokens = op->page_tokens,
+            .n = n,
+        });
+    }
+    for (int h = 0; h < heads; h++)
+        reveal(job, worker, head + h, first, m, w->latent + (size_t)h * (size_t)op->latent,
+               heads * op->latent);
+}
+
+/* One head of rows [first, first + m) of a prompt, together. */
+static void attend_prompt(const struct job *job, int worker, int head, int first, int m)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    struct worker_scratch *w = &cpu->scratch.worker[worker];
+    int32_t n[MK_ATTEND_ROWS];
+    for (int i = 0; i < m; i++)
+        n[i] = job->rows->position[first + i] + 1;
+    look_at_pages(job, w, first, n[m - 1]);
+    absorb(job, worker, head, first, m, w->absorbed, op->latent + op->rope);
+    cpu->mk.attend_rows(&(struct mk_attend_rows){
+        .q = w->absorbed,
+        .n = n,
         .page = w->page,
-        .out = out,
+        .out = w->latent,
         .tmp = w->attend,
         .type = cpu->place.cache_type,
-        .n_heads = 1,
+        .m = m,
         .ldq = op->latent + op->rope,
         .ldo = op->latent,
         .latent = op->latent,
         .rope = op->rope,
         .page_tokens = op->page_tokens,
-        .n = n,
     });
+    reveal(job, worker, head, first, m, w->latent, op->latent);
 }
 
-/* A head of a block of rows: absorb k_b into the query, attend, leave the latent through v_b. */
+/* First the last blocks of rows, which see the most. */
 static void mla_attend(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
-    const struct cpu *cpu = job->cpu;
-    struct worker_scratch *w = &cpu->scratch.worker[worker];
-    int head = tile % op->heads;
-    int first = tile / op->heads * ATTEND_ROWS;
-    int m = min_int(ATTEND_ROWS, job->rows->n - first);
-    int n_decode = max_int(job->rows->n_decode - first, 0);
-    int ldq = op->heads * (op->nope + op->rope);
-    int width = op->latent + op->rope;
-    float *q =
-        cpu->scratch.q + (size_t)first * (size_t)ldq + (size_t)head * (size_t)(op->nope + op->rope);
-
-    multiply(cpu, worker, &op->k_b, head,
-             (struct mk_mm){
-                 .x = q,
-                 .y = w->absorbed,
-                 .m = m,
-                 .ldx = ldq,
-                 .ldy = width,
-                 .n1 = op->latent,
-             },
-             n_decode);
-    for (int i = 0; i < m; i++) {
-        float *absorbed = w->absorbed + (size_t)i * (size_t)width;
-        float *rotated = absorbed + op->latent;
-        memcpy(rotated, q + (size_t)i * (size_t)ldq + op->nope, (size_t)op->rope * sizeof *q);
-        cpu->mk.rope(rotated, op->cs->data + (size_t)(first + i) * (size_t)op->rope, op->rope);
-        for (int c = 0; c < width; c++)
-            absorbed[c] *= op->scale;
-        attend_row(job, worker, first + i, absorbed, w->latent + (size_t)i * (size_t)op->latent);
+    const struct scratch *s = &job->cpu->scratch;
+    const struct block *block = &s->block[s->n_blocks - 1 - tile / job->n_tiles];
+    int part = tile % job->n_tiles;
+    if (block->first >= job->rows->n_decode && job->cpu->mk.attend_rows) {
+        for (int head = part * job->tile_n; head < min_int((part + 1) * job->tile_n, op->heads);
+             head++)
+            attend_prompt(job, worker, head, block->first, block->m);
+    } else {
+        attend_heads(job, worker, part * job->tile_n,
+                     min_int(job->tile_n, op->heads - part * job->tile_n), block->first, block->m);
     }
-    int ldo = op->heads * op->value;
-    multiply(
-        cpu, worker, &op->v_b, head,
-        (struct mk_mm){
-            .x = w->latent,
-            .y = cpu->scratch.o + (size_t)first * (size_t)ldo + (size_t)head * (size_t)op->value,
-            .m = m,
-            .ldx = op->latent,
-            .ldy = ldo,
-            .n1 = op->value,
-        },
-        n_decode);
+}
+
+/* Cuts the step's rows into blocks of neighbours: of answers, or of one prompt. A block's queries
+ * of a tile are at most ATTEND_ROWS; prompts that go by `attend_rows` have a head at a time. */
+static void cut_blocks(struct job *job)
+{
+    const struct rows *rows = job->rows;
+    int few = ATTEND_ROWS / job->tile_n, many = job->cpu->mk.attend_rows ? ATTEND_ROWS : few;
+    struct scratch *s = &job->cpu->scratch;
+    s->n_blocks = 0;
+    for (int i = 0, m; i < rows->n; i += m) {
+        bool answers = i < rows->n_decode;
+        int most = answers ? few : many;
+        for (m = 1; m < most && i + m < rows->n; m++)
+            if (answers ? i + m >= rows->n_decode : rows->page[i + m] != rows->page[i])
+                break;
+        s->block[s->n_blocks++] = (struct block){.first = i, .m = m};
+    }
 }
 
 static void mla_out(void *arg, int worker, int tile)
@@ -304,6 +385,15 @@ static void mla_out(void *arg, int worker, int tile)
     const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
     project(job, worker, &op->out, job->cpu->scratch.o, op->x->data, true, tile);
+}
+
+/* Heads of a tile: they share the reading of the cache, but every worker wants some. */
+static int heads_together(const struct job *job)
+{
+    int heads = job->op->mla.heads, together = 4;
+    while (together > 1 && ceil_div(heads, together) < 2 * job->cpu->place.threads)
+        together /= 2;
+    return together;
 }
 
 static void run_mla(struct job *job)
@@ -322,7 +412,10 @@ static void run_mla(struct job *job)
         job->tile_n = tile_rows(job->cpu, op->q_b.n);
         run(job, mla_query, ceil_div(op->q_b.n, job->tile_n));
     }
-    run(job, mla_attend, op->heads * ceil_div(job->rows->n, ATTEND_ROWS));
+    job->tile_n = heads_together(job);
+    job->n_tiles = ceil_div(op->heads, job->tile_n);
+    cut_blocks(job);
+    run(job, mla_attend, job->n_tiles * job->cpu->scratch.n_blocks);
     job->tile_n = tile_rows(job->cpu, op->out.n);
     run(job, mla_out, ceil_div(op->out.n, job->tile_n));
 }

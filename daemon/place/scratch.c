@@ -11,7 +11,7 @@
 struct need {
     size_t hidden, q_rank, q, kv, o, wide, shared, experts, used;
     size_t k;      /* longest row of any weight */
-    size_t attend; /* floats of mk_attend_tmp */
+    size_t attend; /* floats of mk_attend_tmp and mk_attend_rows_tmp */
     size_t latent, width, pages;
 };
 
@@ -37,6 +37,7 @@ static void need_mla(struct need *need, const struct op_mla *op)
     grow(&need->width, (size_t)(op->latent + op->rope));
     grow(&need->pages, (size_t)(op->max_tokens / op->page_tokens + 1));
     grow(&need->attend, mk_attend_tmp(op->page_tokens, op->latent, op->rope));
+    grow(&need->attend, mk_attend_rows_tmp(op->latent, op->rope));
     const struct weight *all[] = {&op->q_a, &op->q_b, &op->kv_a, &op->k_b, &op->v_b, &op->out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         need_weight(need, all[i]);
@@ -118,6 +119,7 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
     s->expert_start = cut(c, need->experts + 1, sizeof *s->expert_start);
     s->expert_next = cut(c, need->experts, sizeof *s->expert_next);
     s->active = cut(c, need->experts, sizeof *s->active);
+    s->block = cut(c, rows, sizeof *s->block);
     s->worker = cut(c, (size_t)threads, sizeof *s->worker);
     for (int i = 0; i < threads; i++) {
         struct worker_scratch w = {

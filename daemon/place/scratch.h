@@ -15,11 +15,15 @@
 
 struct worker_scratch { /* one a thread: nobody else touches it */
     float *mm;          /* mk_mm_tmp of the longest row and all rows of a step */
-    float *attend;      /* mk_attend_tmp */
+    float *attend;      /* mk_attend_tmp or mk_attend_rows_tmp */
     float *absorbed;    /* [attend_rows][latent + rope] */
     float *latent;      /* [attend_rows][latent] */
     float *router;      /* [route_rows + 2][experts] */
     const void **page;  /* pages of the longest context */
+};
+
+struct block { /* rows [first, first + m) */
+    int first, m;
 };
 
 struct scratch {
@@ -38,6 +42,8 @@ struct scratch {
     int32_t *expert_next;  /* [experts] */
     int32_t *active;       /* experts that have rows, ascending */
     int n_active;
+    struct block *block; /* [rows] */
+    int n_blocks;
     struct worker_scratch *worker;
     void *mem;
     size_t bytes;

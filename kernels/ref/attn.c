@@ -94,4 +94,5 @@ void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *
 void mk_ref_attn(struct mk *mk)
 {
     mk->attend = attend;
+    mk->attend_rows = NULL;
 }

@@ -9,33 +9,8 @@
  */
 #include <immintrin.h>
 
+#include "amx.h"
 #include "mk.h"
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum {
-    ROWS = 16,          /* of a tile: weight rows, or rows of x */
-    STEP = 32,          /* elements of k in a tile */
-    TILE = ROWS * STEP, /* bf16 numbers */
-    LINE = 2 * STEP,    /* bytes of a row of a tile */
-};
-
-/* Tile registers: four sums, two of weights, two of x. */
-struct config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-} __attribute__((aligned(64)));
-
-static void open_tiles(void)
-{
-    struct config config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.bytes[i] = LINE;
-        config.rows[i] = ROWS;
-    }
-    _tile_loadconfig(&config);
-}
 
 struct area {        /* how mm->tmp is cut */
     uint16_t *x;     /* [⌈m / 16⌉][steps] tiles of pairs: 16 pairs of k, of 16 rows each */
@@ -58,45 +33,6 @@ static void lay_out(const struct mk_mm *mm, struct area *ret)
 
 /* ------------------------------------------------------------------ rows of x */
 
-/* 16 rows of 16 pairs become 16 pairs of 16 rows. */
-INLINE void transpose(__m512i v[ROWS])
-{
-    __m512i t[ROWS];
-    for (int i = 0; i < ROWS; i += 4) { /* pairs of columns, then fours: within lanes of 128 bits */
-        __m512i a = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        __m512i b = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-        __m512i c = _mm512_unpacklo_epi32(v[i + 2], v[i + 3]);
-        __m512i d = _mm512_unpackhi_epi32(v[i + 2], v[i + 3]);
-        t[i] = _mm512_unpacklo_epi64(a, c);
-        t[i + 1] = _mm512_unpackhi_epi64(a, c);
-        t[i + 2] = _mm512_unpacklo_epi64(b, d);
-        t[i + 3] = _mm512_unpackhi_epi64(b, d);
-    }
-    for (int i = 0; i < 4; i++) { /* lane l of t[4r + i]: rows 4r…, column 4l + i */
-        __m512i a = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44);
-        __m512i b = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xee);
-        __m512i c = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x44);
-        __m512i d = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xee);
-        v[i] = _mm512_shuffle_i32x4(a, c, 0x88);
-        v[i + 4] = _mm512_shuffle_i32x4(a, c, 0xdd);
-        v[i + 8] = _mm512_shuffle_i32x4(b, d, 0x88);
-        v[i + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
-    }
-}
-
-INLINE __mmask16 first(int n)
-{
-    return n >= 16 ? (__mmask16)0xffff : n > 0 ? (__mmask16)((1u << n) - 1) : 0;
-}
-
-/* Elements [c, c + 32) of a row of which k exist; the rest is zero. */
-INLINE __m512i load_step(const float *x, int c, int k)
-{
-    __m512 low = _mm512_maskz_loadu_ps(first(k - c), x + c);
-    __m512 high = _mm512_maskz_loadu_ps(first(k - c - 16), x + c + 16);
-    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
 static void pack_x(const struct mk_mm *mm, const struct area *area)
 {
     for (int i = 0; i < mm->m; i += ROWS) {
@@ -105,14 +41,7 @@ static void pack_x(const struct mk_mm *mm, const struct area *area)
         for (int r = 0; r < rows; r++)
             row[r] = mm->x + (size_t)(mm->xrow ? mm->xrow[i + r] : i + r) * (size_t)mm->ldx;
         uint16_t *dst = area->x + (size_t)(i / ROWS) * (size_t)area->steps * TILE;
-        for (int s = 0; s < area->steps; s++, dst += TILE) {
-            __m512i v[ROWS];
-            for (int r = 0; r < ROWS; r++)
-                v[r] = r < rows ? load_step(row[r], s * STEP, mm->k) : _mm512_setzero_si512();
-            transpose(v);
-            for (int r = 0; r < ROWS; r++)
-                _mm512_store_si512(dst + r * STEP, v[r]);
-        }
+        pack_columns(row, rows, mm->k, area->steps, dst);
     }
 }
 

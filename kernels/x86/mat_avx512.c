@@ -13,8 +13,7 @@
 #include <string.h>
 
 #include "mk.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "zmm.h"
 
 enum {
     CHUNK = 16,       /* floats a register */
@@ -296,11 +295,6 @@ INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block
         }
 }
 
-INLINE __mmask16 first(int n)
-{
-    return n >= CHUNK ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
-}
-
 /* Chunk c behind the last whole group at w, of which n weights exist; the rest is zero. */
 INLINE __m512 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
 {
@@ -358,21 +352,6 @@ INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
 }
 
 /* ------------------------------------------------------------------ sums */
-
-INLINE __m128 fold(__m512 v)
-{
-    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
-
-/* The sums of four registers: lane l with l + 8, l + 4, l + 2, l + 1, in this order. */
-INLINE __m128 sum4(const __m512 v[4])
-{
-    __m128 a = fold(v[0]), b = fold(v[1]), c = fold(v[2]), d = fold(v[3]);
-    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
-}
 
 INLINE const float *x_row(const struct mk_mm *mm, int i)
 {

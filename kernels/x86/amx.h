@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tiles of bf16: 16 rows of 64 bytes. As the left factor a tile is 16 rows of 32 numbers; as the
+ * right one, 16 pairs of numbers of 16 columns. All inlined.
+ */
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "zmm.h"
+
+enum {
+    ROWS = 16,          /* of a tile */
+    STEP = 32,          /* numbers of the inner dimension in a tile */
+    TILE = ROWS * STEP, /* bf16 numbers of a tile */
+    LINE = 2 * STEP,    /* bytes of a row of a tile */
+};
+
+/* All eight registers whole. The user of tiles ends with _tile_release(). */
+INLINE void open_tiles(void)
+{
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } __attribute__((aligned(64))) config = {.palette = 1};
+    for (int i = 0; i < 8; i++) {
+        config.bytes[i] = LINE;
+        config.rows[i] = ROWS;
+    }
+    _tile_loadconfig(&config);
+}
+
+/* Elements [c, c + 32) of a row of which k exist, rounded to nearest even; the rest is zero. */
+INLINE __m512i load_step(const float *x, int c, int k)
+{
+    __m512 low = _mm512_maskz_loadu_ps(first(k - c), x + c);
+    __m512 high = _mm512_maskz_loadu_ps(first(k - c - 16), x + c + 16);
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* Up to 16 rows of k numbers as `steps` right factors one after the other, each row a column;
+ * missing rows are zero. */
+INLINE void pack_columns(const float *const *row, int rows, int k, int steps, uint16_t *dst)
+{
+    for (int s = 0; s < steps; s++, dst += TILE) {
+        __m512i v[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            v[r] = r < rows ? load_step(row[r], s * STEP, k) : _mm512_setzero_si512();
+        transpose(v);
+        for (int r = 0; r < ROWS; r++)
+            _mm512_store_si512(dst + r * STEP, v[r]);
+    }
+}
