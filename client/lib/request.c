@@ -20,6 +20,7 @@ enum {
     PART_IDS = 100000, /* 10 bytes each at most */
     PART_FIELDS = 900, /* of messages: the daemon counts fields before it unpacks */
     MAX_BIAS = 1000,
+    MAX_TOOLS = 3 << 20, /* bytes: a frame takes them with a message beside */
 };
 
 enum prompt_kind { PROMPT_NONE, PROMPT_TEXT, PROMPT_IDS, PROMPT_CHAT };
@@ -35,6 +36,7 @@ struct moed_request {
     size_t n_ids, ids_room;
     Moed__V1__Message **messages;
     size_t n_messages, messages_room;
+    char *tools; /* JSON; NULL: none */
 };
 
 /* ---- growing */
@@ -101,6 +103,7 @@ void moed_request_free(struct moed_request *request)
     for (size_t i = 0; i < request->sampling.n_logit_bias; i++)
         free(request->sampling.logit_bias[i]);
     free(request->messages);
+    free(request->tools);
     free(request->fields.stop);
     free(request->fields.model);
     free(request->sampling.logit_bias);
@@ -358,6 +361,20 @@ int moed_request_add_tool_call(struct moed_request *request, const char *name,
     return 0;
 }
 
+int moed_request_set_tools(struct moed_request *request, const char *tools_json)
+{
+    char *copy = NULL;
+    size_t n = tools_json ? strlen(tools_json) : 0;
+    if (n > MAX_TOOLS)
+        return -EMSGSIZE;
+    int r = tools_json ? copy_text(tools_json, n, &copy) : 0;
+    if (r < 0)
+        return r;
+    free(request->tools);
+    request->tools = copy;
+    return 0;
+}
+
 int moed_request_continue_last(struct moed_request *request)
 {
     Moed__V1__Message *last = last_assistant(request);
@@ -411,11 +428,16 @@ static int slice_ids(const struct moed_request *request, size_t *at, struct slic
 static int slice_messages(const struct moed_request *request, size_t *at, struct slice *slice,
                           Part *part)
 {
+    bool is_first = *at == 0;
+    size_t bytes = 0, fields = 0;
     moed__v1__chat__init(&slice->chat);
     slice->chat.has_thinking = true;
     slice->chat.thinking = request->thinking;
     slice->chat.messages = request->messages + *at;
-    size_t bytes = 0, fields = 0;
+    if (is_first && request->tools) {
+        slice->chat.tools = request->tools;
+        bytes = strlen(request->tools);
+    }
     for (; *at < request->n_messages; ++*at) {
         const Moed__V1__Message *m = request->messages[*at];
         bytes += moed__v1__message__get_packed_size(m);
@@ -489,6 +511,7 @@ int request_pack_render(const struct moed_request *request, uint8_t **ret, size_
     chat.thinking = request->thinking;
     chat.messages = request->messages;
     chat.n_messages = request->n_messages;
+    chat.tools = request->tools;
     render.chat = &chat;
     *n = moed__v1__render_request__get_packed_size(&render);
     *ret = malloc(*n + 1);

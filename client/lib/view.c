@@ -106,6 +106,28 @@ static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usa
     return usage;
 }
 
+static const struct moed_call_delta *const *lay_calls(struct view *view,
+                                                      const Moed__V1__GenerateEvent *from)
+{
+    const struct moed_call_delta **list = lay(view, from->n_calls, sizeof *list);
+    struct moed_call_delta *delta = lay(view, from->n_calls, sizeof *delta);
+    if (!list || !delta)
+        return NULL;
+    for (size_t i = 0; i < from->n_calls; i++) {
+        const Moed__V1__CallDelta *d = from->calls[i];
+        delta[i] = (struct moed_call_delta){
+            .size = sizeof delta[i],
+            .index = d->index,
+            .id = d->id,
+            .name = d->name,
+            .arguments = word(d->arguments),
+            .done = d->done,
+        };
+        list[i] = &delta[i];
+    }
+    return list;
+}
+
 static int build_event(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
 {
     const Moed__V1__GenerateEvent *from = (const void *)message;
@@ -130,7 +152,9 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     event->thinking_bytes = strlen(event->thinking);
     event->text_bytes = strlen(event->text);
     event->tokens = lay_tokens(view, from);
-    if (!event->tokens)
+    event->calls = lay_calls(view, from);
+    event->n_calls = from->n_calls;
+    if (!event->tokens || !event->calls)
         return -ENOMEM;
     if (from->usage && !(event->usage = lay_usage(view, from->usage)))
         return -ENOMEM;

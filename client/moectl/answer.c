@@ -78,6 +78,24 @@ static json_t *token_json(const struct moed_token *token, bool has_top)
     return object;
 }
 
+/* Calls are told one after the other: a piece belongs to the last one or begins the next. */
+static struct call *find_call(struct answer *a, const struct moed_call_delta *delta)
+{
+    if (delta->index < 0 || (size_t)delta->index > a->n_calls)
+        return NULL;
+    if ((size_t)delta->index < a->n_calls)
+        return &a->calls[delta->index];
+    a->calls = realloc(a->calls, (a->n_calls + 1) * sizeof *a->calls);
+    if (!a->calls)
+        abort();
+    struct call *call = &a->calls[a->n_calls++];
+    *call = (struct call){.id = strdup(delta->id ? delta->id : ""),
+                          .name = strdup(delta->name ? delta->name : "")};
+    if (!call->id || !call->name)
+        abort();
+    return call;
+}
+
 static void keep_tokens(struct answer *a, const struct moed_event *event)
 {
     for (size_t i = 0; i < event->n_prompt; i++)
@@ -121,9 +139,36 @@ static void show_text(struct answer *a, const char *text, size_t n)
     a->ends_line = text[n - 1] == '\n';
 }
 
+/* A line for each: the name, a space, the arguments as the model writes them. */
+static void show_call(struct answer *a, const struct moed_call_delta *delta)
+{
+    if (delta->name) {
+        if (!a->ends_line)
+            show_text(a, "\n", 1);
+        show_text(a, delta->name, strlen(delta->name));
+        show_text(a, " ", 1);
+    }
+    show_text(a, delta->arguments, strlen(delta->arguments));
+    if (delta->done)
+        show_text(a, "\n", 1);
+}
+
+static void take_call(struct answer *a, const struct moed_call_delta *delta)
+{
+    struct call *call = find_call(a, delta);
+    if (!call) {
+        a->is_broken = true;
+        return;
+    }
+    text_add(&call->arguments, delta->arguments, strlen(delta->arguments));
+    if (a->to_screen)
+        show_call(a, delta);
+}
+
 static void take_event(struct answer *a, const struct moed_event *event)
 {
-    bool has_output = event->text_bytes + event->thinking_bytes + event->n_tokens > 0;
+    bool has_output =
+        event->text_bytes + event->thinking_bytes + event->n_tokens + event->n_calls > 0;
     if (has_output && a->first_token_seconds == 0)
         a->first_token_seconds = (double)(now_us() - a->start_us) / 1e6;
     if (event->model)
@@ -136,6 +181,8 @@ static void take_event(struct answer *a, const struct moed_event *event)
         show_thinking(a, event->thinking, event->thinking_bytes);
         show_text(a, event->text, event->text_bytes);
     }
+    for (size_t i = 0; i < event->n_calls; i++)
+        take_call(a, event->calls[i]);
     if (event->finish == MOED_FINISH_NONE)
         return;
     a->finish = event->finish;
@@ -214,6 +261,8 @@ static int judge(struct answer *a)
         return link_error(o, "the daemon is going down and ended the generation");
     if (a->finish == MOED_FINISH_CANCELLED)
         return link_error(o, "the generation was cancelled");
+    if (a->is_broken)
+        return link_error(o, "the daemon's answer holds a piece of a call that never began");
     return EXIT_DONE;
 }
 
@@ -241,6 +290,12 @@ void answer_fini(struct answer *a)
 {
     free(a->text.data);
     free(a->thinking.data);
+    for (size_t i = 0; i < a->n_calls; i++) {
+        free(a->calls[i].id);
+        free(a->calls[i].name);
+        free(a->calls[i].arguments.data);
+    }
+    free(a->calls);
     json_decref(a->prompt);
     json_decref(a->tokens);
     *a = (struct answer){0};
@@ -276,7 +331,7 @@ void answer_print_figures(const struct answer *a)
     fprintf(stderr, ", %d tokens", u->completion_tokens);
     if (decode_rate(u) > 0)
         fprintf(stderr, ", decode %.1f tokens/s", decode_rate(u));
-    if (a->finish != MOED_FINISH_STOP)
+    if (a->finish != MOED_FINISH_STOP && a->finish != MOED_FINISH_TOOL_CALLS)
         fprintf(stderr, ", ended by %s", moed_finish_name(a->finish));
     fprintf(stderr, "%s\n", color ? "\x1b[0m" : "");
 }
@@ -300,6 +355,22 @@ json_t *answer_json_usage(const struct answer *a)
     return usage;
 }
 
+static json_t *calls_json(const struct answer *a)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < a->n_calls; i++) {
+        const struct call *call = &a->calls[i];
+        const struct text *text = &call->arguments;
+        json_t *object = json_object();
+        json_object_set_new(object, "id", screen_json_word(call->id));
+        json_object_set_new(object, "name", screen_json_word(call->name));
+        json_object_set_new(object, "arguments",
+                            screen_json_text(text->n ? text->data : "", text->n));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
 json_t *answer_json(const struct answer *a)
 {
     json_t *object = json_object();
@@ -307,6 +378,8 @@ json_t *answer_json(const struct answer *a)
     json_object_set_new(object, "text", screen_json_text(a->text.n ? a->text.data : "", a->text.n));
     json_object_set_new(object, "thinking",
                         screen_json_text(a->thinking.n ? a->thinking.data : "", a->thinking.n));
+    if (a->n_calls > 0)
+        json_object_set_new(object, "calls", calls_json(a));
     json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
     json_object_set_new(object, "usage", answer_json_usage(a));
     return object;

@@ -13,6 +13,11 @@ struct text { /* grows; zeroed is empty */
     size_t n, room;
 };
 
+struct call { /* of a tool */
+    char *id, *name;
+    struct text arguments;
+};
+
 struct answer {       /* zeroed but for the options in front */
     bool to_screen;   /* text to stdout as it comes, thinking to stderr */
     bool keep_tokens; /* into `tokens` */
@@ -21,6 +26,8 @@ struct answer {       /* zeroed but for the options in front */
     struct text text, thinking;
     char model[256];
     json_t *prompt, *tokens; /* arrays, with keep_tokens */
+    struct call *calls;      /* of tools */
+    size_t n_calls;
     enum moed_finish finish;
     char reason[512]; /* finish is error: why */
     bool is_interrupted, has_usage;
@@ -30,7 +37,7 @@ struct answer {       /* zeroed but for the options in front */
     struct moed_error error;
 
     /* while it streams */
-    bool was_thinking, ends_line, on_thinking_line;
+    bool was_thinking, ends_line, on_thinking_line, is_broken;
     uint64_t start_us;
 };
 
@@ -44,5 +51,5 @@ void answer_fini(struct answer *a);
 /* The line of figures on stderr, unless --quiet. */
 void answer_print_figures(const struct answer *a);
 json_t *answer_json_usage(const struct answer *a);
-/* {"model", "text", "thinking", "finish_reason", "usage"} */
+/* {"model", "text", "thinking", "calls", "finish_reason", "usage"}; calls only if there are any */
 json_t *answer_json(const struct answer *a);

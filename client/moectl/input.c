@@ -5,23 +5,27 @@
 #include "moectl/input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "moectl/link.h"
 #include "moectl/screen.h"
 
-int input_read(const struct options *o, char **ret, size_t *bytes)
+/* All of a descriptor; `name` is for the words. */
+static int read_all(const struct options *o, int fd, const char *name, char **ret, size_t *bytes)
 {
     size_t n = 0, room = 1 << 16;
     OWN_MEM char *text = malloc(room + 1);
     while (text) {
-        ssize_t got = read(STDIN_FILENO, text + n, room - n);
+        ssize_t got = read(fd, text + n, room - n);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return link_error(o, "cannot read standard input: %s", strerror(errno));
+            return link_error(o, "cannot read %s: %s", name, strerror(errno));
         if (got == 0) {
             text[n] = '\0';
             *ret = TAKE(text);
@@ -37,7 +41,12 @@ int input_read(const struct options *o, char **ret, size_t *bytes)
             break;
         text = more;
     }
-    return link_error(o, "no memory for standard input");
+    return link_error(o, "no memory for %s", name);
+}
+
+int input_read(const struct options *o, char **ret, size_t *bytes)
+{
+    return read_all(o, STDIN_FILENO, "standard input", ret, bytes);
 }
 
 int input_check(const struct options *o, const char *name, const char *text, size_t bytes)
@@ -115,6 +124,32 @@ static int add(const struct options *o, struct moed_request *request, enum moed_
     return r < 0 ? link_error(o, "%s: %s", name, strerror(-r)) : 0;
 }
 
+/* The text goes as it is, for models see it so; parsed only to say early what is wrong with it. */
+static int add_tools(const struct options *o, struct moed_request *request)
+{
+    OWN_MEM char *text = NULL;
+    size_t bytes = 0;
+    json_error_t fault;
+    int fd = open(o->tools, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return link_error(o, "cannot open '%s': %s", o->tools, strerror(errno));
+    int r = read_all(o, fd, o->tools, &text, &bytes);
+    close(fd);
+    if (r == 0)
+        r = input_check(o, o->tools, text, bytes);
+    if (r)
+        return r;
+    json_t *tools = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &fault);
+    bool is_array = json_is_array(tools);
+    json_decref(tools);
+    if (!tools)
+        return link_error(o, "%s:%d: %s", o->tools, fault.line, fault.text);
+    if (!is_array)
+        return link_error(o, "%s: expected a JSON array of functions", o->tools);
+    r = moed_request_set_tools(request, text);
+    return r < 0 ? link_error(o, "%s: %s", o->tools, strerror(-r)) : 0;
+}
+
 int input_chat_request(const struct options *o, struct moed_request **ret)
 {
     OWN_MEM char *question = NULL;
@@ -126,6 +161,8 @@ int input_chat_request(const struct options *o, struct moed_request **ret)
     if (!request)
         abort();
     r = options_apply(o, request);
+    if (r == 0 && o->tools)
+        r = add_tools(o, request);
     if (r == 0 && o->system)
         r = add(o, request, MOED_SYSTEM, "the system message", o->system, strlen(o->system));
     if (r == 0)

@@ -15,8 +15,10 @@ const struct verb verb_table[] = {
     {"ask", "WORD...", "Ask a chat model once",
      "The words are the question; standard input is appended where it is no\n"
      "terminal. The answer goes to standard output, thinking and one line of\n"
-     "figures to standard error. Ctrl-C stops the daemon's work too.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING, 0, -1, verb_ask},
+     "figures to standard error. Ctrl-C stops the daemon's work too.\n"
+     "With --tools the model may call functions: each call is a line of its name\n"
+     "and arguments, or an object in \"calls\" with --json.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SAMPLING, 0, -1, verb_ask},
     {"chat", "", "Talk with a chat model",
      "Lines are messages; /help lists commands, // begins a message with a slash.\n"
      "Ctrl-C stops the answer only. The history of the terminal is kept in\n"
@@ -38,8 +40,8 @@ const struct verb verb_table[] = {
      "ids, or the object that 'tokenize --json' prints.\n",
      GROUP_MODEL | GROUP_DETOKENIZE, 0, -1, verb_detokenize},
     {"render", "WORD...", "Show the prompt that a question becomes",
-     "Takes the question as ask does and generates nothing.\n", GROUP_MODEL | GROUP_CHAT, 0, -1,
-     verb_render},
+     "Takes the question as ask does and generates nothing.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS, 0, -1, verb_render},
     {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
     {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
     {"list", "", "List models", NULL, 0, 0, 0, verb_list},

@@ -45,6 +45,8 @@ static const struct option option_table[] = {
      "which model; default: the daemon's first"},
     {"system", 's', "TEXT", GROUP_CHAT, TYPE_STRING, AT(system), 0, "the system message"},
     {"think", 't', NULL, GROUP_CHAT, TYPE_FLAG, AT(think), 0, "ask the model to think first"},
+    {"tools", 0, "FILE", GROUP_TOOLS, TYPE_STRING, AT(tools), 0,
+     "JSON array of functions it may call"},
     {"raw", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(raw), 0, "the prompt; default: standard input"},
     {"tokens-in", 0, "IDS", GROUP_RAW, TYPE_IDS, 0, 0, "the prompt as token ids: 1,2,3"},
     {"tokens", 'n', "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_MAX_TOKENS,

@@ -15,6 +15,7 @@ enum option_group {
     GROUP_TOKENIZE = 32,
     GROUP_DETOKENIZE = 64,
     GROUP_LOAD = 128,
+    GROUP_TOOLS = 256,
 };
 
 int verb_ask(const struct options *o);

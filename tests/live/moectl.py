@@ -19,9 +19,11 @@ import threading
 import time
 import unittest
 
-from daemon import Daemon
-from ttrpc import (DATA, ND, RC, REQUEST, RESPONSE, blob, fields, float32, float64, frame, num,
-                   packed)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fixture"))
+import parrot  # noqa: E402
+from daemon import Daemon  # noqa: E402
+from ttrpc import (  # noqa: E402
+    DATA, ND, RC, REQUEST, RESPONSE, blob, fields, float32, float64, frame, num, packed)
 
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
@@ -445,7 +447,102 @@ class WithDaemon(unittest.TestCase):
         shutil.rmtree(state)
 
 
+class WithParrot(unittest.TestCase):
+    """A toy that writes one reply, whatever is asked: here a sentence and a call of a function."""
+    SAYS = ("I sing: ", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "sing", "<｜tool▁sep｜>",
+            '{"song":', ' "m\u00f6on"}', "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>",
+            "<｜end▁of▁sentence｜>")
+    TOOLS = '[{"type": "function", "function": {"name": "sing", "parameters": {"a": 1.0}}}]'
+    ARGUMENTS = '{"song": "m\u00f6on"}'
+
+    @classmethod
+    def setUpClass(cls):
+        cls.room = tempfile.mkdtemp(prefix="moed-parrot.")
+        model = cls.room + "/parrot.gguf"
+        parrot.write(model, "</think>", cls.SAYS)
+        cls.daemon = Daemon(MOED, model).start()
+        cls.conn = cls.daemon.ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.conn.close()
+        assert cls.daemon.stop() == 0
+        cls.daemon.__exit__()
+        shutil.rmtree(cls.room)
+
+    def file(self, text):
+        path = self.room + "/tools.json"
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def test_events(self):
+        answer = self.conn.ask(messages=[("user", "Sing!")])
+        self.assertEqual((answer.text, answer.thinking, answer.finish), ("I sing: ", "", 6))
+        first, *pieces, last = answer.calls
+        self.assertEqual((first["index"] or 0, first["name"]), (0, "sing"))
+        self.assertRegex(first["id"], r"\Acall_[0-9a-f]{16}\Z")
+        self.assertEqual("".join(p["arguments"] for p in pieces), self.ARGUMENTS)
+        self.assertGreater(len(pieces), 1, "arguments come as they are written")
+        for piece in (*pieces, last):
+            self.assertEqual((piece["index"] or 0, piece["id"], piece["name"]), (0, None, None))
+        self.assertEqual([bool(p["done"]) for p in answer.calls], [False] * (len(pieces) + 1) + [True])
+        self.assertNotEqual(self.conn.ask(messages=[("user", "x")]).calls[0]["id"], first["id"])
+        cut = self.conn.ask(messages=[("user", "Sing!")], max_tokens=6)
+        self.assertEqual((cut.finish, "".join(p["arguments"] or "" for p in cut.calls)),
+                         (2, '{"song":'))
+        self.assertTrue(cut.calls[-1]["done"], "what the end cuts off is ended")
+
+    def test_ask(self):
+        tools = self.file(self.TOOLS)
+        rc, out, err = moectl("-S", self.daemon.path, "-q", "ask", "--tools", tools, "Sing!")
+        self.assertEqual((rc, out.decode(), err), (0, "I sing: \nsing " + self.ARGUMENTS + "\n", b""))
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "--tools", tools, "Sing!", "--json")
+        self.assertEqual((rc, err), (0, b""))
+        answer = json.loads(out)
+        self.assertEqual((answer["text"], answer["finish_reason"]), ("I sing: ", "tool_calls"))
+        self.assertEqual([{**call, "id": 0} for call in answer["calls"]],
+                         [{"id": 0, "name": "sing", "arguments": self.ARGUMENTS}])
+        rc, out, err = moectl("-S", self.daemon.path, "render", "--tools", tools, "Sing!")
+        self.assertIn('### sing\nDescription: \n\nParameters: {"a": 1.0}\n', out.decode())
+
+    def test_tools_that_are_none(self):
+        for text, words in (("[", r":1: .*']' expected"), ("{}", "expected a JSON array"),
+                            ("[1]", "tools"), ('[{"a":1,"a":2}]', "duplicate"), ("[] x", "end of file")):
+            rc, out, err = moectl("-S", self.daemon.path, "ask", "--tools", self.file(text), "x")
+            self.assertEqual((rc, out.strip()), (1, b""), text)
+            self.assertRegex(err.decode(), words)
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "--tools", "/nowhere/t.json", "x")
+        self.assertEqual(rc, 1)
+        self.assertIn(b"/nowhere/t.json", err)
+        self.assertEqual(moectl("generate", "--tools", "x")[0], 2)
+
+
 class WithScript(unittest.TestCase):
+    def test_calls(self):
+        def delta(index, **fields):
+            numbers = {"id": 2, "name": 3, "arguments": 4}
+            return blob(14, num(1, index) + b"".join(blob(numbers[k], v) for k, v in fields.items()
+                                                     if k != "done") + num(5, "done" in fields))
+        events = [event(0) + delta(0, id="a", name="f"), event(1) + delta(0, arguments="{}"),
+                  event(2) + delta(0, done=1) + delta(1, id="b", name="g\x1b") +
+                  delta(1, arguments='{"x":'), event(3) + delta(1, arguments="1}"),
+                  event(4, finish=6) + delta(1, done=1)]
+        with Script(Generate=stream_of(*events)) as script:
+            rc, out, err = moectl("-S", script.path, "-q", "ask", "x")
+            self.assertEqual((rc, out, err), (0, b'f {}\ng\x1b {"x":1}\n', b""))
+            rc, out, err = moectl("-S", script.path, "ask", "x", "--json")
+            self.assertEqual(json.loads(out)["calls"],
+                             [{"id": "a", "name": "f", "arguments": "{}"},
+                              {"id": "b", "name": "g\x1b", "arguments": '{"x":1}'}])
+            terminal = Terminal(MOECTL, "-S", script.path, "-q", "ask", "x")
+            self.assertEqual(terminal.end(), 0)
+            self.assertIn(rb"g\x1b", terminal.seen)
+        with Script(Generate=stream_of(event(0), event(1, finish=6) + delta(1, arguments="x"))) as script:
+            rc, out, err = moectl("-S", script.path, "ask", "x")
+            self.assertEqual(rc, 1)
+            self.assertIn(b"never began", err)
+
     def test_escapes(self):
         text = "a\x1b[2J\x07\rb\x9bc\x7f\td\n"
         with Script(Generate=stream_of(event(0), event(1, text, finish=1))) as script:

@@ -26,7 +26,10 @@ MESSAGES = {
     "Event": {1: ("seq", "int"), 2: ("generation_id", "bytes"), 3: ("model", "str"),
               4: ("prompt", ["int"]), 5: ("first_index", "int"), 6: ("tokens", ["Token"]),
               7: ("thinking", "str"), 8: ("text", "str"), 9: ("finish", "int"), 10: ("stop", "str"),
-              11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64")},
+              11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
+              14: ("calls", ["CallDelta"])},
+    "CallDelta": {1: ("index", "int"), 2: ("id", "str"), 3: ("name", "str"),
+                  4: ("arguments", "str"), 5: ("done", "bool")},
     "Token": {1: ("id", "int"), 2: ("text", "bytes"), 3: ("logprob", "float"), 4: ("top", ["Top"])},
     "Top": {1: ("id", "int"), 2: ("logprob", "float"), 3: ("text", "bytes")},
     "Usage": {1: ("prompt_tokens", "int"), 2: ("cached_tokens", "int"),
@@ -347,7 +350,7 @@ class Answer:
         self.source = conn.events(stream)
         self.id = self.model = self.last = self.failure = None
         self.text = self.thinking = ""
-        self.tokens, self.prompt, self.chunks = [], [], []
+        self.tokens, self.prompt, self.chunks, self.calls = [], [], [], []
         self.n_events = 0
 
     def step(self):
@@ -369,6 +372,7 @@ class Answer:
         if event["tokens"]:
             assert (event["first_index"] or 0) == len(self.tokens), "first_index"
             self.tokens += event["tokens"]
+        self.calls += event["calls"]
         for name in ("thinking", "text"):
             if event[name]:
                 self.chunks.append(event[name])

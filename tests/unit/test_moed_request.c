@@ -61,6 +61,9 @@ static void test_whole(void **state)
     assert_int_equal(moed_request_add_message(r, MOED_ASSISTANT, "", 0), 0);
     assert_int_equal(moed_request_add_tool_call(r, "f", "{\"x\":1}"), 0);
     assert_int_equal(moed_request_continue_last(r), 0);
+    assert_int_equal(moed_request_set_tools(r, "[1]"), 0);
+    assert_int_equal(moed_request_set_tools(r, "\xff"), -EINVAL);
+    assert_int_equal(moed_request_set_tools(r, "[]"), 0);
     assert_int_equal(moed_generate(p.moed, r, &call, NULL), 0);
     moed_request_free(r); /* it was copied */
 
@@ -81,6 +84,7 @@ static void test_whole(void **state)
     assert_int_equal(part->chat->n_messages, 2);
     assert_string_equal(part->chat->messages[0]->content, "hi");
     assert_true(part->chat->messages[1]->prefix);
+    assert_string_equal(part->chat->tools, "[]");
     assert_string_equal(part->chat->messages[1]->calls[0]->arguments, "{\"x\":1}");
     moed__v1__generate_request__free_unpacked(part, NULL);
     ttrpc__request__free_unpacked(request, NULL);
@@ -95,7 +99,7 @@ struct merged {
     size_t n_text;
     int32_t *ids;
     size_t n_ids, n_messages;
-    int n_parts;
+    int n_parts, n_tools;
 };
 
 static void merge(struct merged *m, const Moed__V1__GenerateRequest *part)
@@ -117,6 +121,7 @@ static void merge(struct merged *m, const Moed__V1__GenerateRequest *part)
         snprintf(expected, sizeof expected, "message %zu", m->n_messages++);
         assert_string_equal(part->chat->messages[i]->content, expected);
     }
+    m->n_tools += part->chat && part->chat->tools;
     assert_int_equal(part->has_max_tokens, m->n_parts == 0);
     m->n_parts++;
 }
@@ -203,9 +208,11 @@ static void test_many_messages(void **state)
         int n = snprintf(text, sizeof text, "message %d", i);
         assert_int_equal(moed_request_add_message(r, MOED_USER, text, (size_t)n), 0);
     }
+    assert_int_equal(moed_request_set_tools(r, "[]"), 0);
     struct merged m = {0};
     generate_in_parts(r, &m);
     assert_int_equal(m.n_messages, 3000);
+    assert_int_equal(m.n_tools, 1);
     moed_request_free(r);
 }
 
@@ -224,6 +231,9 @@ static void test_too_large(void **state)
     assert_int_equal(error.status, MOED_RESOURCE_EXHAUSTED);
     struct moed_request *r = moed_request_new();
     assert_int_equal(moed_request_add_message(r, MOED_USER, text, TTRPC_MAX_DATA + 1), -EMSGSIZE);
+    text[TTRPC_MAX_DATA] = '\0';
+    assert_int_equal(moed_request_set_tools(r, text), -EMSGSIZE);
+    text[TTRPC_MAX_DATA] = 'x';
     assert_int_equal(moed_request_add_message(r, MOED_USER, "small", 5), 0);
     assert_int_equal(moed_request_add_message(r, MOED_USER, text, TTRPC_MAX_DATA), 0);
     assert_int_equal(moed_generate(p.moed, r, &call, &error), -EMSGSIZE);

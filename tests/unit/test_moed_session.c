@@ -390,6 +390,16 @@ static void test_event_fields(void **state)
     event.finish = MOED__V1__FINISH__FINISH_ERROR;
     event.error = (char *)"numbers ran away";
     event.usage = &usage;
+    Moed__V1__CallDelta begun = MOED__V1__CALL_DELTA__INIT, ended = MOED__V1__CALL_DELTA__INIT;
+    Moed__V1__CallDelta *calls[] = {&begun, &ended};
+    begun.id = (char *)"call_1";
+    begun.name = (char *)"f";
+    ended.has_index = ended.has_done = true;
+    ended.index = 1;
+    ended.arguments = (char *)"{}";
+    ended.done = true;
+    event.calls = calls;
+    event.n_calls = 2;
     assert_int_equal(ttrpc_put_message(&p.in, 1, TTRPC_DATA, 0, &event.base), 0);
     put_end(&p, 1);
     assert_int_equal(peer_feed(&p), 0);
@@ -409,6 +419,16 @@ static void test_event_fields(void **state)
     assert_int_equal(e->usage->prompt_tokens, 2);
     assert_true(e->usage->decode_seconds == 0.5);
     assert_string_equal(e->text, "");
+    assert_int_equal(e->n_calls, 2);
+    assert_string_equal(e->calls[0]->id, "call_1");
+    assert_string_equal(e->calls[0]->name, "f");
+    assert_string_equal(e->calls[0]->arguments, "");
+    assert_false(e->calls[0]->done);
+    assert_int_equal(e->calls[1]->index, 1);
+    assert_null(e->calls[1]->id);
+    assert_null(e->calls[1]->name);
+    assert_string_equal(e->calls[1]->arguments, "{}");
+    assert_true(e->calls[1]->done);
     moed_call_free(call);
     peer_close(&p);
 }

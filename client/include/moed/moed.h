@@ -260,6 +260,9 @@ MOED_API int moed_request_add_message(struct moed_request *request, enum moed_ro
 /* A tool call in the assistant message added last; -EINVAL if the last one is of another role. */
 MOED_API int moed_request_add_tool_call(struct moed_request *request, const char *name,
                                         const char *arguments_json);
+/* What the model may call: a JSON array of {"type":"function","function":{…}} or of the inner
+ * objects; NULL: nothing. For messages alone. -EMSGSIZE above 3 MiB. Calls come in moed_event. */
+MOED_API int moed_request_set_tools(struct moed_request *request, const char *tools_json);
 /* The answer continues the assistant message added last. */
 MOED_API int moed_request_continue_last(struct moed_request *request);
 
@@ -355,6 +358,16 @@ enum moed_finish {
 /* "stop", "length", "cancelled", "error", "draining", "tool_calls"; "none"; "unknown" for others */
 MOED_API const char *moed_finish_name(enum moed_finish finish);
 
+/* A piece of a tool call that the model makes. The first piece of an index has its id and name,
+ * pieces of arguments follow and belong behind each other. */
+struct moed_call_delta {
+    size_t size;
+    int32_t index;         /* 0, 1, 2 … in the answer */
+    const char *id, *name; /* NULL but in the first piece */
+    const char *arguments; /* never NULL; JSON, if the model wrote JSON */
+    bool done;             /* the last piece */
+};
+
 /* What was generated since the event before. `text` and `thinking` are whole characters, not
  * ended by a zero byte in any useful sense: use the sizes. */
 struct moed_event {
@@ -373,6 +386,8 @@ struct moed_event {
     const char *stop;               /* last event: the stop string that ended it, or NULL */
     const char *error;              /* MOED_FINISH_ERROR: why */
     const struct moed_usage *usage; /* last event, else NULL */
+    const struct moed_call_delta *const *calls;
+    size_t n_calls; /* pieces, in order */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
