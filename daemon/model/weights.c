@@ -1,27 +1,56 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reads tensors in pieces of a few megabytes, packs them on the place, binds them to their roles.
+ * Reads tensors in pieces, packs them on the place, binds them to their roles.
+ *
+ * Several hands work at it: one thread, even with all of the file in memory, copies at half of what
+ * a machine can. Each takes the next piece in the file's order, so reading stays sequential.
  */
 #include "model/weights.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "place/mem.h"
 
-enum { PIECE_BYTES = 8 << 20 };
+enum {
+    PIECE_BYTES = 1 << 20, /* stays in a core's cache between reading and packing */
+    MOST_HANDS = 8,
+};
+
+/* What is loaded next: rows of a matrix of an item. */
+struct cursor {
+    int item, matrix, row;
+    char *dst; /* of the item */
+};
 
 struct loader {
+    const struct plan *plan;
     const struct format *format;
     struct place *place;
     bool (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
-    uint64_t done, all;
-    char *piece; /* bytes as they are in the file */
+    uint64_t all;
+    atomic_uint_fast64_t done;
+    atomic_bool stop;
+
+    pthread_mutex_t lock; /* of what follows: taken once a piece */
+    struct cursor next;
+    int failed; /* the first failure, and its words */
+    struct err *err;
+};
+
+/* One thread at work, and its own memory. */
+struct hand {
+    struct loader *loader;
+    pthread_t thread;
+    bool is_caller; /* the thread that progress is told on */
+    char *piece;    /* bytes as they are in the file */
     size_t piece_bytes;
     float *floats; /* the same, unpacked, when a conversion asks for it */
     size_t n_floats;
-    struct err *err;
+    struct err err;
 };
 
 static size_t align(size_t bytes)
@@ -54,112 +83,179 @@ static int grow(void **mem, size_t *have, size_t want, size_t element)
     return 0;
 }
 
-static int no_memory(struct loader *l, const struct tensor *tensor)
+static int no_memory(struct hand *h, const struct tensor *tensor)
 {
-    return err_set(l->err, -ENOMEM, "%s: no memory to read tensor '%s'", format_path(l->format),
-                   tensor->name);
+    return err_set(&h->err, -ENOMEM, "%s: no memory to read tensor '%s'",
+                   format_path(h->loader->format), tensor->name);
 }
 
-/* Rows [first, first + n) of the tensor, seen as rows of k, into l->piece. */
-static int read_rows(struct loader *l, const struct tensor *tensor, uint64_t first, size_t n,
+/* Rows [first, first + n) of the tensor, seen as rows of k, into h->piece. */
+static int read_rows(struct hand *h, const struct tensor *tensor, uint64_t first, size_t n,
                      size_t k)
 {
+    struct loader *l = h->loader;
     size_t row = mk_row_bytes(tensor->type, k);
-    if (grow((void **)&l->piece, &l->piece_bytes, n * row, 1) < 0)
-        return no_memory(l, tensor);
-    int r = format_read(l->format, tensor, first * row, l->piece, n * row, l->err);
+    if (grow((void **)&h->piece, &h->piece_bytes, n * row, 1) < 0)
+        return no_memory(h, tensor);
+    int r = format_read(l->format, tensor, first * row, h->piece, n * row, &h->err);
     if (r < 0)
         return r;
-    l->done += n * row;
-    if (l->progress && !l->progress(l->arg, l->done, l->all))
-        return err_set(l->err, -ECANCELED, "%s: loading was given up", format_path(l->format));
+    uint64_t done = atomic_fetch_add(&l->done, n * row) + n * row;
+    if (h->is_caller && l->progress && !l->progress(l->arg, done, l->all))
+        return err_set(&h->err, -ECANCELED, "%s: loading was given up", format_path(l->format));
     return 0;
 }
 
-static int unpack(struct loader *l, const struct tensor *tensor, size_t elements)
+static int unpack(struct hand *h, const struct tensor *tensor, size_t elements)
 {
-    if (grow((void **)&l->floats, &l->n_floats, elements, sizeof *l->floats) < 0)
-        return no_memory(l, tensor);
-    place_unpack(tensor->type, l->piece, l->floats, elements);
+    if (grow((void **)&h->floats, &h->n_floats, elements, sizeof *h->floats) < 0)
+        return no_memory(h, tensor);
+    place_unpack(tensor->type, h->piece, h->floats, elements);
     return 0;
 }
 
-/* n consecutive rows of the tensor become matrix rows at dst, in pieces. */
-static int load_rows(struct loader *l, const struct plan_item *item, uint64_t first, char *dst)
+/* ------------------------------------------------------------------ pieces */
+
+static uint64_t first_row(const struct plan_item *item, int matrix)
 {
+    return (uint64_t)item->row + (uint64_t)matrix * (uint64_t)item->step;
+}
+
+/* n consecutive rows of the tensor become rows of a matrix at dst. */
+static int load_rows(struct hand *h, const struct plan_item *item, uint64_t first, int n, char *dst)
+{
+    struct place *place = h->loader->place;
     const struct mat *mat = &item->mat;
-    size_t file_row = mk_row_bytes(item->tensor->type, (size_t)mat->k);
-    size_t step = PIECE_BYTES / file_row / PLACE_PACK_ROWS * PLACE_PACK_ROWS;
-    if (step == 0)
-        step = PLACE_PACK_ROWS;
-    for (int done = 0; done < mat->n;) {
-        int n = mat->n - done;
-        if ((size_t)n > step)
-            n = (int)step;
-        int r = read_rows(l, item->tensor, first + (uint64_t)done, (size_t)n, (size_t)mat->k);
+    int r = read_rows(h, item->tensor, first, (size_t)n, (size_t)mat->k);
+    if (r < 0)
+        return r;
+    const void *src = h->piece;
+    if (mat->type != item->tensor->type) {
+        r = unpack(h, item->tensor, (size_t)n * (size_t)mat->k);
         if (r < 0)
             return r;
-        const void *src = l->piece;
-        if (mat->type != item->tensor->type) {
-            r = unpack(l, item->tensor, (size_t)n * (size_t)mat->k);
-            if (r < 0)
-                return r;
-            src = l->floats;
-        }
-        struct mat before = {.type = mat->type, .n = done, .k = mat->k, .count = 1};
-        struct mat rows = {.type = mat->type, .n = n, .k = mat->k, .count = 1};
-        l->place->ops->pack(l->place, &rows, src,
-                            dst + l->place->ops->pack_size(l->place, &before));
-        done += n;
+        src = h->floats;
     }
+    struct mat rows = {.type = mat->type, .n = n, .k = mat->k, .count = 1};
+    place->ops->pack(place, &rows, src, dst);
     return 0;
 }
 
 /* k rows of n numbers in the file, transposed to the n rows of k that a matrix is. */
-static int load_turned(struct loader *l, const struct plan_item *item, uint64_t first, char *dst)
+static int load_turned(struct hand *h, const struct plan_item *item, uint64_t first, char *dst)
 {
     size_t k = (size_t)item->mat.k, n = (size_t)item->mat.n;
     const struct tensor *tensor = item->tensor;
-    int r = read_rows(l, tensor, first, k, n);
+    int r = read_rows(h, tensor, first, k, n);
     if (r < 0)
         return r;
     size_t element = mk_row_bytes(item->mat.type, 1);
-    const char *src = l->piece;
+    const char *src = h->piece;
     if (item->mat.type != tensor->type) {
-        r = unpack(l, tensor, k * n);
+        r = unpack(h, tensor, k * n);
         if (r < 0)
             return r;
-        src = (const char *)l->floats;
+        src = (const char *)h->floats;
     }
     OWN_MEM char *turned = malloc(k * n * element);
     if (!turned)
-        return no_memory(l, tensor);
+        return no_memory(h, tensor);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < k; j++)
             memcpy(turned + (i * k + j) * element, src + (j * n + i) * element, element);
     struct mat one = item->mat;
     one.count = 1;
-    l->place->ops->pack(l->place, &one, turned, dst);
+    h->loader->place->ops->pack(h->loader->place, &one, turned, dst);
     return 0;
 }
 
-static int load_matrix(struct loader *l, const struct plan_item *item, int index, char *dst)
+/* Rows of a piece: what PIECE_BYTES hold, but whole units of packing; of a turned matrix, all. */
+static int piece_rows(const struct plan_item *item)
 {
-    uint64_t first = (uint64_t)item->row + (uint64_t)index * (uint64_t)item->step;
-    return item->how == PLAN_TURNED ? load_turned(l, item, first, dst)
-                                    : load_rows(l, item, first, dst);
+    if (item->how == PLAN_TURNED)
+        return item->mat.n;
+    size_t row = mk_row_bytes(item->tensor->type, (size_t)item->mat.k);
+    size_t rows = PIECE_BYTES / row / PLACE_PACK_ROWS * PLACE_PACK_ROWS;
+    if (rows == 0)
+        rows = PLACE_PACK_ROWS;
+    return rows < (size_t)item->mat.n ? (int)rows : item->mat.n;
 }
 
-static int load_item(struct loader *l, const struct plan_item *item, char *dst, struct weight *ret)
+/* The next piece, false if all are taken or somebody failed. */
+static bool take(struct loader *l, struct cursor *ret)
 {
-    size_t stride = l->place->ops->pack_size(l->place, &item->mat);
-    for (int i = 0; i < item->mat.count; i++) {
-        int r = load_matrix(l, item, i, dst + (size_t)i * stride);
-        if (r < 0)
-            return r;
+    struct cursor *next = &l->next;
+    pthread_mutex_lock(&l->lock);
+    *ret = *next;
+    bool taken = next->item < l->plan->n && !atomic_load(&l->stop);
+    if (taken) {
+        const struct plan_item *item = &l->plan->item[next->item];
+        next->row += piece_rows(item);
+        if (next->row >= item->mat.n) {
+            next->row = 0;
+            next->matrix++;
+        }
+        if (next->matrix == item->mat.count) {
+            *next = (struct cursor){.item = next->item + 1,
+                                    .dst = next->dst + item_bytes(l->place, &item->mat)};
+        }
     }
-    l->place->ops->bind(l->place, &item->mat, dst, ret);
-    return 0;
+    pthread_mutex_unlock(&l->lock);
+    return taken;
+}
+
+static int load_piece(struct hand *h, const struct cursor *at)
+{
+    const struct place *place = h->loader->place;
+    const struct plan_item *item = &h->loader->plan->item[at->item];
+    struct mat before = {.type = item->mat.type, .n = at->row, .k = item->mat.k, .count = 1};
+    char *dst = at->dst + (size_t)at->matrix * place->ops->pack_size(place, &item->mat) +
+                (at->row ? place->ops->pack_size(place, &before) : 0);
+    uint64_t first = first_row(item, at->matrix);
+    int n = piece_rows(item), left = item->mat.n - at->row;
+    if (item->how == PLAN_TURNED)
+        return load_turned(h, item, first, dst);
+    return load_rows(h, item, first + (uint64_t)at->row, n < left ? n : left, dst);
+}
+
+static void *load_pieces(void *arg)
+{
+    struct hand *h = arg;
+    struct loader *l = h->loader;
+    struct cursor at;
+    while (take(l, &at)) {
+        int r = load_piece(h, &at);
+        if (r >= 0)
+            continue;
+        pthread_mutex_lock(&l->lock);
+        if (l->failed == 0) {
+            l->failed = r;
+            err_set(l->err, r, "%s", h->err.text);
+        }
+        pthread_mutex_unlock(&l->lock);
+        atomic_store(&l->stop, true);
+    }
+    free(h->piece);
+    free(h->floats);
+    return NULL;
+}
+
+/* All pieces, with the caller and as many threads beside it as the place has more than one. */
+static int load_all(struct loader *l)
+{
+    struct hand hand[MOST_HANDS];
+    int n = l->place->threads < MOST_HANDS ? l->place->threads : MOST_HANDS, started = 1;
+    for (int i = 0; i < n; i++)
+        hand[i] = (struct hand){.loader = l, .is_caller = i == 0};
+    while (started < n &&
+           pthread_create(&hand[started].thread, NULL, load_pieces, &hand[started]) == 0)
+        started++; /* fewer do as well */
+    load_pieces(&hand[0]);
+    for (int i = 1; i < started; i++)
+        pthread_join(hand[i].thread, NULL);
+    if (l->failed == 0 && l->progress)
+        l->progress(l->arg, l->all, l->all);
+    return l->failed;
 }
 
 static int make_slots(struct loaded *loaded, int layers)
@@ -184,18 +280,15 @@ static void tie(const struct plan *plan, struct loaded *loaded)
         loaded->weights.file[ROLE_HEAD] = loaded->weights.file[ROLE_EMBEDDING];
 }
 
-static int load_all(struct loader *l, const struct plan *plan, struct loaded *loaded)
+static void bind_all(const struct plan *plan, struct place *place, struct loaded *loaded)
 {
-    char *dst = loaded->mem;
+    const char *packed = loaded->mem;
     for (int i = 0; i < plan->n; i++) {
         const struct plan_item *item = &plan->item[i];
-        struct weight *slot = slot_of(loaded, item);
-        int r = load_item(l, item, dst, slot);
-        if (r < 0)
-            return r;
-        dst += item_bytes(l->place, &item->mat);
+        place->ops->bind(place, &item->mat, packed, slot_of(loaded, item));
+        packed += item_bytes(place, &item->mat);
     }
-    return 0;
+    tie(plan, loaded);
 }
 
 static uint64_t file_bytes(const struct plan *plan)
@@ -241,21 +334,22 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
                        loaded.bytes >> 20);
     }
     struct loader l = {
+        .plan = plan,
         .format = format,
         .place = place,
         .progress = progress,
         .arg = arg,
         .all = file_bytes(plan),
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+        .next = {.dst = loaded.mem},
         .err = err,
     };
-    r = load_all(&l, plan, &loaded);
-    free(l.piece);
-    free(l.floats);
+    r = load_all(&l);
     if (r < 0) {
         weights_unload(&loaded);
         return r;
     }
-    tie(plan, &loaded);
+    bind_all(plan, place, &loaded);
     *ret = loaded;
     return 0;
 }

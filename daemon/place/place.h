@@ -2,7 +2,8 @@
  *
  * A place: somewhere weights live and ops run. A new kind is one file and a line in place_table[].
  *
- * A place is driven by one thread at a time (the engine's); packing is the loader's, before that.
+ * A place is driven by one thread at a time (the engine's); packing is the loaders', several at
+ * once, before that.
  */
 #pragma once
 
