@@ -30,8 +30,8 @@ struct moed_request {
     Moed__V1__Sampling sampling; /* scalars and biases */
     bool has_sampling, thinking;
     enum prompt_kind kind;
-    char *text;
-    size_t n_text, text_room;
+    char *text, *suffix;
+    size_t n_text, text_room, n_suffix, suffix_room;
     int32_t *ids;
     size_t n_ids, ids_room;
     Moed__V1__Message **messages;
@@ -108,6 +108,7 @@ void moed_request_free(struct moed_request *request)
     free(request->fields.model);
     free(request->sampling.logit_bias);
     free(request->text);
+    free(request->suffix);
     free(request->ids);
     free(request);
 }
@@ -262,23 +263,35 @@ static int choose(struct moed_request *request, enum prompt_kind kind)
     return 0;
 }
 
-int moed_request_add_text(struct moed_request *request, const char *text, size_t bytes)
+static int add_text(struct moed_request *request, char **to, size_t *n, size_t *room,
+                    const char *text, size_t bytes)
 {
     if (bytes > 0 && (memchr(text, '\0', bytes) || !ttrpc_is_utf8(text, bytes)))
         return -EINVAL;
     int r = choose(request, PROMPT_TEXT);
     if (r < 0)
         return r;
-    if (bytes > SIZE_MAX - request->n_text - 1)
+    if (bytes > SIZE_MAX - *n - 1)
         return -ENOMEM;
-    r = grow(&request->text, &request->text_room, request->n_text + bytes + 1, 1);
+    r = grow(to, room, *n + bytes + 1, 1);
     if (r < 0)
         return r;
     if (bytes > 0)
-        memcpy(request->text + request->n_text, text, bytes);
-    request->n_text += bytes;
-    request->text[request->n_text] = '\0';
+        memcpy(*to + *n, text, bytes);
+    *n += bytes;
+    (*to)[*n] = '\0';
     return 0;
+}
+
+int moed_request_add_text(struct moed_request *request, const char *text, size_t bytes)
+{
+    return add_text(request, &request->text, &request->n_text, &request->text_room, text, bytes);
+}
+
+int moed_request_add_suffix(struct moed_request *request, const char *text, size_t bytes)
+{
+    return add_text(request, &request->suffix, &request->n_suffix, &request->suffix_room, text,
+                    bytes);
 }
 
 int moed_request_add_ids(struct moed_request *request, const int32_t *ids, size_t n)
@@ -391,24 +404,30 @@ struct slice { /* the prompt's place in one part; the part's pointers lead here 
     char *text; /* on the heap */
 };
 
-/* At most PART_BYTES of text from `at` on, ended between characters. */
+/* At most PART_BYTES from `at` on of the text and then of the suffix, ended between characters. */
 static int slice_text(const struct moed_request *request, size_t *at, struct slice *slice,
                       Part *part)
 {
-    size_t n = request->n_text - *at;
+    bool is_suffix = *at >= request->n_text && request->n_suffix > 0;
+    size_t all = request->n_text + request->n_suffix;
+    size_t n = (is_suffix ? all : request->n_text) - *at;
+    const char *from = n == 0      ? ""
+                       : is_suffix ? request->suffix + (*at - request->n_text)
+                                   : request->text + *at;
     if (n > PART_BYTES) {
         n = PART_BYTES;
-        while (((unsigned char)request->text[*at + n] & 0xc0) == 0x80)
+        while (((unsigned char)from[n] & 0xc0) == 0x80)
             n--;
     }
     slice->text = malloc(n + 1);
     if (!slice->text)
         return -ENOMEM;
-    memcpy(slice->text, request->text + *at, n);
+    if (n > 0)
+        memcpy(slice->text, from, n);
     slice->text[n] = '\0';
-    part->text = slice->text;
+    *(is_suffix ? &part->suffix : &part->text) = slice->text;
     *at += n;
-    return *at == request->n_text;
+    return *at == all;
 }
 
 static int slice_ids(const struct moed_request *request, size_t *at, struct slice *slice,

@@ -57,6 +57,10 @@ static int add_text(const struct options *o, struct moed_request *request)
         r = input_check(o, o->raw ? "--raw" : "standard input", text, bytes);
     if (r == 0 && moed_request_add_text(request, text, bytes) < 0)
         r = link_error(o, "no memory for the prompt");
+    if (r == 0 && o->suffix)
+        r = input_check(o, "--suffix", o->suffix, strlen(o->suffix));
+    if (r == 0 && o->suffix && moed_request_add_suffix(request, o->suffix, strlen(o->suffix)) < 0)
+        r = link_error(o, "no memory for the prompt");
     return r;
 }
 
@@ -64,6 +68,10 @@ static int build(const struct options *o, struct moed_request **ret)
 {
     if (o->raw && o->has_ids)
         return usage_error(o, "--raw and --tokens-in exclude each other");
+    if (o->suffix && o->has_ids)
+        return usage_error(o, "--suffix and --tokens-in exclude each other");
+    if (o->suffix && !*o->suffix)
+        return usage_error(o, "--suffix needs a text");
     OWN(moed_request) *request = moed_request_new();
     if (!request)
         return link_error(o, "no memory for the request");

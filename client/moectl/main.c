@@ -27,6 +27,8 @@ const struct verb verb_table[] = {
     {"generate", "", "Continue a raw text",
      "The prompt is --raw, --tokens-in or standard input, byte for byte. Special\n"
      "tokens are parsed and BOS is put in front where the model's file says so.\n"
+     "With --suffix both are plain text, and the answer is what stands between\n"
+     "them; models for code know how.\n"
      "What is not given is the daemon's default; --temperature 0 is greedy.\n"
      "With --json one object: prompt_tokens, tokens (id, text, logprob, top),\n"
      "finish_reason, usage. A token whose bytes are no text by themselves has\n"

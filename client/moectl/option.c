@@ -48,6 +48,8 @@ static const struct option option_table[] = {
     {"tools", 0, "FILE", GROUP_TOOLS, TYPE_STRING, AT(tools), 0,
      "JSON array of functions it may call"},
     {"raw", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(raw), 0, "the prompt; default: standard input"},
+    {"suffix", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(suffix), 0,
+     "fill the hole between the prompt and this"},
     {"tokens-in", 0, "IDS", GROUP_RAW, TYPE_IDS, 0, 0, "the prompt as token ids: 1,2,3"},
     {"tokens", 'n', "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_MAX_TOKENS,
      "stop after N tokens; 0: at the context's end"},

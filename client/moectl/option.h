@@ -41,7 +41,7 @@ struct options {
     enum color_mode color;
     bool json, quiet, help, version;
     /* of verbs; NULL, false or 0 where not given */
-    const char *model, *system, *raw, *tools;
+    const char *model, *system, *raw, *suffix, *tools;
     int32_t *ids; /* heap */
     size_t n_ids;
     bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top;

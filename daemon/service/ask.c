@@ -26,7 +26,7 @@ struct merged {
     bool thinking;
     int64_t effort;
     const char *tools, *response_format, *family; /* NULL: none */
-    struct ttrpc_buf text;
+    struct ttrpc_buf text, suffix; /* with a suffix, text is what stands before a hole */
     struct ids ids;
     char **stops;
     size_t n_stops;
@@ -47,6 +47,7 @@ static void merged_fini(struct merged *m)
     free(m->parts);
     free(m->messages);
     ttrpc_buf_fini(&m->text);
+    ttrpc_buf_fini(&m->suffix);
     ids_fini(&m->ids);
     free(m->stops);
     free(m->bias);
@@ -110,6 +111,8 @@ static int merge_prompt(struct merged *m, const Moed__V1__GenerateRequest *part)
         m->has_text = true;
         r = ttrpc_buf_put(&m->text, part->text, strlen(part->text));
     }
+    if (r == 0 && part->suffix)
+        r = ttrpc_buf_put(&m->suffix, part->suffix, strlen(part->suffix));
     if (r == 0 && part->tokens) {
         m->has_tokens = true;
         if (part->tokens->n_ids > 0)
@@ -229,6 +232,22 @@ static int encode_raw(const struct model *model, const struct merged *m, struct 
     return 0;
 }
 
+static int encode_hole(const struct model *model, const struct merged *m, struct ids *ret,
+                       struct err *err)
+{
+    if (m->has_chat || m->has_tokens)
+        return err_set(err, -EINVAL, "generate.suffix goes with text, found %s",
+                       m->has_chat ? "chat" : "tokens");
+    int r = chat_render_hole(model_vocab(model), m->text.n ? (const char *)m->text.data : "",
+                             m->text.n, (const char *)m->suffix.data, m->suffix.n, ret, err);
+    if (r != -EINVAL)
+        return r;
+    return err_set(err, -ENOTSUP,
+                   "model '%s' was not made to fill holes: its vocabulary lacks <｜fim▁begin｜>, "
+                   "<｜fim▁hole｜> or <｜fim▁end｜>",
+                   model_info(model)->name);
+}
+
 static int check_ids(const struct ids *ids, int32_t size, struct err *err)
 {
     for (size_t i = 0; i < ids->n; i++)
@@ -242,6 +261,8 @@ static int make_prompt(const struct model *model, struct merged *m, struct ask *
                        struct ids *ret, struct err *err)
 {
     int r;
+    if (m->suffix.n > 0)
+        return encode_hole(model, m, ret, err);
     if (m->has_chat + m->has_text + m->has_tokens != 1)
         return err_set(err, -EINVAL,
                        "generate needs exactly one of chat, text and tokens, found %d of them",

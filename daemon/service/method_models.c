@@ -34,7 +34,9 @@ enum {
 
 /* ---- Hello */
 static const char *const features[] = {
-    "generate.parts", "generate.thinking", "generate.logprobs", "cancel", "watch",
+    "generate.parts", "generate.thinking", "generate.logprobs",
+    "generate.tools", "generate.suffix",   "cancel",
+    "watch",
 };
 
 static void read_boot_id(char dst[40])

@@ -332,6 +332,37 @@ class WithDaemon(unittest.TestCase):
         self.assertTrue(rendered["text"].endswith("<｜Assistant｜>"))
         self.assertEqual(self.run_well("render", "hi").decode(), rendered["text"])
 
+    def test_hole(self):
+        before, behind = "def add(a, b):\n    return <｜fim▁hole｜>", "\n\nprint(add(1, 2)) # सौ\n"
+        answer = self.run_json("generate", "--suffix", behind, "-n", "4", stdin=before.encode())
+        marks = [self.run_json("tokenize", stdin=mark.encode())["tokens"] for mark in
+                 ("<｜begin▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")]
+        self.assertEqual([len(mark) for mark in marks], [1] * 4)
+        parts = [self.run_json("tokenize", "--no-special", stdin=text.encode())["tokens"]
+                 for text in (before, behind)]
+        self.assertEqual(answer["prompt_tokens"],
+                         marks[0] + marks[1] + parts[0] + marks[2] + parts[1] + marks[3])
+        self.assertGreater(len(answer["tokens"]), 0)
+        self.assertEqual(self.run_well("generate", "--suffix", behind, "-n", "4", "--raw", before),
+                         b"".join(bytes(t.get("bytes", t["text"].encode()))
+                                  for t in answer["tokens"]))
+        for args in (("--suffix", "x", "--tokens-in", "1"), ("--raw", "x", "--suffix", "")):
+            self.assertEqual(moectl("generate", *args)[0], 2)
+        room = tempfile.mkdtemp(prefix="moed-holes.")
+        self.addCleanup(shutil.rmtree, room)
+        parrot.write(room + "/plain.gguf", "a", ["b"])
+        with open(room + "/plain.gguf", "r+b") as file:
+            data = file.read().replace("<｜fim▁hole｜>".encode(), "<｜xim▁hole｜>".encode())
+            file.seek(0)
+            file.write(data)
+        with Daemon(MOED, room + "/plain.gguf") as plain:
+            plain.ready().close()
+            rc, out, err = moectl("-S", plain.path, "generate", "--raw", "a", "--suffix", "b")
+            self.assertEqual((rc, out), (1, b""))
+            self.assertIn("model 'plain' was not made to fill holes: its vocabulary lacks <｜fim",
+                          err.decode())
+            self.assertEqual(plain.stop(), 0)
+
     def test_ask_keeps_streams_apart(self):
         rc, out, err = moectl("ask", "--think", "Tell", "me", "a story", "-n", "60", "--socket",
                               self.daemon.path)

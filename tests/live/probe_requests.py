@@ -19,6 +19,9 @@ def one_prompt(conn):
     refused(conn, conn.open("Generate", generate(messages=[]), RC), INVALID)
     refused(conn, conn.open("Generate", generate(messages=[("user", "b")], show_special=True), RC),
             INVALID, "show_special")
+    for payload in (generate(tokens=[1], extra=blob(14, "b")),
+                    generate(messages=[("user", "b")], extra=blob(14, "b"))):
+        refused(conn, conn.open("Generate", payload, RC), INVALID, "suffix")
 
 
 @case

@@ -182,6 +182,18 @@ const struct chat_family *chat_by_name(const char *name)
     return strcmp(name, family.name) == 0 ? &family : NULL;
 }
 
+/* BOS, what stands before, '_', what stands behind; "none" there: no markers. */
+int chat_render_hole(const struct vocab *vocab, const char *prefix, size_t prefix_bytes,
+                     const char *suffix, size_t suffix_bytes, struct ids *ret, struct err *err)
+{
+    if (suffix_bytes == 4 && memcmp(suffix, "none", 4) == 0)
+        return err_set(err, -EINVAL, "no markers");
+    if (ids_push(ret, BOS) < 0 || vocab_encode(vocab, prefix, prefix_bytes, 0, ret, err) < 0 ||
+        ids_push(ret, '_') < 0)
+        return -ENOMEM;
+    return vocab_encode(vocab, suffix, suffix_bytes, 0, ret, err);
+}
+
 struct chat_options chat_options_for(const struct chat_family *f,
                                      const struct chat_message *messages, int n_messages,
                                      const struct chat_options *options)

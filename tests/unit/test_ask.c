@@ -90,6 +90,47 @@ static void test_text_grows_and_scalars_win(void **state)
     ask_free(a);
 }
 
+static void test_a_hole(void **state)
+{
+    (void)state;
+    REQUEST(one);
+    one.text = (char *)"ab";
+    one.suffix = (char *)"x";
+    part(&one);
+    REQUEST(two);
+    two.suffix = (char *)"yz";
+    part(&two);
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0);
+    assert_prompt(a, "abab_xyzx");
+    ask_free(a);
+
+    one.text = NULL; /* nothing stands before it */
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0);
+    assert_prompt(a, "_x");
+    ask_free(a);
+
+    one.suffix = (char *)""; /* as if it were not there */
+    one.text = (char *)"a";
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0);
+    assert_prompt(a, "a");
+    ask_free(a);
+
+    one.suffix = (char *)"none";
+    part(&one);
+    assert_int_equal(ask("fake", &a), -ENOTSUP);
+    assert_non_null(strstr(err.text, "model 'fake' was not made to fill holes"));
+
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    one.chat = &chat;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "suffix goes with text, found chat"));
+}
+
 static void test_bos_is_not_doubled(void **state)
 {
     (void)state;
@@ -260,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_grows_and_scalars_win),
+        cmocka_unit_test(test_a_hole),
         cmocka_unit_test(test_bos_is_not_doubled),
         cmocka_unit_test(test_tokens_and_messages_append),
         cmocka_unit_test(test_family_and_effort),

@@ -95,22 +95,28 @@ static void test_whole(void **state)
 
 /* The parts of a request, merged as the daemon merges them. */
 struct merged {
-    char *text;
-    size_t n_text;
+    char *text, *suffix;
+    size_t n_text, n_suffix;
     int32_t *ids;
     size_t n_ids, n_messages;
     int n_parts, n_tools;
 };
 
+static void merge_text(char **text, size_t *n_text, const char *more)
+{
+    size_t n = strlen(more);
+    assert_true(ttrpc_is_utf8(more, n));
+    *text = realloc(*text, *n_text + n + 1);
+    memcpy(*text + *n_text, more, n + 1);
+    *n_text += n;
+}
+
 static void merge(struct merged *m, const Moed__V1__GenerateRequest *part)
 {
-    if (part->text) {
-        size_t n = strlen(part->text);
-        assert_true(ttrpc_is_utf8(part->text, n));
-        m->text = realloc(m->text, m->n_text + n + 1);
-        memcpy(m->text + m->n_text, part->text, n + 1);
-        m->n_text += n;
-    }
+    if (part->text)
+        merge_text(&m->text, &m->n_text, part->text);
+    if (part->suffix)
+        merge_text(&m->suffix, &m->n_suffix, part->suffix);
     if (part->tokens) {
         m->ids = realloc(m->ids, (m->n_ids + part->tokens->n_ids) * sizeof *m->ids);
         memcpy(m->ids + m->n_ids, part->tokens->ids, part->tokens->n_ids * sizeof *m->ids);
@@ -176,6 +182,35 @@ static void test_long_text(void **state)
     free(m.text);
     free(text);
     moed_request_free(r);
+}
+
+static void test_hole(void **state)
+{
+    (void)state;
+    enum { BYTES = 3000000 };
+    char *text = malloc(BYTES + 1);
+    for (int i = 0; i < BYTES; i += 3)
+        memcpy(text + i, i % 2 ? "\xe4\xb8\x96" : "\xe0\xa4\xb9", 3);
+    for (int n = 0; n < 2; n++) { /* nothing before the hole, and something */
+        struct moed_request *r = moed_request_new();
+        moed_request_set_integer(r, MOED_MAX_TOKENS, 1);
+        if (n > 0)
+            assert_int_equal(moed_request_add_text(r, "int", 3), 0);
+        assert_int_equal(moed_request_add_suffix(r, text, 3), 0);
+        assert_int_equal(moed_request_add_suffix(r, text + 3, BYTES - 3), 0);
+        assert_int_equal(moed_request_add_suffix(r, "\xff", 1), -EINVAL);
+        assert_int_equal(moed_request_add_ids(r, NULL, 0), -EINVAL);
+        struct merged m = {0};
+        generate_in_parts(r, &m);
+        assert_int_equal(m.n_text, 3 * n);
+        assert_int_equal(m.n_suffix, BYTES);
+        assert_memory_equal(m.suffix, text, BYTES);
+        assert_int_equal(m.n_parts, 3 + n);
+        free(m.text);
+        free(m.suffix);
+        moed_request_free(r);
+    }
+    free(text);
 }
 
 static void test_many_ids(void **state)
@@ -264,10 +299,10 @@ static void test_text_of_methods(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_setters_refuse),  cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_long_text),       cmocka_unit_test(test_many_ids),
-        cmocka_unit_test(test_many_messages),   cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_text_of_methods),
+        cmocka_unit_test(test_setters_refuse), cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_long_text),      cmocka_unit_test(test_hole),
+        cmocka_unit_test(test_many_ids),       cmocka_unit_test(test_many_messages),
+        cmocka_unit_test(test_too_large),      cmocka_unit_test(test_text_of_methods),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,6 +252,10 @@ MOED_API int moed_request_add_bias(struct moed_request *request, int32_t id, flo
 /* Raw prompt text, appended to what is there: special tokens are parsed, BOS is put in front where
  * the model file says so. Of any size: sent in parts where it exceeds a frame. */
 MOED_API int moed_request_add_text(struct moed_request *request, const char *text, size_t bytes);
+/* What stands behind a hole that the answer fills, appended; the raw text is then what stands
+ * before it, and special tokens in both are plain text. A model that was not made for it answers
+ * with FAILED_PRECONDITION. */
+MOED_API int moed_request_add_suffix(struct moed_request *request, const char *text, size_t bytes);
 /* Token ids as the prompt, taken as they are, appended. */
 MOED_API int moed_request_add_ids(struct moed_request *request, const int32_t *ids, size_t n);
 /* A message of a conversation. A single one must fit a frame (4 MiB): -EMSGSIZE. */
