@@ -22,6 +22,7 @@ enum {
     W_BLOCK = 4,      /* results stored at once */
     W_PAIR = 2,       /* weight rows multiplied at once by gemm */
     GEMV_X_BLOCK = 2, /* x rows that share what gemv unpacked */
+    AHEAD = 4096,     /* bytes that gemv prefetches: the hardware alone lags behind */
     GEMM_X_BLOCK = 3, /* 2 × 3 × 2 accumulators and their factors fill the register file */
 };
 
@@ -405,6 +406,8 @@ INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *
     for (int m = 0; m < M; m++)
         acc[m][0] = acc[m][1] = _mm256_setzero_ps();
     for (; c + elements <= k; c += elements, w += bytes) {
+        for (size_t line = 0; line < bytes; line += 64)
+            _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
         open_block(type, w, &b);
         for (int g = 0; g < elements / GROUP; g++) {
             unpack_group(type, w, &b, g, v);
