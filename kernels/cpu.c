@@ -20,6 +20,7 @@ enum {
     LEAF7_EBX_AVX512F = 1 << 16,
     LEAF7_EBX_AVX512DQ = 1 << 17,
     LEAF7_EBX_AVX512BW = 1 << 30,
+    LEAF7_ECX_AVX512_VNNI = 1 << 11,
     XCR0_AVX = 0x06, /* 128- and 256-bit registers */
     LEAF7_EDX_AMX_BF16 = 1 << 22,
     LEAF7_EDX_AMX_TILE = 1 << 24,
@@ -64,7 +65,8 @@ void cpu_detect(struct cpu *ret)
     ret->avx2 = has_all(ebx, LEAF7_EBX_AVX2);
     ret->avx512 = ret->avx2 && (state & XCR0_AVX512) == XCR0_AVX512 &&
                   has_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW |
-                                   leaf7_ebx_avx512vl);
+                                   leaf7_ebx_avx512vl) &&
+                  has_all(ecx, LEAF7_ECX_AVX512_VNNI);
     bool tiles = ret->avx512 && (state & XCR0_AMX) == XCR0_AMX &&
                  has_all(edx, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_TILE);
     ret->amx = tiles && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&

@@ -8,7 +8,7 @@
 
 struct cpu {
     bool avx2;   /* AVX2, FMA and F16C; the system saves the 256-bit state */
-    bool avx512; /* F, BW, DQ and VL besides avx2; the system saves masks and 512-bit state */
+    bool avx512; /* F, BW, DQ, VL and VNNI besides avx2; the system saves masks and 512-bit state */
     bool amx;    /* tiles of bf16 and AVX-512's conversions to it; the system lets us use tiles */
 };
 

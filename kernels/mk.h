@@ -59,6 +59,17 @@ static inline size_t mk_mm_tmp(int k, int m)
     return 1024 + 4 * length + ((size_t)mk_mm_panel_rows(k) + rows) * length / 2;
 }
 
+enum { MK_DOT_GROUP = 256 };   /* elements of x that are rounded to int8 with one step */
+#define MK_DOT_LEAST 0x1p-100f /* a group whose largest is less is all zero */
+
+/**
+ * A row of weights times a row of x rounded to int8: the truth of sets whose gemv rounds x, and
+ * within a 254th of a group's largest x of the exact product, weight by weight.
+ *
+ *   false   no set rounds x for this type; nothing is written
+ */
+bool mk_ref_dot(enum mk_type type, const void *w, const float *x, int k, float *ret);
+
 /* One number format on one instruction set. */
 struct mk_mat {
     const char *isa;                                        /* "c", "avx2", "avx512", "amx" */
@@ -247,4 +258,6 @@ void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
+extern void (*const mk_avx512_dot[MK_TYPE_COUNT])(
+    const struct mk_mm *mm);                              /* gemv; NULL: in float */
 extern const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT]; /* what AMX leaves to AVX-512 */

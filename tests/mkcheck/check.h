@@ -61,12 +61,16 @@ void fill_floats(struct check *check, enum pattern pattern, float *x, size_t n);
 
 /* How far a sum over `terms` products may be from the exact one, relative to Σ|w·x|. */
 double sum_tolerance(const char *isa, int terms);
-/* The same of many rows, where a set may round both factors first and take what is below `flushed`,
- * of factors and products, for zero. */
+/* The same of few or many rows, where a set may round both factors first, take what is below
+ * `flushed`, of factors and products, for zero, or round x to int8 as mk_ref_dot() does. */
 struct tolerance {
     double relative, flushed;
+    bool rounds_x;
 };
+struct tolerance gemv_tolerance(const struct mk_mat *mat, int terms);
 struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms);
+/* Whether the set's gemv of this type promises the bits of mk_ref_dot(). */
+bool gemv_rounds(const struct mk_mat *mat);
 
 void check_mat(struct check *check, const struct mk *mk);
 void check_vec(struct check *check, const struct mk *mk);

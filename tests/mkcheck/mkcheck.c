@@ -239,6 +239,27 @@ double sum_tolerance(const char *isa, int terms)
     return 0; /* a set without a row here fails */
 }
 
+bool gemv_rounds(const struct mk_mat *mat)
+{
+    static const uint8_t zeros[256];
+    static const float x[256];
+    float y;
+    bool vnni = !strcmp(mat->isa, "avx512") || !strcmp(mat->isa, "amx");
+    return vnni && mk_ref_dot(mat->type, zeros, x, (int)mk_type_info[mat->type].block_elements, &y);
+}
+
+struct tolerance gemv_tolerance(const struct mk_mat *mat, int terms)
+{
+    if (!gemv_rounds(mat))
+        return (struct tolerance){.relative = sum_tolerance(mat->isa, terms)};
+    /* steps are rounded, then three fused steps for 256 terms in each of 16 lanes, and the tree */
+    return (struct tolerance){
+        .relative = (12 + 3.0 * (terms / 256 + 1)) * 0x1p-24,
+        .flushed = MK_DOT_LEAST,
+        .rounds_x = true,
+    };
+}
+
 struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms)
 {
     if (strcmp(mat->isa, "amx"))
