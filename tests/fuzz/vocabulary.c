@@ -85,7 +85,8 @@ void vocabulary_try(const uint8_t *data, size_t bytes, const char *first, const 
     PROMISE(r == err.code && (r == 0) == (format != NULL));
     PROMISE(r == 0 || (r < 0 && strstr(err.text, folder_path())));
     if (r == 0) {
-        ask(format_meta(format));
+        if (strncmp(format_kind(format), "GGUF", 4)) /* first bytes count for more than names */
+            ask(format_meta(format));
         use(format_meta(format), data, n);
     }
     format_close(format);
