@@ -11,9 +11,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "inline.h"
 #include "mk.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 enum {
     CHUNK = 8,

@@ -9,9 +9,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "inline.h"
 #include "mk.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE __m256i first(int n)
 {

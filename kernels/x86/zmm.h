@@ -6,7 +6,7 @@
 
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
+#include "inline.h"
 
 /* The first n of 16 lanes; none for n ≤ 0. */
 INLINE __mmask16 first(int n)
