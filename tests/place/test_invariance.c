@@ -71,7 +71,11 @@ static void run(struct loaded_model *m, int chunk, int neighbours, float *logits
 
 static void check_isa(const char *path, const char *isa)
 {
+#ifdef SANITIZED /* some of all: watched, each takes its time */
+    static const int chunks[] = {PROMPT, 7}, others[] = {0, MAX_NEIGHBOURS};
+#else
     static const int chunks[] = {PROMPT, 1, 7, 32, 50}, others[] = {0, 1, MAX_NEIGHBOURS};
+#endif
     float *truth = NULL, *logits = NULL;
     for (int threads = 1; threads <= 3; threads++) {
         struct loaded_model m;
