@@ -89,15 +89,15 @@ static int no_memory(struct hand *h, const struct tensor *tensor)
                    format_path(h->loader->format), tensor->name);
 }
 
-/* Rows [first, first + n) of the tensor, seen as rows of k, into h->piece. */
+/* Rows [first, first + n) of the tensor, seen as rows of k, to dst; NULL: into h->piece. */
 static int read_rows(struct hand *h, const struct tensor *tensor, uint64_t first, size_t n,
-                     size_t k)
+                     size_t k, char *dst)
 {
     struct loader *l = h->loader;
     size_t row = mk_row_bytes(tensor->type, k);
-    if (grow((void **)&h->piece, &h->piece_bytes, n * row, 1) < 0)
+    if (!dst && grow((void **)&h->piece, &h->piece_bytes, n * row, 1) < 0)
         return no_memory(h, tensor);
-    int r = format_read(l->format, tensor, first * row, h->piece, n * row, &h->err);
+    int r = format_read(l->format, tensor, first * row, dst ? dst : h->piece, n * row, &h->err);
     if (r < 0)
         return r;
     uint64_t done = atomic_fetch_add(&l->done, n * row) + n * row;
@@ -126,8 +126,10 @@ static int load_rows(struct hand *h, const struct plan_item *item, uint64_t firs
 {
     struct place *place = h->loader->place;
     const struct mat *mat = &item->mat;
-    int r = read_rows(h, item->tensor, first, (size_t)n, (size_t)mat->k);
-    if (r < 0)
+    bool stays = mat->type == item->tensor->type && place->ops->is_plain &&
+                 place->ops->is_plain(place, mat->type);
+    int r = read_rows(h, item->tensor, first, (size_t)n, (size_t)mat->k, stays ? dst : NULL);
+    if (r < 0 || stays)
         return r;
     const void *src = h->piece;
     if (mat->type != item->tensor->type) {
@@ -146,7 +148,7 @@ static int load_turned(struct hand *h, const struct plan_item *item, uint64_t fi
 {
     size_t k = (size_t)item->mat.k, n = (size_t)item->mat.n;
     const struct tensor *tensor = item->tensor;
-    int r = read_rows(h, tensor, first, k, n);
+    int r = read_rows(h, tensor, first, k, n, NULL);
     if (r < 0)
         return r;
     size_t element = mk_row_bytes(item->mat.type, 1);

@@ -695,6 +695,11 @@ static void cpu_pack(struct place *place, const struct mat *rows, const void *sr
     cpu->mk.mat[rows->type]->pack(dst, src, rows->n, rows->k);
 }
 
+static bool cpu_is_plain(const struct place *place, enum mk_type type)
+{
+    return ((const struct cpu *)place)->mk.mat[type]->pack_id == mk_type_info[type].gguf_id;
+}
+
 static void cpu_bind(struct place *place, const struct mat *mat, const void *packed,
                      struct weight *ret)
 {
@@ -760,6 +765,7 @@ const struct place_ops place_cpu = {
     .close = cpu_close,
     .pack_size = cpu_pack_size,
     .pack = cpu_pack,
+    .is_plain = cpu_is_plain,
     .bind = cpu_bind,
     .prepare = cpu_prepare,
     .scratch_bytes = cpu_scratch_bytes,

@@ -54,6 +54,9 @@ struct place_ops {
      * PLACE_PACK_ROWS, each at the size of the rows before it. */
     size_t (*pack_size)(const struct place *place, const struct mat *mat);
     void (*pack)(struct place *place, const struct mat *rows, const void *src, void *dst);
+    /* Whether packed rows of a type are the file's own, so that they may be read to where they
+     * stay; NULL: never. */
+    bool (*is_plain)(const struct place *place, enum mk_type type);
     void (*bind)(struct place *place, const struct mat *mat, const void *packed,
                  struct weight *ret);
     /* Asks for all scratch that the program needs for steps of max_rows; -ENOMEM. */
