@@ -3,6 +3,7 @@
  * How fast a model reads and writes on this machine, beside what the machine allows.
  *
  *     moed-bench MODEL [options]        see --help
+ *     moed-bench --probe [options]      the machine alone
  *
  * Runs the engine's forward pass itself: no sockets, no sampling, random tokens. Before and after
  * each repetition the machine is probed, and shares are of the mean of the two probes.
@@ -22,7 +23,7 @@
 #include "probe.h"
 #include "profile.h"
 
-enum { MOST = 16, MAX_REPEATS = 99, WARM_STEPS = 2 };
+enum { MOST = 16, MAX_REPEATS = 99, WARM_STEPS = 2, WARM_TOKENS = 128 };
 
 struct list {
     int at[MOST], n;
@@ -32,7 +33,7 @@ struct options {
     const char *model, *isa, *trace;
     int threads, chunk, steps, repeats;
     struct list prefill, decode, sequences;
-    bool csv, json, profile;
+    bool csv, json, profile, probe;
 };
 
 struct bench {
@@ -260,6 +261,7 @@ static void measure(struct bench *b, struct result *r)
 static void usage(FILE *to)
 {
     fputs("Usage: moed-bench MODEL [OPTION...]\n"
+          "       moed-bench --probe [OPTION...]\n"
           "Measure how fast a model reads and writes, beside what this machine allows.\n\n"
           "  --threads N        workers (one a core)\n"
           "  --cpu ISA          use no more than c, avx2, avx512 or amx\n"
@@ -272,6 +274,7 @@ static void usage(FILE *to)
           "  --csv, --json      instead of a table\n"
           "  --profile          where the time went\n"
           "  --trace FILE       the same as events for chrome://tracing\n"
+          "  --probe            what the machine allows, without a model\n"
           "An empty list leaves a test out. A share is of the memory bandwidth, or of the peak of\n"
           "AMX int8, VNNI or float32, whichever the instruction set has, probed beside each run.\n",
           to);
@@ -316,6 +319,7 @@ enum {
     JSON,
     PROFILE,
     TRACE,
+    PROBE,
     HELP
 };
 
@@ -334,6 +338,7 @@ static void parse(int argc, char **argv, struct options *o)
         {"json", 0, NULL, JSON},
         {"profile", 0, NULL, PROFILE},
         {"trace", 1, NULL, TRACE},
+        {"probe", 0, NULL, PROBE},
         {"help", 0, NULL, HELP},
         {0},
     };
@@ -382,6 +387,9 @@ static void parse(int argc, char **argv, struct options *o)
         case TRACE:
             o->trace = optarg;
             break;
+        case PROBE:
+            o->probe = true;
+            break;
         case HELP:
             usage(stdout);
             exit(0);
@@ -389,11 +397,11 @@ static void parse(int argc, char **argv, struct options *o)
             usage(stderr);
             exit(2);
         }
-    if (optind != argc - 1) {
+    if (optind != argc - !o->probe) {
         usage(stderr);
         exit(2);
     }
-    o->model = argv[optind];
+    o->model = o->probe ? NULL : argv[optind];
 }
 
 /* ------------------------------------------------------------------ the run */
@@ -406,13 +414,23 @@ static int most_of(const struct list *list)
     return most;
 }
 
-static void open_all(struct bench *b)
+static void open_place(struct bench *b)
+{
+    struct err err = {0};
+    struct place_spec spec = {.kind = "cpu", .isa = b->options.isa, .threads = b->options.threads};
+    if (place_open(&spec, &b->place, &err) < 0)
+        fail(&err);
+    b->prober = prober_new(b->place->threads);
+    if (!b->prober)
+        abort();
+}
+
+static void open_model(struct bench *b)
 {
     const struct options *o = &b->options;
     struct err err = {0};
     struct kv_schema schema;
-    struct place_spec spec = {.kind = "cpu", .isa = o->isa, .threads = o->threads};
-    if (place_open(&spec, &b->place, &err) < 0 || model_open(o->model, &b->model, &err) < 0 ||
+    if (model_open(o->model, &b->model, &err) < 0 ||
         model_load(b->model, b->place, NULL, NULL, &err) < 0)
         fail(&err);
     int sequences = most_of(&o->sequences), rows = sequences > o->chunk ? sequences : o->chunk;
@@ -431,10 +449,11 @@ static void open_all(struct bench *b)
     b->position = calloc((size_t)rows, sizeof *b->position);
     b->wanted = calloc((size_t)rows, sizeof *b->wanted);
     b->page = calloc((size_t)rows, sizeof *b->page);
-    b->prober = prober_new(b->place->threads);
     b->profile = profile_new(o->profile, o->trace);
-    if (!b->token || !b->position || !b->wanted || !b->page || !b->prober || !b->profile)
+    if (!b->token || !b->position || !b->wanted || !b->page || !b->profile)
         abort();
+    if (tokens > 0) /* fresh memory is slow once */
+        read_prompt(b, tokens < WARM_TOKENS ? tokens : WARM_TOKENS);
     if (o->profile || o->trace) {
         b->place->trace = profile_phase;
         b->place->trace_arg = b->profile;
@@ -462,7 +481,7 @@ static void show_probe(struct bench *b)
         printf("%s],\n\"probe\":{\"read\":%.0f,\"fma\":%.0f,\"vnni\":%.0f,\"amx_int8\":%.0f,"
                "\"amx_bf16\":%.0f}}\n",
                b->n_shown ? "" : "\"rows\":[", p->read, p->fma, p->vnni, p->amx_int8, p->amx_bf16);
-    } else if (!b->options.csv) {
+    } else if (!b->options.csv || b->options.probe) {
         printf("best probes, %d threads, %s: read %.1f GB/s, float32 %.0f GFLOP/s, VNNI %.2f, "
                "AMX int8 %.1f, AMX bf16 %.1f TOP/s\n",
                b->place->threads, b->place->isa, p->read * 1e-9, p->fma * 1e-9, p->vnni * 1e-12,
@@ -475,7 +494,16 @@ int main(int argc, char **argv)
     static struct bench b;
     parse(argc, argv, &b.options);
     const struct options *o = &b.options;
-    open_all(&b);
+    open_place(&b);
+    if (o->probe) {
+        if (o->json)
+            show_head(&b);
+        probe(&b);
+        show_probe(&b);
+        close_all(&b);
+        return 0;
+    }
+    open_model(&b);
     show_head(&b);
     for (int i = 0; i < o->prefill.n; i++)
         measure(&b, &(struct result){.test = "prefill", .tokens = o->prefill.at[i]});
