@@ -68,6 +68,7 @@ static struct models_config models_config(const struct config *config)
         .place = config->place,
         .isa = *config->isa ? config->isa : NULL,
         .threads = config->threads,
+        .cores = config->cores,
         .engine = {.max_sequences = config->max_sequences,
                    .max_queue = config->max_queue,
                    .step_rows = config->step_rows,
@@ -80,7 +81,7 @@ static int plan(const struct config *config, const struct task *task)
     struct err err = {0};
     struct models_config models = models_config(config);
     const struct place_spec spec = {
-        .kind = models.place, .isa = models.isa, .threads = models.threads};
+        .kind = models.place, .isa = models.isa, .threads = models.threads, .cores = models.cores};
     OWN(place) *place = NULL;
     OWN(model) *model = NULL;
     struct budget budget;
@@ -326,8 +327,10 @@ static int open_handles(struct moed *m, struct err *err)
  */
 static int check_place(const struct config *config, struct err *err)
 {
-    const struct place_spec spec = {
-        .kind = config->place, .isa = *config->isa ? config->isa : NULL, .threads = 1};
+    const struct place_spec spec = {.kind = config->place,
+                                    .isa = *config->isa ? config->isa : NULL,
+                                    .threads = 1,
+                                    .cores = config->cores};
     OWN(place) *place = NULL;
     return place_open(&spec, &place, err);
 }

@@ -327,6 +327,7 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .pages_used = m->pages_used,
             .pages_total = m->pages_total,
             .cache_bytes = m->cache_bytes,
+            .workers = word(m->workers),
         };
         list[i] = &stats[i];
     }

@@ -115,6 +115,7 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_count(object, "pages_used", s->pages_used);
     set_count(object, "pages_total", s->pages_total);
     set_count(object, "cache_bytes", s->cache_bytes);
+    set_word(object, "workers", s->workers);
     return object;
 }
 

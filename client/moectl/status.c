@@ -129,6 +129,18 @@ static const char *next_step(const struct state *s)
     return "give the daemon a model: moed --model FILE";
 }
 
+/* What the model runs on. */
+static void print_place(const struct moed_model_stats *m)
+{
+    if (!*m->workers)
+        return;
+    putchar('\n');
+    screen_word(stdout, m->model);
+    fputs("\n  workers  ", stdout);
+    screen_word(stdout, m->workers);
+    putchar('\n');
+}
+
 static void print_state(struct moed *moed, const struct state *s)
 {
     char size[32];
@@ -143,6 +155,8 @@ static void print_state(struct moed *moed, const struct state *s)
     printf(", %s resident, %zu generations running\n\n",
            screen_bytes(size, sizeof size, stats->resident_bytes), stats->n_generations);
     report_models(s->list);
+    for (size_t i = 0; i < stats->n_models; i++)
+        print_place(stats->models[i]);
     printf("\nnext: %s\n", next_step(s));
 }
 

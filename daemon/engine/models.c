@@ -48,7 +48,7 @@ struct slot {
 
 struct models {
     struct models_config config;
-    char *place, *isa; /* owned copies of the config's strings */
+    char *place, *isa, *cores; /* owned copies of the config's strings */
     void (*changed)(void *arg);
     void *arg;
     struct slot **slot;
@@ -82,10 +82,12 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     m->arg = arg;
     m->place = strdup(config->place);
     m->isa = config->isa ? strdup(config->isa) : NULL;
-    if (!m->place || (config->isa && !m->isa))
+    m->cores = config->cores ? strdup(config->cores) : NULL;
+    if (!m->place || (config->isa && !m->isa) || (config->cores && !m->cores))
         return err_set(err, -ENOMEM, "no memory for the list of models");
     m->config.place = m->place;
     m->config.isa = m->isa;
+    m->config.cores = m->cores;
     *ret = TAKE(m);
     return 0;
 }
@@ -135,6 +137,7 @@ void models_free(struct models *m)
     free(m->slot);
     free(m->place);
     free(m->isa);
+    free(m->cores);
     free(m);
 }
 
@@ -485,8 +488,10 @@ static bool progress(void *arg, uint64_t done, uint64_t all)
 static int load(struct slot *slot)
 {
     const struct models *m = slot->models;
-    struct place_spec spec = {
-        .kind = m->config.place, .isa = m->config.isa, .threads = m->config.threads};
+    struct place_spec spec = {.kind = m->config.place,
+                              .isa = m->config.isa,
+                              .threads = m->config.threads,
+                              .cores = m->config.cores};
     struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
     if (r == 0)
@@ -578,6 +583,10 @@ static void take_over(struct slot *slot)
              entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
              slot->place->ops->kind, slot->place->isa, slot->place->threads, stat.context,
              stat.pages_total, (double)stat.cache_bytes / 1e6);
+    struct place_words words;
+    place_describe(slot->place, &words);
+    if (*words.workers)
+        log_info("models", "model '%s': workers: %s", entry->name, words.workers);
 }
 
 bool models_update(struct models *m)
@@ -602,6 +611,14 @@ bool models_update(struct models *m)
         changed = true;
     }
     return changed;
+}
+
+void models_describe(const struct models_entry *entry, struct place_words *ret)
+{
+    const struct slot *slot = (const struct slot *)entry;
+    *ret = (struct place_words){0};
+    if (entry->state == MODELS_READY)
+        place_describe(slot->place, ret);
 }
 
 int models_unload(struct models *m, struct models_entry *entry, struct err *err)

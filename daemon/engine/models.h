@@ -21,6 +21,7 @@
 
 struct model;
 struct models;
+struct place_words;
 
 enum models_state {
     MODELS_UNLOADED,
@@ -34,7 +35,8 @@ const char *models_state_name(enum models_state state); /* "unloaded", "loading"
 struct models_config {
     const char *place; /* "cpu", "ref" */
     const char *isa;   /* NULL: the best */
-    int threads;       /* 0: one a core */
+    int threads;       /* 0: as many as the place wants */
+    const char *cores; /* NULL: the place chooses */
     struct engine_config engine;
 };
 
@@ -89,6 +91,8 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 /* Ends its calls (they get ENGINE_CANCELLED only if polled before), frees the weights.
  * Call only when no stream uses entry->engine any more. -EBUSY while loading. */
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
+/* What a loaded model's place is made of; all "" for another. */
+void models_describe(const struct models_entry *entry, struct place_words *ret);
 /* Takes what the loaders and the finder reported; true if something changed. A loader reports a few
  * times a second. On the loop thread. */
 bool models_update(struct models *models);

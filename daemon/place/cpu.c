@@ -27,6 +27,7 @@ enum {
 struct cpu {
     struct place place;
     struct mk mk;
+    struct topo topo;
     struct pool *pool;
     struct scratch scratch;
 };
@@ -728,6 +729,23 @@ static void destroy(struct cpu *cpu)
 }
 OWN_DEFINE(cpu, destroy);
 
+static int read_topo(const char *cores, struct topo *ret, struct err *err)
+{
+    static const char *const names[] = {
+        [TOPO_AUTO] = "auto", [TOPO_PERFORMANCE] = "performance", [TOPO_ALL] = "all"};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (!cores || !strcmp(names[i], cores))
+            return topo_read((enum topo_cores)i, ret, err);
+    return err_set(err, -EINVAL,
+                   "no choice of cores is called '%s'; there are auto, performance, all", cores);
+}
+
+static void cpu_describe(const struct place *place, struct place_words *ret)
+{
+    topo_describe(&((const struct cpu *)place)->topo, place->threads, ret->workers,
+                  sizeof ret->workers);
+}
+
 extern const struct place_ops place_cpu;
 
 static int cpu_open(const struct place_spec *spec, struct place **ret, struct err *err)
@@ -741,17 +759,16 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
     if (r < 0)
         return err_set(err, r, "this processor lacks the instruction set '%s'", spec->isa);
 
-    struct topo topo;
-    r = topo_read(&topo, err);
+    r = read_topo(spec->cores, &cpu->topo, err);
     if (r < 0)
         return r;
     cpu->place = (struct place){
         .ops = &place_cpu,
         .cache_type = MK_F16,
-        .threads = spec->threads > 0 ? spec->threads : topo.n_cores,
+        .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
     };
-    r = pool_new(&topo, cpu->place.threads, &cpu->pool, err);
+    r = pool_new(&cpu->topo, cpu->place.threads, &cpu->pool, err);
     if (r < 0)
         return r;
     *ret = &TAKE(cpu)->place;
@@ -771,4 +788,5 @@ const struct place_ops place_cpu = {
     .scratch_bytes = cpu_scratch_bytes,
     .submit = cpu_submit,
     .rest = cpu_rest,
+    .describe = cpu_describe,
 };

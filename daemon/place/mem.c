@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "place/cgroup.h"
+
 enum { HUGE_PAGE_BYTES = 2 << 20 };
 
 static int map(size_t bytes, int flags, void **ret)
@@ -44,15 +46,6 @@ void mem_free(void *mem, size_t bytes)
 
 /* ------------------------------------------------------------------ what is left */
 
-static bool read_number(const char *path, uint64_t *ret)
-{
-    FILE *file = fopen(path, "re");
-    bool ok = file && fscanf(file, "%" SCNu64, ret) == 1; /* "max" is no number: no limit */
-    if (file)
-        fclose(file);
-    return ok;
-}
-
 static uint64_t machine_available(void)
 {
     char line[128];
@@ -72,25 +65,19 @@ struct tightest {
     size_t size;
 };
 
-/* A cgroup and all above it: each may have a limit of its own. */
-static void look_up(struct tightest *t, const char *root, char *group, const char *limit_file,
-                    const char *usage_file)
+static void look_at_memory(void *arg, int version, const char *folder, const char *group)
 {
-    for (;;) {
-        char path[1024];
-        uint64_t limit, used;
-        snprintf(path, sizeof path, "%s%s/%s", root, group, limit_file);
-        bool limited = read_number(path, &limit);
-        snprintf(path, sizeof path, "%s%s/%s", root, group, usage_file);
-        if (limited && read_number(path, &used) &&
-            limit - (used < limit ? used : limit) < t->bytes) {
-            t->bytes = limit - (used < limit ? used : limit);
-            snprintf(t->limit, t->size, "cgroup %s", *group ? group : "/");
-        }
-        char *slash = strrchr(group, '/');
-        if (!slash)
-            return;
-        *slash = '\0';
+    struct tightest *t = arg;
+    uint64_t limit, used;
+    bool limited =
+        cgroup_read(folder, version == 2 ? "memory.max" : "memory.limit_in_bytes", &limit);
+    if (!limited ||
+        !cgroup_read(folder, version == 2 ? "memory.current" : "memory.usage_in_bytes", &used))
+        return;
+    uint64_t left = limit - (used < limit ? used : limit);
+    if (left < t->bytes) {
+        t->bytes = left;
+        snprintf(t->limit, t->size, "cgroup %s", group);
     }
 }
 
@@ -98,22 +85,6 @@ uint64_t mem_available(char *limit, size_t size)
 {
     struct tightest t = {.bytes = machine_available(), .limit = limit, .size = size};
     snprintf(limit, size, "MemAvailable");
-    char line[640];
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    while (file && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = '\0';
-        char *group = strrchr(line, ':');
-        if (!group++)
-            continue;
-        if (!strcmp(group, "/"))
-            *group = '\0';
-        if (!strncmp(line, "0::", 3))
-            look_up(&t, "/sys/fs/cgroup", group, "memory.max", "memory.current");
-        else if (strstr(line, ":memory:"))
-            look_up(&t, "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes",
-                    "memory.usage_in_bytes");
-    }
-    if (file)
-        fclose(file);
+    cgroup_walk("", "memory", look_at_memory, &t);
     return t.bytes;
 }

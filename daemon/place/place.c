@@ -32,6 +32,13 @@ void place_close(struct place *place)
         place->ops->close(place);
 }
 
+void place_describe(const struct place *place, struct place_words *ret)
+{
+    *ret = (struct place_words){0};
+    if (place->ops->describe)
+        place->ops->describe(place, ret);
+}
+
 void place_unpack(enum mk_type type, const void *src, float *dst, size_t n)
 {
     mk_ref_unpack(type, src, dst, n);

@@ -10,22 +10,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdint.h>
 
 #include "base/err.h"
 #include "base/own.h"
 #include "place/op.h"
 
 struct place_spec {
-    const char *kind; /* a name in place_table[] */
-    const char *isa;  /* NULL: the best this CPU has */
-    int threads;      /* 0: one a physical core */
+    const char *kind;  /* a name in place_table[] */
+    const char *isa;   /* NULL: the best this CPU has */
+    int threads;       /* 0: as many as topo.h says */
+    const char *cores; /* which may be workers: NULL or "auto", "performance", "all" */
 };
 
 /* The shape of a weight before it is packed. */
 struct mat {
     enum mk_type type;
     int n, k, count;
+};
+
+/* What a place is made of, for people; "" where there is nothing to say. */
+struct place_words {
+    char workers[768]; /* how many threads, where, and why no more */
 };
 
 struct place {
@@ -68,6 +73,8 @@ struct place_ops {
     void (*submit)(struct place *place, const struct op *ops, int n_ops, const struct rows *rows);
     /* The step is over: workers may sleep. */
     void (*rest)(struct place *place);
+    /* NULL: nothing to say. Any thread. */
+    void (*describe)(const struct place *place, struct place_words *ret);
 };
 
 enum { PLACE_PACK_ROWS = 64 };
@@ -77,6 +84,7 @@ extern const struct place_ops *const place_table[]; /* ended by NULL */
 /* -EINVAL names an unknown kind or instruction set; -ENOTSUP one that this machine lacks. */
 int place_open(const struct place_spec *spec, struct place **ret, struct err *err);
 void place_close(struct place *place);
+void place_describe(const struct place *place, struct place_words *ret);
 OWN_DEFINE(place, place_close);
 
 /* n numbers of a file's type as float32, for conversions at load. */

@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "engine/models.h"
 #include "moed/v1/stats.pb-c.h"
+#include "place/place.h"
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/generation.h"
@@ -69,10 +70,12 @@ static void set_counters(const struct hub *hub, Moed__V1__Counter *list)
         set_counter(&list[N_GAUGES + i], &counter_table[i], hub->counters[i]);
 }
 
-static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m)
+static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
+                      struct place_words *words)
 {
     struct engine_stat s;
     engine_stat(entry->engine, &s);
+    models_describe(entry, words);
     moed__v1__model_stats__init(m);
     m->model = (char *)entry->name;
     m->has_steps = m->has_prompt_tokens = m->has_decoded_tokens = true;
@@ -89,6 +92,7 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m)
     m->pages_total = s.pages_total;
     m->has_cache_bytes = true;
     m->cache_bytes = s.cache_bytes;
+    m->workers = words->workers;
 }
 
 struct report { /* the messages of one answer and the lists that point at them */
@@ -119,7 +123,8 @@ static void report_stats(struct call *call)
     OWN_MEM struct report *report = calloc(1, sizeof *report);
     OWN_MEM Moed__V1__ModelStats *models = calloc(n + 1, sizeof *models);
     OWN_MEM Moed__V1__ModelStats **list = calloc(n + 1, sizeof *list);
-    if (!report || !models || !list) {
+    OWN_MEM struct place_words *words = calloc(n + 1, sizeof *words);
+    if (!report || !models || !list || !words) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the figures");
         return;
     }
@@ -133,7 +138,7 @@ static void report_stats(struct call *call)
         const struct models_entry *entry = models_at(hub->models, (int)i);
         if (!entry->engine)
             continue;
-        set_model(entry, &models[response.n_models]);
+        set_model(entry, &models[response.n_models], &words[response.n_models]);
         list[response.n_models] = &models[response.n_models];
         response.n_models++;
     }

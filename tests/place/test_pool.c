@@ -32,7 +32,7 @@ static struct pool *start(int threads)
     struct topo topo;
     struct pool *pool;
     struct err err;
-    assert_int_equal(topo_read(&topo, &err), 0);
+    assert_int_equal(topo_read(TOPO_AUTO, &topo, &err), 0);
     assert_int_equal(pool_new(&topo, threads, &pool, &err), 0);
     return pool;
 }

@@ -16,6 +16,7 @@
 #include "engine/models.h"
 #include "format/format.h"
 #include "model/model.h"
+#include "place/place.h"
 #include "text/chat.h"
 #include "text/detok.h"
 #include "text/token.h"
@@ -685,6 +686,12 @@ bool models_is_scanned(const struct models *models, unsigned ticket)
     (void)models;
     (void)ticket;
     return true;
+}
+
+void models_describe(const struct models_entry *entry, struct place_words *ret)
+{
+    (void)entry;
+    *ret = (struct place_words){.workers = "1 on processor 0, of 1 core"};
 }
 
 int models_open(struct models *models, struct models_entry *entry, struct err *err)
