@@ -1,47 +1,51 @@
 /* SPDX-License-Identifier: MIT
  *
- * One 64-bit word is the whole protocol: the job's number above, its unclaimed tiles below. A
- * claim is a compare-and-swap on it, so a worker that wakes late can never take a tile of a job
- * whose function it has not read: the word would have changed.
+ * A worker's claim word is the protocol: the job's number above, the ends of what nobody has taken
+ * of its share below. Who takes a tile compares and swaps the whole word, so a worker that wakes
+ * late can never take a tile of a job whose function it has not read: the number would differ.
  */
 #include "place/pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 enum {
-    SPIN_BEFORE_SLEEP = 20000, /* some 100 µs with the pause: longer than any gap inside a step */
+    SPIN_BEFORE_SLEEP = 20000, /* some 100 µs to 1 ms with the pause: longer than gaps in a step */
     SPIN_BEFORE_YIELD = 2000,
+    MOST_TILES = 32000, /* of a list in a share: two must fit in 16 bits */
 };
 
-typedef void (*tile_fn)(void *arg, int worker, int tile);
-
 struct worker {
-    struct pool *pool;
+    _Alignas(64) atomic_uint_fast64_t claim; /* job << 32 | end << 16 | begin */
+    _Alignas(64) struct pool *pool;
     int index;
     int cpu; /* to pin on, -1: none */
     pthread_t thread;
 };
 
 struct pool {
-    _Alignas(64) atomic_uint_fast64_t claim; /* job << 32 | tiles not yet claimed */
-    _Alignas(64) atomic_int done;            /* tiles finished of this job */
-    _Alignas(64) atomic_uint wake;           /* futex word, grows with each wake-up */
+    /* The job; written only while no tile is unclaimed, its number last. Atomic since late workers
+     * may look. */
+    _Alignas(64) atomic_uint job;
+    atomic_int base; /* number of the first tile */
+    atomic_int n_first, n_then;
+    _Atomic(tile_fn) fn;
+    _Atomic(void *) arg;
+    _Alignas(64) atomic_int done;  /* tiles finished of this job */
+    _Alignas(64) atomic_uint wake; /* futex word, grows with each wake-up */
     atomic_int sleepers;
     atomic_bool resting; /* between steps: do not spin */
     atomic_bool stop;
-    /* The job; written only while no tile is unclaimed. Atomic since late workers may look. */
-    _Atomic(tile_fn) fn;
-    _Atomic(void *) arg;
-    int n_workers;
+    int threads; /* the caller's, worker 0, and those started */
+    int n_started;
     struct worker worker[];
 };
 
@@ -62,32 +66,100 @@ static inline void relax(void)
 #endif
 }
 
-/* Takes and runs tiles until none is left; true if it ran one. */
-static bool work(struct pool *pool, int worker)
+void pool_await(const atomic_int *count, int n)
 {
-    bool worked = false;
-    uint_fast64_t claim = atomic_load_explicit(&pool->claim, memory_order_acquire);
-    while ((uint32_t)claim) {
-        tile_fn fn = atomic_load_explicit(&pool->fn, memory_order_relaxed);
-        void *arg = atomic_load_explicit(&pool->arg, memory_order_relaxed);
-        if (!atomic_compare_exchange_weak_explicit(&pool->claim, &claim, claim - 1,
-                                                   memory_order_acq_rel, memory_order_acquire))
-            continue;
-        fn(arg, worker, (int)((uint32_t)claim - 1));
-        atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
-        worked = true;
-        claim = atomic_load_explicit(&pool->claim, memory_order_acquire);
+    for (int spins = 0; atomic_load_explicit(count, memory_order_acquire) != n; spins++) {
+        if (spins < SPIN_BEFORE_YIELD)
+            relax();
+        else
+            sched_yield(); /* a worker lost its processor: perhaps we sit on it */
     }
-    return worked;
 }
 
-static void sleep_until_woken(struct pool *pool)
+/* ------------------------------------------------------------------ shares */
+
+/* The job as a worker found it: valid for as long as it can take one of its tiles. */
+struct job {
+    unsigned number;
+    int base, n_first, n_then;
+    tile_fn fn;
+    void *arg;
+};
+
+/* Where share w of n tiles begins. */
+static int share(const struct pool *pool, int n, int w)
+{
+    return (int)((int64_t)n * w / pool->threads);
+}
+
+static int share_tiles(const struct pool *pool, int n, int w)
+{
+    return share(pool, n, w + 1) - share(pool, n, w);
+}
+
+/* Number of the tile at `offset` of share w: those of the first list come before the others. */
+static int tile_at(const struct pool *pool, const struct job *job, int w, int offset)
+{
+    int of_first = share_tiles(pool, job->n_first, w);
+    if (offset < of_first)
+        return job->base + share(pool, job->n_first, w) + offset;
+    return job->base + job->n_first + share(pool, job->n_then, w) + offset - of_first;
+}
+
+/* Takes a tile of share w of the job: the owner the first, others the last; false if none is left.
+ */
+static bool take(struct pool *pool, const struct job *job, int w, bool owner, int *ret)
+{
+    atomic_uint_fast64_t *word = &pool->worker[w].claim;
+    uint_fast64_t claim = atomic_load_explicit(word, memory_order_acquire);
+    for (;;) {
+        unsigned begin = claim & 0xffff, end = claim >> 16 & 0xffff;
+        if ((unsigned)(claim >> 32) != job->number || begin == end)
+            return false;
+        if (!atomic_compare_exchange_weak_explicit(word, &claim,
+                                                   owner ? claim + 1 : claim - (1u << 16),
+                                                   memory_order_acq_rel, memory_order_acquire))
+            continue;
+        *ret = tile_at(pool, job, w, owner ? (int)begin : (int)end - 1);
+        return true;
+    }
+}
+
+/* Runs tiles until none is left to take. */
+static void work(struct pool *pool, int me)
+{
+    struct job job = {
+        .number = atomic_load_explicit(&pool->job, memory_order_acquire),
+        .base = atomic_load_explicit(&pool->base, memory_order_relaxed),
+        .n_first = atomic_load_explicit(&pool->n_first, memory_order_relaxed),
+        .n_then = atomic_load_explicit(&pool->n_then, memory_order_relaxed),
+        .fn = atomic_load_explicit(&pool->fn, memory_order_relaxed),
+        .arg = atomic_load_explicit(&pool->arg, memory_order_relaxed),
+    };
+    int ran = 0, tile;
+    for (; take(pool, &job, me, true, &tile); ran++)
+        job.fn(job.arg, me, tile);
+    if (ran)
+        atomic_fetch_add_explicit(&pool->done, ran, memory_order_release);
+    for (int i = 1; i < pool->threads; i++) {
+        if (atomic_load_explicit(&pool->done, memory_order_relaxed) == job.n_first + job.n_then)
+            return; /* don't disturb the others by looking */
+        while (take(pool, &job, (me + i) % pool->threads, false, &tile)) {
+            job.fn(job.arg, me, tile);
+            atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ workers */
+
+static void sleep_until_woken(struct pool *pool, unsigned seen_job)
 {
     unsigned seen = atomic_load(&pool->wake);
     atomic_fetch_add(&pool->sleepers, 1);
-    /* Sequentially consistent with pool_run's store of claim and load of sleepers: one of us sees
-     * the other. */
-    if (!(uint32_t)atomic_load(&pool->claim) && !atomic_load(&pool->stop))
+    /* Sequentially consistent with the store of the job's number and the load of sleepers where a
+     * job begins: one of us sees the other. */
+    if (atomic_load(&pool->job) == seen_job && !atomic_load(&pool->stop))
         futex_wait(&pool->wake, seen);
     atomic_fetch_sub(&pool->sleepers, 1);
 }
@@ -103,15 +175,19 @@ static void *worker_main(void *arg)
         /* A wish: in a container the processor may be gone by now; then the kernel places us. */
         pthread_setaffinity_np(pthread_self(), sizeof set, &set);
     }
+    unsigned seen = 0; /* job */
     int idle = 0;
     while (!atomic_load_explicit(&pool->stop, memory_order_relaxed)) {
-        if (work(pool, me->index)) {
+        unsigned job = atomic_load_explicit(&pool->job, memory_order_relaxed);
+        if (job != seen) {
+            work(pool, me->index);
+            seen = job; /* there may be a newer one already */
             idle = 0;
         } else if (++idle < SPIN_BEFORE_SLEEP &&
                    !atomic_load_explicit(&pool->resting, memory_order_relaxed)) {
             relax();
         } else {
-            sleep_until_woken(pool);
+            sleep_until_woken(pool, seen);
             idle = 0;
         }
     }
@@ -135,6 +211,7 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
     memset(made, 0, bytes);
     OWN(pool) *pool = made;
     atomic_store(&pool->resting, true);
+    pool->threads = threads;
 
     /* Signals are the loop's business. */
     sigset_t all, old;
@@ -142,17 +219,17 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = 0;
     for (int i = 1; i < threads && r == 0; i++) {
-        struct worker *w = &pool->worker[pool->n_workers];
+        struct worker *w = &pool->worker[i];
         *w = (struct worker){.pool = pool, .index = i, .cpu = -1};
         if (topo && i < topo->n_cores)
             w->cpu = topo->cpu[i];
         r = pthread_create(&w->thread, NULL, worker_main, w);
         if (r == 0)
-            pool->n_workers++;
+            pool->n_started++;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (r)
-        return err_set(err, -r, "cannot start worker %d of %d: %s", pool->n_workers + 1,
+        return err_set(err, -r, "cannot start worker %d of %d: %s", pool->n_started + 1,
                        threads - 1, strerror(r));
     *ret = TAKE(pool);
     return 0;
@@ -165,36 +242,59 @@ void pool_free(struct pool *pool)
     atomic_store(&pool->stop, true);
     atomic_fetch_add(&pool->wake, 1);
     futex_wake_all(&pool->wake);
-    for (int i = 0; i < pool->n_workers; i++)
+    for (int i = 1; i <= pool->n_started; i++)
         pthread_join(pool->worker[i].thread, NULL);
     free(pool);
 }
 
-void pool_run(struct pool *pool, void (*fn)(void *arg, int worker, int tile), void *arg,
-              int n_tiles)
+/* ------------------------------------------------------------------ jobs */
+
+static void begin(struct pool *pool, const struct job *job)
 {
-    if (n_tiles <= 0)
-        return;
-    if (pool->n_workers == 0 || n_tiles == 1) {
-        for (int i = 0; i < n_tiles; i++)
-            fn(arg, 0, i);
+    unsigned number = atomic_load_explicit(&pool->job, memory_order_relaxed) + 1;
+    atomic_store_explicit(&pool->base, job->base, memory_order_relaxed);
+    atomic_store_explicit(&pool->n_first, job->n_first, memory_order_relaxed);
+    atomic_store_explicit(&pool->n_then, job->n_then, memory_order_relaxed);
+    atomic_store_explicit(&pool->fn, job->fn, memory_order_relaxed);
+    atomic_store_explicit(&pool->arg, job->arg, memory_order_relaxed);
+    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+    if (atomic_load_explicit(&pool->resting, memory_order_relaxed))
+        atomic_store_explicit(&pool->resting, false, memory_order_relaxed);
+    for (int w = 0; w < pool->threads; w++) {
+        unsigned n =
+            (unsigned)(share_tiles(pool, job->n_first, w) + share_tiles(pool, job->n_then, w));
+        atomic_store_explicit(&pool->worker[w].claim, (uint_fast64_t)number << 32 | n << 16,
+                              memory_order_relaxed);
+    }
+    atomic_store(&pool->job, number);
+    wake_sleepers(pool);
+}
+
+static void run(struct pool *pool, const struct job *job)
+{
+    int n = job->n_first + job->n_then;
+    if (pool->threads == 1 || n <= 1) {
+        for (int i = 0; i < n; i++)
+            job->fn(job->arg, 0, job->base + i);
         return;
     }
-    uint_fast64_t job = (atomic_load_explicit(&pool->claim, memory_order_relaxed) >> 32) + 1;
-    atomic_store_explicit(&pool->fn, fn, memory_order_relaxed);
-    atomic_store_explicit(&pool->arg, arg, memory_order_relaxed);
-    atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->resting, false, memory_order_relaxed);
-    atomic_store(&pool->claim, job << 32 | (uint32_t)n_tiles);
-    wake_sleepers(pool);
-
+    begin(pool, job);
     work(pool, 0);
-    for (int spins = 0; atomic_load_explicit(&pool->done, memory_order_acquire) < n_tiles;
-         spins++) {
-        if (spins < SPIN_BEFORE_YIELD)
-            relax();
-        else
-            sched_yield(); /* a worker lost its processor: perhaps we sit on it */
+    pool_await(&pool->done, n);
+}
+
+void pool_run_two(struct pool *pool, tile_fn fn, void *arg, int n_first, int n_then)
+{
+    assert(n_first <= MOST_TILES * pool->threads && n_then <= MOST_TILES * pool->threads);
+    run(pool, &(struct job){.fn = fn, .arg = arg, .n_first = n_first, .n_then = n_then});
+}
+
+void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles)
+{
+    int most = MOST_TILES * pool->threads;
+    for (int base = 0; base < n_tiles; base += most) {
+        int n = n_tiles - base < most ? n_tiles - base : most;
+        run(pool, &(struct job){.fn = fn, .arg = arg, .base = base, .n_then = n});
     }
 }
 

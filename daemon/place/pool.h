@@ -2,11 +2,15 @@
  *
  * Pinned workers that run the tiles of one job at a time.
  *
- * pool_run() is called by one thread, which works too; the others spin only between the jobs of a
- * step and sleep after pool_rest(). A job is over when its last tile is, not when every worker has
- * looked: a worker that lost its processor holds up nothing but the tile it has.
+ * Each worker has a share of a job's tiles, neighbours in ascending order, so that what it reads
+ * lies in a row; who has done its own takes from the ends of others' shares. pool_run() is called
+ * by one thread, which works too; the others spin only between the jobs of a step and sleep after
+ * pool_rest(). A job is over when its last tile is, not when every worker has looked: a worker that
+ * lost its processor holds up nothing but the tile it has.
  */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "base/err.h"
 #include "base/own.h"
@@ -20,8 +24,14 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
 void pool_free(struct pool *pool);
 OWN_DEFINE(pool, pool_free);
 
+typedef void (*tile_fn)(void *arg, int worker, int tile);
+
 /* Runs fn(arg, worker, tile) for each tile in [0, n_tiles), every one exactly once; worker is in
  * [0, threads). Writes of all tiles are visible to the caller on return. */
-void pool_run(struct pool *pool, void (*fn)(void *arg, int worker, int tile), void *arg,
-              int n_tiles);
+void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles);
+/* The same of [0, n_first + n_then): every worker begins with its share of the first. */
+void pool_run_two(struct pool *pool, tile_fn fn, void *arg, int n_first, int n_then);
 void pool_rest(struct pool *pool);
+
+/* Waits in a tile until *count is n, which it must become by tiles that are under way. */
+void pool_await(const atomic_int *count, int n);

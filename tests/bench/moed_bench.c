@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +21,11 @@
 #include "model/forward.h"
 #include "model/model.h"
 #include "place/place.h"
+#include "place/pool.h"
 #include "probe.h"
 #include "profile.h"
 
-enum { MOST = 16, MAX_REPEATS = 99, WARM_STEPS = 2, WARM_TOKENS = 128 };
+enum { MOST = 16, MAX_REPEATS = 99, WARM_STEPS = 2, WARM_TOKENS = 128, MEETINGS = 101 };
 
 struct list {
     int at[MOST], n;
@@ -52,6 +54,12 @@ struct bench {
     int n_shown;        /* rows of JSON */
     struct probe probe; /* the last one */
     struct probe best;
+    double meeting, best_meeting; /* seconds; the median and the least */
+};
+
+struct meeting { /* a job that is over when all workers have come */
+    atomic_int came;
+    int workers;
 };
 
 struct result {
@@ -213,6 +221,38 @@ static void show(struct bench *b, struct result *r)
                r->peak[n / 2]);
     }
     fflush(stdout);
+}
+
+static void meet(void *arg, int worker, int tile)
+{
+    (void)worker, (void)tile;
+    struct meeting *m = arg;
+    atomic_fetch_add_explicit(&m->came, 1, memory_order_acq_rel);
+    pool_await(&m->came, m->workers);
+}
+
+/* How long it takes all workers of the place to come, meet, and let the first go on. */
+static void time_meetings(struct bench *b)
+{
+    static double took[MEETINGS];
+    struct meeting m = {.workers = b->place->threads};
+    struct topo topo;
+    struct pool *pool;
+    struct err err;
+    if (topo_read(TOPO_AUTO, &topo, &err) < 0 || pool_new(&topo, m.workers, &pool, &err) < 0)
+        fail(&err);
+    for (int i = 0; i < MEETINGS; i++) {
+        double start = now();
+        for (int j = 0; j < 16; j++) {
+            atomic_store(&m.came, 0);
+            pool_run(pool, meet, &m, m.workers);
+        }
+        took[i] = (now() - start) / 16;
+    }
+    pool_free(pool);
+    qsort(took, MEETINGS, sizeof *took, by_value);
+    b->meeting = took[MEETINGS / 2];
+    b->best_meeting = took[0];
 }
 
 static double larger(double a, double b)
@@ -477,15 +517,18 @@ static void close_all(struct bench *b)
 static void show_probe(struct bench *b)
 {
     const struct probe *p = &b->best;
+    time_meetings(b);
     if (b->options.json) {
         printf("%s],\n\"probe\":{\"read\":%.0f,\"fma\":%.0f,\"vnni\":%.0f,\"amx_int8\":%.0f,"
-               "\"amx_bf16\":%.0f}}\n",
-               b->n_shown ? "" : "\"rows\":[", p->read, p->fma, p->vnni, p->amx_int8, p->amx_bf16);
+               "\"amx_bf16\":%.0f,\"meeting_ns\":%.0f}}\n",
+               b->n_shown ? "" : "\"rows\":[", p->read, p->fma, p->vnni, p->amx_int8, p->amx_bf16,
+               b->meeting * 1e9);
     } else if (!b->options.csv || b->options.probe) {
         printf("best probes, %d threads, %s: read %.1f GB/s, float32 %.0f GFLOP/s, VNNI %.2f, "
-               "AMX int8 %.1f, AMX bf16 %.1f TOP/s\n",
+               "AMX int8 %.1f, AMX bf16 %.1f TOP/s\n"
+               "a meeting of the workers: best %.2f us, median %.2f us\n",
                b->place->threads, b->place->isa, p->read * 1e-9, p->fma * 1e-9, p->vnni * 1e-12,
-               p->amx_int8 * 1e-12, p->amx_bf16 * 1e-12);
+               p->amx_int8 * 1e-12, p->amx_bf16 * 1e-12, b->best_meeting * 1e6, b->meeting * 1e6);
     }
 }
 

@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "place/pool.h"
@@ -57,6 +58,113 @@ static void every_tile_runs_once(void **state)
     }
 }
 
+struct stuck {
+    atomic_int ran;
+    int tiles, which;
+};
+
+static void stick(void *arg, int worker, int index)
+{
+    (void)worker;
+    struct stuck *job = arg;
+    if (index == job->which)
+        while (atomic_load(&job->ran) < job->tiles - 1)
+            sched_yield();
+    atomic_fetch_add(&job->ran, 1);
+}
+
+/* Whoever loses its processor in a tile, the first of its share or the last: the others do all the
+ * rest. (Where not, this never ends.) */
+static void one_stuck_worker_stalls_one_tile(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        struct pool *pool = start(threads);
+        for (int which = 0; which < 29; which++) {
+            struct stuck job = {.tiles = 29, .which = which};
+            pool_run(pool, stick, &job, job.tiles);
+            assert_int_equal(atomic_load(&job.ran), job.tiles);
+        }
+        pool_free(pool);
+    }
+}
+
+enum { SHARES = 3 };
+
+struct gathering {
+    atomic_int came;
+    int first[SHARES]; /* tile of each worker */
+};
+
+static void gather(void *arg, int worker, int index)
+{
+    struct gathering *job = arg;
+    if (job->first[worker] >= 0)
+        return;
+    job->first[worker] = index;
+    atomic_fetch_add(&job->came, 1);
+    pool_await(&job->came, SHARES);
+}
+
+static void each_begins_with_its_share(void **state)
+{
+    (void)state;
+    struct pool *pool = start(SHARES);
+    for (int round = 0; round < 200; round++) {
+        struct gathering job = {.first = {-1, -1, -1}};
+        pool_run(pool, gather, &job, 30);
+        for (int w = 0; w < SHARES; w++)
+            assert_int_equal(job.first[w], 10 * w);
+        job = (struct gathering){.first = {-1, -1, -1}};
+        pool_run_two(pool, gather, &job, 5, 30); /* shares of 1, 2 and 2 */
+        assert_int_equal(job.first[0], 0);
+        assert_int_equal(job.first[1], 1);
+        assert_int_equal(job.first[2], 3);
+        job = (struct gathering){.first = {-1, -1, -1}};
+        pool_run_two(pool, gather, &job, 1, 30); /* the last one's */
+        assert_int_equal(job.first[0], 1);
+        assert_int_equal(job.first[1], 11);
+        assert_int_equal(job.first[2], 0);
+    }
+    pool_free(pool);
+}
+
+static void two_lists_run_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct pool *pool = start(threads);
+        for (int first = 0; first <= 11; first++)
+            for (int then = 0; then <= 30; then++) {
+                struct job job = {.threads = threads};
+                pool_run_two(pool, tile, &job, first, then);
+                for (int i = 0; i < TILES; i++)
+                    assert_int_equal(job.plain[i], i < first + then ? i + 1 : 0);
+            }
+        pool_free(pool);
+    }
+}
+
+static void count(void *arg, int worker, int index)
+{
+    (void)worker;
+    ((char *)arg)[index]++;
+}
+
+static void many_tiles_run_once(void **state)
+{
+    (void)state;
+    enum { MANY = 150001 };
+    char *ran = calloc(MANY, 1);
+    assert_non_null(ran);
+    struct pool *pool = start(2);
+    pool_run(pool, count, ran, MANY);
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(ran[i], 1);
+    pool_free(pool);
+    free(ran);
+}
+
 static double cpu_seconds(void)
 {
     struct timespec t;
@@ -91,6 +199,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tile_runs_once),
+        cmocka_unit_test(one_stuck_worker_stalls_one_tile),
+        cmocka_unit_test(each_begins_with_its_share),
+        cmocka_unit_test(two_lists_run_once),
+        cmocka_unit_test(many_tiles_run_once),
         cmocka_unit_test(resting_workers_sleep),
         cmocka_unit_test(no_tiles_is_no_work),
     };
