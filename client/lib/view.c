@@ -328,6 +328,7 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .pages_total = m->pages_total,
             .cache_bytes = m->cache_bytes,
             .workers = word(m->workers),
+            .memory = word(m->memory),
         };
         list[i] = &stats[i];
     }

@@ -132,13 +132,19 @@ static const char *next_step(const struct state *s)
 /* What the model runs on. */
 static void print_place(const struct moed_model_stats *m)
 {
-    if (!*m->workers)
-        return;
+    const struct {
+        const char *name, *words;
+    } lines[] = {{"workers", m->workers}, {"memory", m->memory}};
     putchar('\n');
     screen_word(stdout, m->model);
-    fputs("\n  workers  ", stdout);
-    screen_word(stdout, m->workers);
     putchar('\n');
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        if (!*lines[i].words)
+            continue;
+        printf("  %-8s ", lines[i].name);
+        screen_word(stdout, lines[i].words);
+        putchar('\n');
+    }
 }
 
 static void print_state(struct moed *moed, const struct state *s)

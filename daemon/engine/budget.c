@@ -37,6 +37,11 @@ int budget_make(const struct model *model, struct place *place, const struct eng
     };
     b.required = b.weights + b.scratch + b.cache;
     b.available = mem_available(b.limit, sizeof b.limit);
+    b.set_aside = mem_set_aside();
+    if (b.set_aside >= b.weights) /* they go there, as mem_alloc_long() does */
+        b.available += b.weights;
+    else
+        b.set_aside = 0;
     uint64_t fixed = b.weights + b.scratch;
     if (b.available > fixed)
         b.tokens = (b.available - fixed) / size.page * PAGE_TOKENS;
@@ -64,7 +69,8 @@ void budget_print(const struct budget *b, FILE *out)
     fprintf(out, "cache       %12" PRIu64 " bytes at least, %" PRIu64 " for each 1,000 tokens\n",
             b->cache, b->cache_1k);
     fprintf(out, "required    %12" PRIu64 " bytes\n", b->required);
-    fprintf(out, "available   %12" PRIu64 " bytes by %s\n", b->available, b->limit);
+    fprintf(out, "available   %12" PRIu64 " bytes by %s%s\n", b->available, b->limit,
+            b->set_aside ? " and huge pages that were set aside" : "");
     if (b->required <= b->available)
         fprintf(out, "fits        yes, with a latent cache of up to %" PRIu64 " tokens\n",
                 b->tokens);

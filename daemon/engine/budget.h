@@ -24,6 +24,7 @@ struct budget { /* bytes */
     uint64_t cache_1k;  /* for each 1,000 tokens */
     uint64_t required;  /* the sum of the first three */
     uint64_t available; /* now */
+    uint64_t set_aside; /* huge pages that weights will be in, counted in `available`; 0: none */
     uint64_t tokens;    /* of context that fit into what is left beside weights and scratch */
     char limit[256];    /* what sets `available`: "MemAvailable", "cgroup /…" */
     const char *place;

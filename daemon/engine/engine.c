@@ -677,6 +677,11 @@ bool engine_poll(struct engine *e, struct engine_event *ret)
     return true;
 }
 
+const void *engine_cache(const struct engine *e, size_t *bytes)
+{
+    return page_pool_memory(e->pool, bytes);
+}
+
 void engine_stat(const struct engine *e, struct engine_stat *ret)
 {
     const struct counters *c = &e->count;

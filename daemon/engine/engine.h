@@ -112,4 +112,6 @@ struct engine_stat { /* a snapshot, any thread */
     uint32_t context, step_rows;
     uint64_t cache_bytes; /* of the whole pool */
 };
+/* The memory that the latent cache is in. Any thread. */
+const void *engine_cache(const struct engine *engine, size_t *bytes);
 void engine_stat(const struct engine *engine, struct engine_stat *ret);

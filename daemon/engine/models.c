@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +18,9 @@
 #include "engine/budget.h"
 #include "engine/finder.h"
 #include "model/model.h"
+#include "model/parts.h"
+#include "model/weights.h"
+#include "place/mem.h"
 #include "place/place.h"
 
 enum { PROGRESS_NS = 200000000 }; /* the loop is told no more often */
@@ -42,6 +46,7 @@ struct slot {
     int64_t told_ns; /* the loader's */
     int result;      /* the loader's until finished */
     struct engine *engine;
+    struct place_words words;
     struct err error;
     int64_t started_ns, ended_ns;
 };
@@ -485,6 +490,23 @@ static bool progress(void *arg, uint64_t done, uint64_t all)
     return !atomic_load_explicit(&slot->give_up, memory_order_relaxed);
 }
 
+/* Pages are looked at now that the weights are in: too slow for the loop. */
+static void describe(struct slot *slot)
+{
+    const struct loaded *loaded = model_loaded(slot->model);
+    struct place_words *words = &slot->words;
+    struct mem_look look;
+    char weights[192], cache[192];
+    size_t bytes;
+    place_describe(slot->place, words);
+    mem_look(loaded->mem, loaded->bytes, &look);
+    mem_describe(&look, weights, sizeof weights);
+    const void *mem = engine_cache(slot->engine, &bytes);
+    mem_look(mem, bytes, &look);
+    mem_describe(&look, cache, sizeof cache);
+    snprintf(words->memory, sizeof words->memory, "weights %s; latent cache %s", weights, cache);
+}
+
 static int load(struct slot *slot)
 {
     const struct models *m = slot->models;
@@ -503,6 +525,8 @@ static int load(struct slot *slot)
     if (r == 0)
         r = engine_open(slot->model, slot->place, &m->config.engine, m->changed, m->arg,
                         &slot->engine, &slot->error);
+    if (r == 0)
+        describe(slot);
     return r;
 }
 
@@ -583,10 +607,9 @@ static void take_over(struct slot *slot)
              entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
              slot->place->ops->kind, slot->place->isa, slot->place->threads, stat.context,
              stat.pages_total, (double)stat.cache_bytes / 1e6);
-    struct place_words words;
-    place_describe(slot->place, &words);
-    if (*words.workers)
-        log_info("models", "model '%s': workers: %s", entry->name, words.workers);
+    if (*slot->words.workers)
+        log_info("models", "model '%s': workers: %s", entry->name, slot->words.workers);
+    log_info("models", "model '%s': memory: %s", entry->name, slot->words.memory);
 }
 
 bool models_update(struct models *m)
@@ -618,7 +641,7 @@ void models_describe(const struct models_entry *entry, struct place_words *ret)
     const struct slot *slot = (const struct slot *)entry;
     *ret = (struct place_words){0};
     if (entry->state == MODELS_READY)
-        place_describe(slot->place, ret);
+        *ret = slot->words;
 }
 
 int models_unload(struct models *m, struct models_entry *entry, struct err *err)

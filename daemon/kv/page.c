@@ -70,6 +70,12 @@ void page_pool_close(struct page_pool *pool)
     free(pool);
 }
 
+const void *page_pool_memory(const struct page_pool *pool, size_t *bytes)
+{
+    *bytes = pool->mem_bytes;
+    return pool->mem;
+}
+
 int page_pool_total(const struct page_pool *pool)
 {
     return pool->total;

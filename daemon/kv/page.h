@@ -45,6 +45,7 @@ int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t b
 void page_pool_close(struct page_pool *pool);
 OWN_DEFINE(page_pool, page_pool_close);
 
+const void *page_pool_memory(const struct page_pool *pool, size_t *bytes);
 int page_pool_total(const struct page_pool *pool);
 int page_pool_used(const struct page_pool *pool);
 

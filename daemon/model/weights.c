@@ -327,7 +327,7 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
                  void *arg, struct loaded *ret, struct err *err)
 {
     struct loaded loaded = {.place = place, .bytes = plan_bytes(plan, place)};
-    int r = mem_alloc(loaded.bytes, &loaded.mem);
+    int r = mem_alloc_long(loaded.bytes, &loaded.mem);
     if (r == 0)
         r = make_slots(&loaded, hp->layers);
     if (r < 0) {

@@ -1,20 +1,44 @@
 /* SPDX-License-Identifier: MIT
  *
- * Large zeroed blocks straight from the kernel, with huge pages where they help.
+ * Large zeroed blocks straight from the kernel, in huge pages where there are any.
  *
  * Any thread. Blocks are page aligned, touched by nobody yet, and left out of core dumps: they hold
  * weights and users' contexts.
+ *
+ * Pages come from the first of these that has enough: those of 2 MiB that the administrator set
+ * aside (vm.nr_hugepages), for what stays as long as a model and all of a block or none of it;
+ * transparent huge pages, as the kernel finds them; small ones. mem_look() tells what it was.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* -ENOMEM, also for more than the machine has. */
 int mem_alloc(size_t bytes, void **ret);
-/* The same for what may never be used whole: no promise that the memory is there. */
+/* The same for what stays: weights. */
+int mem_alloc_long(size_t bytes, void **ret);
+/* The same for what stays and may never be used whole: no promise that the memory is there. */
 int mem_reserve(size_t bytes, void **ret);
-/* Bytes that this process may still use: what the machine has available, or less where a cgroup
- * says so. `limit` is set to the name of what is the tightest. */
-uint64_t mem_available(char *limit, size_t size);
 void mem_free(void *mem, size_t bytes);
+
+/* Bytes that this process may still use: what the machine has available, or less where a cgroup
+ * says so. `limit` is set to the name of what is the tightest. Pages set aside are not in it. */
+uint64_t mem_available(char *limit, size_t size);
+/* Bytes of set aside pages that nobody has or was promised. */
+uint64_t mem_set_aside(void);
+
+/* What pages a block was given. */
+struct mem_look {
+    uint64_t bytes;    /* of the block */
+    uint64_t touched;  /* of them in memory */
+    uint64_t huge;     /* of those in huge pages */
+    bool is_set_aside; /* in pages that were set aside */
+    bool is_asked;     /* the kernel was asked for transparent huge pages */
+};
+/* Reads /proc/self/smaps, so the kernel walks all our pages: some milliseconds for each GB in small
+ * ones. Blocks side by side may be told together. */
+void mem_look(const void *mem, size_t bytes, struct mem_look *ret);
+/* "10.4 GB, 99 % in transparent huge pages" */
+void mem_describe(const struct mem_look *look, char *dst, size_t size);

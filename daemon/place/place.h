@@ -31,6 +31,7 @@ struct mat {
 /* What a place is made of, for people; "" where there is nothing to say. */
 struct place_words {
     char workers[768]; /* how many threads, where, and why no more */
+    char memory[512];  /* what pages it lies in */
 };
 
 struct place {

@@ -93,6 +93,7 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->has_cache_bytes = true;
     m->cache_bytes = s.cache_bytes;
     m->workers = words->workers;
+    m->memory = words->memory;
 }
 
 struct report { /* the messages of one answer and the lists that point at them */

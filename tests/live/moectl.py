@@ -285,6 +285,7 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.run_json("list")["models"][0]["name"], NAME)
         stats = self.run_json("status")["model_stats"][0]
         self.assertRegex(stats["workers"], r"^2 on processors? [0-9,-]+, of [0-9]+ cores?")
+        self.assertRegex(stats["memory"], r"^weights [0-9.]+ MB in small pages")
         self.assertIn(stats["workers"], moectl("status", "--socket", self.daemon.path)[1].decode())
         turn = self.run_json("chat", "-n", "3", stdin=b"Hi\n")
         self.assertEqual(turn["finish_reason"], "length")

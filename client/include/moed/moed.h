@@ -462,6 +462,7 @@ struct moed_model_stats {
     uint32_t sequences, queued, pages_used, pages_total;
     uint64_t cache_bytes;
     const char *workers; /* how many threads, on which cores, and why no more; for people */
+    const char *memory;  /* what pages it lies in; for people */
 };
 struct moed_generation { /* a running call */
     size_t size;
