@@ -84,53 +84,76 @@ struct mk_mat {
 
 /* ------------------------------------------------------------------ attention */
 
+enum {
+    MK_ATTEND_PART = 1024, /* tokens of a part: answers' caches are cut by position, see mk_merge */
+    MK_ATTEND_KEYS = 128,  /* tokens that sets with tiles take at once */
+    MK_ATTEND_ROWS = 64,   /* most queries of mk_attend_rows; more heads are taken by turns */
+};
+
+/* What a softmax over some tokens comes to: the largest score, and Σ e^(score - top). */
+struct mk_peak {
+    float top, sum;
+};
+
 /**
- * Latent attention of one query row in the absorbed form, for n_heads heads that share the cache.
+ * Latent attention of one query row in the absorbed form, over a part of what it sees, for n_heads
+ * heads that share the cache.
  *
- *   score_h(t) = q_h · [c_t | kpe_t]      out_h = Σ_t softmax(score_h)(t) · c_t
+ *   score_h(t) = q_h · [c_t | kpe_t]      out_h = Σ_t e^(score_h(t) - top_h) · c_t
  *
  *   q       [n_heads][ldq] float32: latent part, then rope part; the softmax scale multiplied in
  *   page    page p holds tokens [p · page_tokens, …): rows of latent + rope elements of `type`
- *   n       tokens visible: positions 0 … n-1, n ≥ 1
- *   out     [n_heads][ldo] float32, `latent` wide
+ *   from    the first position, of a page's first token
+ *   to      behind the last one; from < to
+ *   out     [n_heads][ldo] float32, `latent` wide, not divided yet: mk_merge does that
+ *   peak    [n_heads]
  *   tmp     mk_attend_tmp(page_tokens, latent, rope) floats, 64-byte aligned
- *   order   pages in order, one running softmax; never by thread or by neighbours
+ *   order   tokens in order, one running softmax from `from` on; never by thread or by neighbours
  *   type    MK_F32, MK_F16 or MK_BF16
+ *   rounds  with tiles and MK_BF16: queries and weights to bf16; sums are float32
  *   source  DeepSeek-V2 report, section 2.1 and appendix C
  */
 struct mk_attend {
     const float *q;
     const void *const *page;
     float *out;
+    struct mk_peak *peak;
     float *tmp;
     enum mk_type type;
     int n_heads, ldq, ldo;
     int latent, rope;
     int page_tokens;
-    int n;
+    int from, to;
 };
 
-static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
-{
-    return (size_t)page_tokens * (size_t)(latent + rope) + 4 * (size_t)page_tokens + 64;
-}
-
-enum {
-    MK_ATTEND_ROWS = 64,  /* most rows of mk_attend_rows */
-    MK_ATTEND_KEYS = 128, /* tokens that it takes at once */
+/**
+ * One head's parts become what it found: each counts by its sum, relative to the largest top.
+ *
+ *   part    part p is at part + p * part_stride, its peak at peak + p * peak_stride; n parts
+ *   out     [latent]; may be part 0
+ *   order   parts in order
+ */
+struct mk_merge {
+    const float *part;
+    const struct mk_peak *peak;
+    float *out;
+    size_t part_stride, peak_stride;
+    int n, latent;
 };
+
 #define MK_ATTEND_PADDED(n) (((n) + 31) / 32 * 32)
 
 /**
- * The same for one head of several rows of a sequence's prompt, each with its own end; for sets
- * that gain by it, NULL in the table of others.
+ * The same as mk_attend and mk_merge for one head of several rows of a sequence's prompt, each with
+ * its own end; for sets that gain by it, NULL in the table of others.
  *
- *   q       [m][ldq] float32, out [m][ldo], as above
+ *   q       [m][ldq] float32, out [m][ldo], as above, but divided
  *   n       [m] tokens visible to each row, n ≥ 1; the cache is written up to the largest
  *   m       1 … MK_ATTEND_ROWS
  *   tmp     mk_attend_rows_tmp(latent, rope) floats, 64-byte aligned
  *   order   blocks of MK_ATTEND_KEYS by position, one running softmax a row
- *   rounds  queries, latents and weights to bf16; sums are float32
+ *   cache   bf16
+ *   rounds  queries and weights to bf16; sums are float32
  */
 struct mk_attend_rows {
     const float *q;
@@ -138,7 +161,6 @@ struct mk_attend_rows {
     const void *const *page;
     float *out;
     float *tmp;
-    enum mk_type type;
     int m, ldq, ldo;
     int latent, rope;
     int page_tokens;
@@ -152,6 +174,13 @@ static inline size_t mk_attend_rows_tmp(int latent, int rope)
                     MK_ATTEND_ROWS * MK_ATTEND_KEYS;
     return halves / 2 + MK_ATTEND_KEYS * MK_ATTEND_ROWS + MK_ATTEND_ROWS * padded +
            3 * MK_ATTEND_ROWS;
+}
+
+static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
+{
+    size_t page = (size_t)page_tokens * (size_t)(latent + rope) + 4 * (size_t)page_tokens + 64;
+    size_t tiles = mk_attend_rows_tmp(latent, rope);
+    return page > tiles ? page : tiles;
 }
 
 /* ------------------------------------------------------------------ router */
@@ -207,6 +236,7 @@ struct mk {
     /* x[n] = softmax(x), maximum subtracted. */
     void (*softmax)(float *x, int n);
     void (*attend)(const struct mk_attend *a);
+    void (*merge)(const struct mk_merge *m);
     void (*attend_rows)(const struct mk_attend_rows *a); /* NULL: row by row is as good */
     void (*route)(const struct mk_route *r, const float *logits, int32_t *expert, float *weight,
                   float *tmp);
@@ -261,3 +291,4 @@ void mk_amx_attn(struct mk *mk);
 extern void (*const mk_avx512_dot[MK_TYPE_COUNT])(
     const struct mk_mm *mm);                              /* gemv; NULL: in float */
 extern const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT]; /* what AMX leaves to AVX-512 */
+void mk_avx512_attend(const struct mk_attend *a);         /* likewise */

@@ -19,7 +19,7 @@
 
 enum {
     NORM_ROWS = 8,                /* rows of a tile of row-wise work */
-    ATTEND_ROWS = MK_ATTEND_ROWS, /* rows times heads of a tile of attention */
+    ATTEND_ROWS = MK_ATTEND_ROWS, /* rows times heads of a tile of a prompt's attention */
     MIN_TILE = 16,                /* weight rows below which a tile isn't worth handing out */
     TILES_A_THREAD = 4,
 };
@@ -284,6 +284,168 @@ static void reveal(const struct job *job, int worker, int head, int first, int m
              job->rows->n_decode - first);
 }
 
+/* Tokens [from, to) of a row's past, for heads [head, head + heads). */
+static struct mk_attend look_back(const struct job *job, int worker, int row, int from, int to)
+{
+    const struct op_mla *op = &job->op->mla;
+    struct worker_scratch *w = &job->cpu->scratch.worker[worker];
+    look_at_pages(job, w, row, to);
+    return (struct mk_attend){
+        .page = w->page,
+        .tmp = w->attend,
+        .type = job->cpu->place.cache_type,
+        .ldq = op->latent + op->rope,
+        .ldo = op->latent,
+        .latent = op->latent,
+        .rope = op->rope,
+        .page_tokens = op->page_tokens,
+        .from = from,
+        .to = to,
+    };
+}
+
+/* ---- rows of answers: absorb | attend to parts of the past | merge and reveal */
+
+/* Tokens of a part of the past: whole pages. */
+static int part_tokens(const struct op_mla *op)
+{
+    return ceil_div(MK_ATTEND_PART, op->page_tokens) * op->page_tokens;
+}
+
+static int parts_of(const struct job *job, int row)
+{
+    return ceil_div(job->rows->position[row] + 1, part_tokens(&job->op->mla));
+}
+
+static void absorb_head(const struct job *job, int worker, int head)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct block *group = &job->cpu->scratch.answers;
+    int width = op->latent + op->rope;
+    absorb(job, worker, head, group->first, group->m,
+           job->cpu->scratch.absorbed + (size_t)head * (size_t)width, op->heads * width);
+}
+
+/* Part `part` of a row of the group, for some heads. */
+static void attend_part(const struct job *job, int worker, int i, int part, int head, int heads)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct scratch *s = &job->cpu->scratch;
+    int row = s->answers.first + i, tokens = part_tokens(op);
+    int to = min_int((part + 1) * tokens, job->rows->position[row] + 1);
+    size_t slot = (size_t)(s->part_start[i] + part) * (size_t)op->heads + (size_t)head;
+    struct mk_attend a = look_back(job, worker, row, part * tokens, to);
+    a.q = s->absorbed + (size_t)(i * op->heads + head) * (size_t)a.ldq;
+    a.n_heads = heads;
+    a.out = s->part + slot * (size_t)op->latent;
+    a.peak = s->peak + slot;
+    job->cpu->mk.attend(&a);
+}
+
+static void reveal_head(const struct job *job, int worker, int head)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct scratch *s = &job->cpu->scratch;
+    float *latent = s->worker[worker].latent;
+    for (int i = 0; i < s->answers.m; i++) {
+        size_t slot = (size_t)s->part_start[i] * (size_t)op->heads + (size_t)head;
+        job->cpu->mk.merge(&(struct mk_merge){
+            .part = s->part + slot * (size_t)op->latent,
+            .peak = s->peak + slot,
+            .out = latent + (size_t)i * (size_t)op->latent,
+            .part_stride = (size_t)op->heads * (size_t)op->latent,
+            .peak_stride = (size_t)op->heads,
+            .n = s->part_start[i + 1] - s->part_start[i],
+            .latent = op->latent,
+        });
+    }
+    reveal(job, worker, head, s->answers.first, s->answers.m, latent, op->latent);
+}
+
+/* All three for some heads, where nobody's past is longer than a part. */
+static void mla_answers(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    int first = tile * job->tile_n, end = min_int(first + job->tile_n, job->op->mla.heads);
+    for (int head = first; head < end; head++)
+        absorb_head(job, worker, head);
+    for (int i = 0; i < job->cpu->scratch.answers.m; i++)
+        attend_part(job, worker, i, 0, first, end - first);
+    for (int head = first; head < end; head++)
+        reveal_head(job, worker, head);
+}
+
+static void mla_absorb(void *arg, int worker, int tile)
+{
+    absorb_head(arg, worker, tile);
+}
+
+/* A part of one row's past for tile_n heads. */
+static void mla_parts(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->cpu->scratch;
+    int slot = tile / job->n_tiles, head = tile % job->n_tiles * job->tile_n, i = 0;
+    while (s->part_start[i + 1] <= slot)
+        i++;
+    attend_part(job, worker, i, slot - s->part_start[i], head,
+                min_int(job->tile_n, job->op->mla.heads - head));
+}
+
+static void mla_reveal(void *arg, int worker, int tile)
+{
+    reveal_head(arg, worker, tile);
+}
+
+/* The next rows of answers, as many as there is room for; how many. */
+static int next_answers(const struct job *job, int first)
+{
+    struct scratch *s = &job->cpu->scratch;
+    int m = 0, slots = 0;
+    for (; first + m < job->rows->n_decode && m < SCRATCH_ANSWERS; m++) {
+        int parts = parts_of(job, first + m);
+        if (m && slots + parts > s->n_slots)
+            break;
+        s->part_start[m] = slots;
+        slots += parts;
+    }
+    s->part_start[m] = slots;
+    s->answers = (struct block){.first = first, .m = m};
+    return m;
+}
+
+/* Heads of a tile, of a row's part: together they read the cache once, but every worker wants
+ * some. */
+static int heads_together(const struct job *job, int parts)
+{
+    int heads = job->op->mla.heads, together = MK_ATTEND_ROWS;
+    while (together > 1 && ceil_div(heads, together) * parts < job->cpu->place.threads)
+        together /= 2;
+    return together;
+}
+
+static void run_answers(struct job *job)
+{
+    int heads = job->op->mla.heads;
+    const struct scratch *s = &job->cpu->scratch;
+    for (int first = 0, m; first < job->rows->n_decode; first += m) {
+        m = next_answers(job, first);
+        int slots = s->part_start[m];
+        if (slots == m && heads >= job->cpu->place.threads) {
+            job->tile_n = heads_together(job, 1);
+            run(job, mla_answers, ceil_div(heads, job->tile_n));
+            continue;
+        }
+        run(job, mla_absorb, heads);
+        job->tile_n = heads_together(job, slots);
+        job->n_tiles = ceil_div(heads, job->tile_n);
+        run(job, mla_parts, slots * job->n_tiles);
+        run(job, mla_reveal, heads);
+    }
+}
+
+/* ---- rows of prompts */
+
 /* `heads` heads of rows [first, first + m), row by row. */
 static void attend_heads(const struct job *job, int worker, int head, int heads, int first, int m)
 {
@@ -295,29 +457,25 @@ static void attend_heads(const struct job *job, int worker, int head, int heads,
         absorb(job, worker, head + h, first, m, w->absorbed + (size_t)h * (size_t)width,
                heads * width);
     for (int i = 0; i < m; i++) {
-        int n = job->rows->position[first + i] + 1;
-        look_at_pages(job, w, first + i, n);
-        cpu->mk.attend(&(struct mk_attend){
-            .q = w->absorbed + (size_t)i * (size_t)(heads * width),
-            .page = w->page,
-            .out = w->latent + (size_t)i * (size_t)(heads * op->latent),
-            .tmp = w->attend,
-            .type = cpu->place.cache_type,
-            .n_heads = heads,
-            .ldq = width,
-            .ldo = op->latent,
-            .latent = op->latent,
-            .rope = op->rope,
-            .page_tokens = op->page_tokens,
-            .n = n,
-        });
+        float *latent = w->latent + (size_t)i * (size_t)(heads * op->latent);
+        struct mk_peak peak[ATTEND_ROWS];
+        struct mk_attend a =
+            look_back(job, worker, first + i, 0, job->rows->position[first + i] + 1);
+        a.q = w->absorbed + (size_t)i * (size_t)(heads * width);
+        a.n_heads = heads;
+        a.out = latent;
+        a.peak = peak;
+        cpu->mk.attend(&a);
+        for (int h = 0; h < heads; h++, latent += op->latent)
+            cpu->mk.merge(&(struct mk_merge){
+                .part = latent, .peak = &peak[h], .out = latent, .n = 1, .latent = op->latent});
     }
     for (int h = 0; h < heads; h++)
         reveal(job, worker, head + h, first, m, w->latent + (size_t)h * (size_t)op->latent,
                heads * op->latent);
 }
 
-/* One head of rows [first, first + m) of a prompt, together. */
+/* One head of rows [first, first + m), together. */
 static void attend_prompt(const struct job *job, int worker, int head, int first, int m)
 {
     const struct op_mla *op = &job->op->mla;
@@ -334,7 +492,6 @@ static void attend_prompt(const struct job *job, int worker, int head, int first
         .page = w->page,
         .out = w->latent,
         .tmp = w->attend,
-        .type = cpu->place.cache_type,
         .m = m,
         .ldq = op->latent + op->rope,
         .ldo = op->latent,
@@ -346,39 +503,42 @@ static void attend_prompt(const struct job *job, int worker, int head, int first
 }
 
 /* First the last blocks of rows, which see the most. */
-static void mla_attend(void *arg, int worker, int tile)
+static void mla_prompts(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
     const struct scratch *s = &job->cpu->scratch;
     const struct block *block = &s->block[s->n_blocks - 1 - tile / job->n_tiles];
-    int part = tile % job->n_tiles;
-    if (block->first >= job->rows->n_decode && job->cpu->mk.attend_rows) {
-        for (int head = part * job->tile_n; head < min_int((part + 1) * job->tile_n, op->heads);
-             head++)
-            attend_prompt(job, worker, head, block->first, block->m);
-    } else {
-        attend_heads(job, worker, part * job->tile_n,
-                     min_int(job->tile_n, op->heads - part * job->tile_n), block->first, block->m);
-    }
+    int head = tile % job->n_tiles * job->tile_n;
+    if (job->cpu->mk.attend_rows)
+        attend_prompt(job, worker, head, block->first, block->m);
+    else
+        attend_heads(job, worker, head, min_int(job->tile_n, op->heads - head), block->first,
+                     block->m);
 }
 
-/* Cuts the step's rows into blocks of neighbours: of answers, or of one prompt. A block's queries
- * of a tile are at most ATTEND_ROWS; prompts that go by `attend_rows` have a head at a time. */
+/* Cuts the step's rows of prompts into blocks of neighbours of one prompt. A block's queries of a
+ * tile are at most ATTEND_ROWS. */
 static void cut_blocks(struct job *job)
 {
     const struct rows *rows = job->rows;
-    int few = ATTEND_ROWS / job->tile_n, many = job->cpu->mk.attend_rows ? ATTEND_ROWS : few;
     struct scratch *s = &job->cpu->scratch;
+    int most = ATTEND_ROWS / job->tile_n;
     s->n_blocks = 0;
-    for (int i = 0, m; i < rows->n; i += m) {
-        bool answers = i < rows->n_decode;
-        int most = answers ? few : many;
-        for (m = 1; m < most && i + m < rows->n; m++)
-            if (answers ? i + m >= rows->n_decode : rows->page[i + m] != rows->page[i])
-                break;
+    for (int i = rows->n_decode, m; i < rows->n; i += m) {
+        for (m = 1; m < most && i + m < rows->n && rows->page[i + m] == rows->page[i];)
+            m++;
         s->block[s->n_blocks++] = (struct block){.first = i, .m = m};
     }
+}
+
+static void run_prompts(struct job *job)
+{
+    enum { HEADS_AT_ONCE = 4 }; /* more don't fit into registers */
+    job->tile_n = job->cpu->mk.attend_rows ? 1 : HEADS_AT_ONCE;
+    job->n_tiles = ceil_div(job->op->mla.heads, job->tile_n);
+    cut_blocks(job);
+    run(job, mla_prompts, job->n_tiles * job->cpu->scratch.n_blocks);
 }
 
 static void mla_out(void *arg, int worker, int tile)
@@ -386,15 +546,6 @@ static void mla_out(void *arg, int worker, int tile)
     const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
     project(job, worker, &op->out, job->cpu->scratch.o, op->x->data, true, tile);
-}
-
-/* Heads of a tile: they share the reading of the cache, but every worker wants some. */
-static int heads_together(const struct job *job)
-{
-    int heads = job->op->mla.heads, together = 4;
-    while (together > 1 && ceil_div(heads, together) < 2 * job->cpu->place.threads)
-        together /= 2;
-    return together;
 }
 
 static void run_mla(struct job *job)
@@ -413,10 +564,8 @@ static void run_mla(struct job *job)
         job->tile_n = tile_rows(job->cpu, op->q_b.n);
         run(job, mla_query, ceil_div(op->q_b.n, job->tile_n));
     }
-    job->tile_n = heads_together(job);
-    job->n_tiles = ceil_div(op->heads, job->tile_n);
-    cut_blocks(job);
-    run(job, mla_attend, job->n_tiles * job->cpu->scratch.n_blocks);
+    run_answers(job);
+    run_prompts(job);
     job->tile_n = tile_rows(job->cpu, op->out.n);
     run(job, mla_out, ceil_div(op->out.n, job->tile_n));
 }
@@ -764,7 +913,7 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
         return r;
     cpu->place = (struct place){
         .ops = &place_cpu,
-        .cache_type = MK_F16,
+        .cache_type = cpu->mk.attend_rows ? MK_BF16 : MK_F16, /* tiles take bf16 as it lies */
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
     };

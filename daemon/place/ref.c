@@ -104,10 +104,12 @@ static void attend_absorbed(const struct ref *ref, const struct op_mla *op, cons
         page[p] = cached(op, rows, row, p * op->page_tokens);
     VECTOR(latent, (size_t)op->latent);
     VECTOR(tmp, mk_attend_tmp(op->page_tokens, op->latent, op->rope));
+    struct mk_peak peak;
     ref->mk.attend(&(struct mk_attend){
         .q = absorbed,
         .page = page,
         .out = latent,
+        .peak = &peak,
         .tmp = tmp,
         .type = MK_F32,
         .n_heads = 1,
@@ -116,8 +118,10 @@ static void attend_absorbed(const struct ref *ref, const struct op_mla *op, cons
         .latent = op->latent,
         .rope = op->rope,
         .page_tokens = op->page_tokens,
-        .n = n,
+        .to = n,
     });
+    ref->mk.merge(&(struct mk_merge){
+        .part = latent, .peak = &peak, .out = latent, .n = 1, .latent = op->latent});
     apply(ref, &op->v_b, head, latent, out);
 }
 

@@ -12,7 +12,7 @@ struct need {
     size_t hidden, q_rank, q, kv, o, wide, shared, experts, used;
     size_t k;      /* longest row of any weight */
     size_t attend; /* floats of mk_attend_tmp and mk_attend_rows_tmp */
-    size_t latent, width, pages;
+    size_t latent, width, pages, heads, parts;
 };
 
 static void grow(size_t *most, size_t value)
@@ -36,6 +36,8 @@ static void need_mla(struct need *need, const struct op_mla *op)
     grow(&need->latent, (size_t)op->latent);
     grow(&need->width, (size_t)(op->latent + op->rope));
     grow(&need->pages, (size_t)(op->max_tokens / op->page_tokens + 1));
+    grow(&need->heads, (size_t)op->heads);
+    grow(&need->parts, (size_t)(op->max_tokens / MK_ATTEND_PART + 1));
     grow(&need->attend, mk_attend_tmp(op->page_tokens, op->latent, op->rope));
     grow(&need->attend, mk_attend_rows_tmp(op->latent, op->rope));
     const struct weight *all[] = {&op->q_a, &op->q_b, &op->kv_a, &op->k_b, &op->v_b, &op->out};
@@ -120,6 +122,12 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
     s->expert_next = cut(c, need->experts, sizeof *s->expert_next);
     s->active = cut(c, need->experts, sizeof *s->active);
     s->block = cut(c, rows, sizeof *s->block);
+    size_t slots = need->parts > 2 * SCRATCH_ANSWERS ? need->parts : 2 * SCRATCH_ANSWERS;
+    s->n_slots = (int)slots;
+    s->part_start = cut(c, SCRATCH_ANSWERS + 1, sizeof *s->part_start);
+    s->absorbed = cut_floats(c, SCRATCH_ANSWERS * need->heads * need->width);
+    s->part = cut_floats(c, slots * need->heads * need->latent);
+    s->peak = cut(c, slots * need->heads, sizeof *s->peak);
     s->worker = cut(c, (size_t)threads, sizeof *s->worker);
     for (int i = 0; i < threads; i++) {
         struct worker_scratch w = {

@@ -22,6 +22,8 @@ struct worker_scratch { /* one a thread: nobody else touches it */
     const void **page;  /* pages of the longest context */
 };
 
+enum { SCRATCH_ANSWERS = 32 }; /* rows of answers that attend together */
+
 struct block { /* rows [first, first + m) */
     int first, m;
 };
@@ -42,8 +44,14 @@ struct scratch {
     int32_t *expert_next;  /* [experts] */
     int32_t *active;       /* experts that have rows, ascending */
     int n_active;
-    struct block *block; /* [rows] */
+    struct block *block; /* [rows] of prompts */
     int n_blocks;
+    struct block answers; /* those that attend together */
+    int n_slots;          /* parts of their pasts for which there is room */
+    int32_t *part_start;  /* [SCRATCH_ANSWERS + 1] first slot of each; they follow each other */
+    float *absorbed;      /* [SCRATCH_ANSWERS][heads][latent + rope] */
+    float *part;          /* [n_slots][heads][latent] */
+    struct mk_peak *peak; /* [n_slots][heads] */
     struct worker_scratch *worker;
     void *mem;
     size_t bytes;

@@ -61,15 +61,33 @@ static void attend(const struct mk_attend *a)
         float *out = a->out + (size_t)h * (size_t)a->ldo;
         for (int c = 0; c < a->latent; c++)
             out[c] = 0;
-        for (int first = 0; first < a->n; first += a->page_tokens) {
-            int tokens = a->n - first < a->page_tokens ? a->n - first : a->page_tokens;
+        for (int first = a->from; first < a->to; first += a->page_tokens) {
+            int tokens = a->to - first < a->page_tokens ? a->to - first : a->page_tokens;
             mk_ref_unpack(a->type, a->page[first / a->page_tokens], rows, (size_t)tokens * width);
             see(&run, a->q + (size_t)h * (size_t)a->ldq, out, rows, score, tokens, a->latent,
                 a->rope);
         }
-        for (int c = 0; c < a->latent; c++)
-            out[c] /= run.sum;
+        a->peak[h] = (struct mk_peak){run.top, run.sum};
     }
+}
+
+static void merge(const struct mk_merge *m)
+{
+    float top = -INFINITY, sum = 0;
+    for (int p = 0; p < m->n; p++)
+        top = m->peak[(size_t)p * m->peak_stride].top > top
+                  ? m->peak[(size_t)p * m->peak_stride].top
+                  : top;
+    for (int p = 0; p < m->n; p++) {
+        const struct mk_peak *peak = m->peak + (size_t)p * m->peak_stride;
+        const float *part = m->part + (size_t)p * m->part_stride;
+        float weight = expf(peak->top - top);
+        sum += weight * peak->sum;
+        for (int c = 0; c < m->latent; c++)
+            m->out[c] = weight * part[c] + (p ? m->out[c] : 0);
+    }
+    for (int c = 0; c < m->latent; c++)
+        m->out[c] /= sum;
 }
 
 void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *out, int n, int key,
@@ -94,5 +112,6 @@ void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *
 void mk_ref_attn(struct mk *mk)
 {
     mk->attend = attend;
+    mk->merge = merge;
     mk->attend_rows = NULL;
 }

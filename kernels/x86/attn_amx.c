@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Latent attention of a prompt's rows on AMX: one head of up to MK_ATTEND_ROWS rows at once.
+ * Latent attention on AMX over a cache of bf16: up to MK_ATTEND_ROWS queries at once, which are the
+ * heads of one row of an answer, or one head of several rows of a prompt.
  *
- * The cache is met in blocks of KEYS tokens, cut by position. A block is rounded to bf16 twice: as
- * it lies, to be the left factor of the scores, and in pairs of tokens, to be the right factor of
- * the sums. A query is a lane while scores become weights. Each row's sums run over blocks and
- * pairs in order, so they know nothing of the rows beside it. Pure; any thread.
+ * The cache is met in blocks of KEYS tokens, cut by position. 16 rows of it are the left factor of
+ * the scores as they lie; in pairs of tokens they become the right factor of the sums. A query is a
+ * lane while scores become weights. Each query's sums run over blocks and pairs in order, so they
+ * know nothing of the queries beside it. Pure; any thread.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -18,50 +19,74 @@ enum {
     KEYS = MK_ATTEND_KEYS,
     KEY_TILES = KEYS / ROWS,
     KEY_STEPS = KEYS / STEP,
-    GROUPS = MK_ATTEND_ROWS / ROWS, /* of 16 queries */
+    SCORE_LINE = MK_ATTEND_ROWS * sizeof(float),
+    AHEAD = 2 * STEP, /* tokens between the row that is read and the one fetched */
 };
 
-struct area {         /* how a->tmp is cut */
+struct cache {
+    const void *const *page;
+    int page_tokens, latent, rope;
+    size_t row_bytes;
+    bool is_tiled; /* 16 rows from a multiple of 16 on are a left factor as they lie */
+};
+
+struct area {         /* how tmp is cut */
     uint16_t *q;      /* [groups][steps] right factors: 16 queries each */
-    uint16_t *k;      /* [KEYS][steps · 32] cache rows */
+    uint16_t *k;      /* [KEYS][steps · 32] copies of cache rows that are no factor as they lie */
     uint16_t *v;      /* [KEY_STEPS][dims] right factors: pairs of tokens, 16 elements */
     uint16_t *p;      /* [groups][KEY_STEPS] left factors: weights of 16 queries */
-    float *score;     /* [KEYS][groups · 16] */
-    float *out;       /* [groups][dims] tiles of sums, see `order` */
+    float *score;     /* [KEYS][MK_ATTEND_ROWS] */
+    float *out;       /* [groups][dims] tiles of sums, see `finish` */
     float *top, *sum; /* [groups · 16] of the running softmax */
     int32_t *n;       /* [groups · 16] tokens that a query sees */
     int groups, steps, dims;
+    const uint16_t *key[KEY_TILES]; /* 16 rows each, `steps · 32` numbers apart */
 };
 
-static void lay_out(const struct mk_attend_rows *a, struct area *ret)
+static struct cache cache_of(const void *const *page, int page_tokens, int latent, int rope)
 {
-    size_t width = (size_t)MK_ATTEND_PADDED(a->latent + a->rope);
-    size_t latent = (size_t)MK_ATTEND_PADDED(a->latent);
-    ret->groups = (a->m + ROWS - 1) / ROWS;
-    ret->steps = (int)width / STEP;
-    ret->dims = (int)latent / ROWS;
-    ret->q = (uint16_t *)a->tmp;
-    ret->k = ret->q + MK_ATTEND_ROWS * width;
-    ret->v = ret->k + KEYS * width;
-    ret->p = ret->v + KEYS * latent;
-    ret->score = (float *)(ret->p + MK_ATTEND_ROWS * KEYS);
-    ret->out = ret->score + KEYS * MK_ATTEND_ROWS;
-    ret->top = ret->out + MK_ATTEND_ROWS * latent;
-    ret->sum = ret->top + MK_ATTEND_ROWS;
-    ret->n = (int32_t *)(ret->sum + MK_ATTEND_ROWS);
+    return (struct cache){
+        .page = page,
+        .page_tokens = page_tokens,
+        .latent = latent,
+        .rope = rope,
+        .row_bytes = mk_row_bytes(MK_BF16, (size_t)(latent + rope)),
+        .is_tiled = (latent + rope) % STEP == 0 && page_tokens % ROWS == 0,
+    };
 }
 
-static void begin(const struct mk_attend_rows *a, const struct area *area)
+static struct area lay_out(float *tmp, const struct cache *c, int m)
+{
+    size_t width = (size_t)MK_ATTEND_PADDED(c->latent + c->rope);
+    size_t latent = (size_t)MK_ATTEND_PADDED(c->latent);
+    struct area ret = {.groups = (m + ROWS - 1) / ROWS,
+                       .steps = (int)width / STEP,
+                       .dims = (int)latent / ROWS,
+                       .q = (uint16_t *)tmp};
+    ret.k = ret.q + MK_ATTEND_ROWS * width;
+    ret.v = ret.k + KEYS * width;
+    ret.p = ret.v + KEYS * latent;
+    ret.score = (float *)(ret.p + MK_ATTEND_ROWS * KEYS);
+    ret.out = ret.score + KEYS * MK_ATTEND_ROWS;
+    ret.top = ret.out + MK_ATTEND_ROWS * latent;
+    ret.sum = ret.top + MK_ATTEND_ROWS;
+    ret.n = (int32_t *)(ret.sum + MK_ATTEND_ROWS);
+    return ret;
+}
+
+/* m queries; each sees n[i] tokens, or all of them `most`. */
+static void begin(const struct area *area, const float *q, int ldq, int m, int width,
+                  const int32_t *n, int most)
 {
     for (int g = 0; g < area->groups; g++) {
         const float *row[ROWS];
-        int rows = a->m - g * ROWS < ROWS ? a->m - g * ROWS : ROWS;
+        int rows = m - g * ROWS < ROWS ? m - g * ROWS : ROWS;
         for (int r = 0; r < rows; r++)
-            row[r] = a->q + (size_t)(g * ROWS + r) * (size_t)a->ldq;
-        pack_columns(row, rows, a->latent + a->rope, area->steps,
+            row[r] = q + (size_t)(g * ROWS + r) * (size_t)ldq;
+        pack_columns(row, rows, width, area->steps,
                      area->q + (size_t)g * (size_t)area->steps * TILE);
         for (int r = 0; r < ROWS; r++) /* a missing query sees one token, and nobody looks */
-            area->n[g * ROWS + r] = r < rows ? a->n[g * ROWS + r] : 1;
+            area->n[g * ROWS + r] = !n ? most : r < rows ? n[g * ROWS + r] : 1;
         _mm512_store_ps(area->top + g * ROWS, _mm512_set1_ps(-INFINITY));
         _mm512_store_ps(area->sum + g * ROWS, _mm512_setzero_ps());
     }
@@ -70,71 +95,68 @@ static void begin(const struct mk_attend_rows *a, const struct area *area)
 
 /* ------------------------------------------------------------------ a block of the cache */
 
-INLINE __m512 widen(enum mk_type type, const char *row, int c, int width)
+static const char *row_at(const struct cache *c, int t)
 {
-    __mmask16 mask = first(width - c);
-    if (type == MK_F32)
-        return _mm512_maskz_loadu_ps(mask, row + (size_t)c * 4);
-    __m256i half = _mm256_maskz_loadu_epi16(mask, row + (size_t)c * 2);
-    if (type == MK_F16)
-        return _mm512_cvtph_ps(half);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+    return (const char *)c->page[t / c->page_tokens] + (size_t)(t % c->page_tokens) * c->row_bytes;
 }
 
-INLINE void round_row(enum mk_type type, const char *row, int width, int steps, uint16_t *dst)
+/* 16 tokens from `from` on of which n exist, whole rows of them; then zeros. */
+static void copy_keys(const struct cache *c, int from, int n, int steps, uint16_t *dst)
 {
-    for (int s = 0; s < steps; s++) {
-        __m512 low = widen(type, row, s * STEP, width);
-        __m512 high = widen(type, row, s * STEP + 16, width);
-        _mm512_store_si512(dst + s * STEP, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-    }
-}
-
-/* Tokens [from, from + n) as rows, then zeros up to a whole step. */
-static void load_keys(const struct mk_attend_rows *a, const struct area *area, int from, int n)
-{
-    int width = a->latent + a->rope, padded = area->steps * STEP;
-    size_t row_bytes = mk_row_bytes(a->type, (size_t)width);
-    int t = 0;
-    for (; t < n; t++) {
-        const char *page = a->page[(from + t) / a->page_tokens];
-        const char *row = page + (size_t)((from + t) % a->page_tokens) * row_bytes;
-        uint16_t *dst = area->k + (size_t)t * (size_t)padded;
-        if (a->type == MK_F16)
-            round_row(MK_F16, row, width, area->steps, dst);
-        else if (a->type == MK_BF16)
-            round_row(MK_BF16, row, width, area->steps, dst);
-        else
-            round_row(MK_F32, row, width, area->steps, dst);
-    }
-    for (; t % STEP; t++)
-        memset(area->k + (size_t)t * (size_t)padded, 0, (size_t)padded * sizeof(uint16_t));
-}
-
-/* The rows' latents as pairs of tokens. Unpacking stays within lanes of 128 bits, so of 32 elements
- * the first tile gets 0-3, 8-11, 16-19, 24-27 and the second the others: `finish` sorts them. */
-static void pair_tokens(const struct area *area, int n)
-{
-    for (int t = 0; t < n; t += 2) {
-        const uint16_t *a = area->k + (size_t)t * (size_t)area->steps * STEP;
-        const uint16_t *b = a + (size_t)area->steps * STEP;
-        uint16_t *dst = area->v + (size_t)(t / STEP) * (size_t)area->dims * TILE + t % STEP * ROWS;
-        for (int d = 0; d < area->dims; d += 2, a += STEP, b += STEP, dst += 2 * TILE) {
-            __m512i x = _mm512_load_si512(a), y = _mm512_load_si512(b);
-            _mm512_store_si512(dst, _mm512_unpacklo_epi16(x, y));
-            _mm512_store_si512(dst + TILE, _mm512_unpackhi_epi16(x, y));
+    int width = c->latent + c->rope;
+    for (int t = 0; t < ROWS; t++, dst += steps * STEP) {
+        const char *row = t < n ? row_at(c, from + t) : NULL;
+        for (int s = 0; s < steps; s++) {
+            int left = t < n ? width - s * STEP : 0;
+            __mmask32 mask = left >= STEP ? ~0u : left > 0 ? (1u << left) - 1 : 0;
+            _mm512_store_si512(dst + s * STEP,
+                               _mm512_maskz_loadu_epi16(mask, row + (size_t)s * LINE));
         }
+    }
+}
+
+/* The latents of 16 rows as pairs of tokens. Unpacking stays within lanes of 128 bits, so of 32
+ * elements the first tile gets 0-3, 8-11, 16-19, 24-27 and the second the others: `finish` sorts
+ * them. Meanwhile the rows at `next` are on their way. */
+INLINE void pair_tokens(const uint16_t *rows, int steps, int dims, uint16_t *dst, const char *next)
+{
+    for (int t = 0; t < ROWS; t += 2, dst += 2 * ROWS) {
+        const uint16_t *a = rows + (size_t)t * (size_t)steps * STEP, *b = a + steps * STEP;
+        if (next)
+            for (int s = 0; s < 2 * steps; s++, next += LINE)
+                _mm_prefetch(next, _MM_HINT_T0);
+        uint16_t *to = dst;
+        for (int d = 0; d < dims; d += 2, a += STEP, b += STEP, to += 2 * TILE) {
+            __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
+            _mm512_store_si512(to, _mm512_unpacklo_epi16(x, y));
+            _mm512_store_si512(to + TILE, _mm512_unpackhi_epi16(x, y));
+        }
+    }
+}
+
+/* Tokens [from, from + n) as factors, with zeros up to a whole step; the cache goes on to `end`. */
+static void take_keys(const struct cache *c, struct area *area, int from, int n, int end)
+{
+    for (int t = 0; t < (n + STEP - 1) / STEP * STEP; t += ROWS) {
+        bool whole = c->is_tiled && t + ROWS <= n;
+        uint16_t *copy = area->k + (size_t)t * (size_t)area->steps * STEP;
+        if (!whole)
+            copy_keys(c, from + t, n - t, area->steps, copy);
+        area->key[t / ROWS] = whole ? (const void *)row_at(c, from + t) : copy;
+        bool more = c->is_tiled && from + t + AHEAD + ROWS <= end;
+        pair_tokens(area->key[t / ROWS], area->steps, area->dims,
+                    area->v + (size_t)(t / STEP) * (size_t)area->dims * TILE + t % STEP * ROWS,
+                    more ? row_at(c, from + t + AHEAD) : NULL);
     }
 }
 
 /* ------------------------------------------------------------------ scores and weights */
 
-/* Two tiles of 16 tokens times up to two groups of queries. */
-INLINE void score_tiles(const struct area *area, int tile, int group, int b)
+/* Two tiles of 16 tokens times two groups of queries. */
+static void score_groups(const struct area *area, int tile, int group)
 {
-    size_t line = (size_t)area->steps * STEP * sizeof(uint16_t);
-    const uint16_t *k = area->k + (size_t)tile * ROWS * (size_t)area->steps * STEP;
-    const uint16_t *below = k + ROWS * (size_t)area->steps * STEP;
+    size_t line = (size_t)area->steps * LINE;
+    const uint16_t *k = area->key[tile], *below = area->key[tile + 1];
     const uint16_t *q = area->q + (size_t)group * (size_t)area->steps * TILE;
     const uint16_t *beside = q + (size_t)area->steps * TILE;
     _tile_zero(0);
@@ -147,19 +169,48 @@ INLINE void score_tiles(const struct area *area, int tile, int group, int b)
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(5, below + s * STEP, line);
         _tile_dpbf16ps(2, 5, 6);
-        if (b > 1) {
-            _tile_loadd(7, beside + s * TILE, LINE);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(7, beside + s * TILE, LINE);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_ROWS + group * ROWS;
+    _tile_stored(0, score, SCORE_LINE);
+    _tile_stored(1, score + ROWS, SCORE_LINE);
+    _tile_stored(2, score + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+    _tile_stored(3, score + ROWS + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+}
+
+/* Two or four tiles of 16 tokens times one group. */
+INLINE void score_tiles(const struct area *area, int tile, int group, int tiles)
+{
+    size_t line = (size_t)area->steps * LINE;
+    const uint16_t *k = area->key[tile], *l = area->key[tile + 1];
+    const uint16_t *m = tiles > 2 ? area->key[tile + 2] : k,
+                   *n = tiles > 2 ? area->key[tile + 3] : k;
+    const uint16_t *q = area->q + (size_t)group * (size_t)area->steps * TILE;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int s = 0; s < area->steps; s++) {
+        _tile_loadd(6, q + s * TILE, LINE);
+        _tile_loadd(4, k + s * STEP, line);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, l + s * STEP, line);
+        _tile_dpbf16ps(1, 5, 6);
+        if (tiles > 2) {
+            _tile_loadd(7, m + s * STEP, line);
+            _tile_dpbf16ps(2, 7, 6);
+            _tile_loadd(4, n + s * STEP, line);
+            _tile_dpbf16ps(3, 4, 6);
         }
     }
     float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_ROWS + group * ROWS;
-    enum { SCORE_LINE = MK_ATTEND_ROWS * sizeof(float) };
     _tile_stored(0, score, SCORE_LINE);
-    _tile_stored(2, score + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
-    if (b > 1) {
-        _tile_stored(1, score + ROWS, SCORE_LINE);
-        _tile_stored(3, score + ROWS + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+    _tile_stored(1, score + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+    if (tiles > 2) {
+        _tile_stored(2, score + 2 * ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+        _tile_stored(3, score + 3 * ROWS * MK_ATTEND_ROWS, SCORE_LINE);
     }
 }
 
@@ -218,8 +269,8 @@ static void shrink_out(const struct area *area, int group, __m512 shrink)
             _mm512_store_ps(out, _mm512_mul_ps(_mm512_load_ps(out), _mm512_set1_ps(by[r])));
 }
 
-/* Up to two groups of queries times two tiles of elements. */
-INLINE void mix_tiles(const struct area *area, int group, int dim, int steps, int a)
+/* Two groups of queries times two tiles of elements. */
+static void mix_groups(const struct area *area, int group, int dim, int steps)
 {
     float *out = area->out + ((size_t)group * (size_t)area->dims + (size_t)dim) * ROWS * ROWS;
     float *below = out + (size_t)area->dims * ROWS * ROWS;
@@ -227,93 +278,167 @@ INLINE void mix_tiles(const struct area *area, int group, int dim, int steps, in
     const uint16_t *v = area->v + (size_t)dim * TILE;
     _tile_loadd(0, out, LINE);
     _tile_loadd(1, out + ROWS * ROWS, LINE);
-    if (a > 1) {
-        _tile_loadd(2, below, LINE);
-        _tile_loadd(3, below + ROWS * ROWS, LINE);
-    }
+    _tile_loadd(2, below, LINE);
+    _tile_loadd(3, below + ROWS * ROWS, LINE);
     for (int s = 0; s < steps; s++, p += TILE, v += (size_t)area->dims * TILE) {
         _tile_loadd(4, p, LINE);
         _tile_loadd(6, v, LINE);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, v + TILE, LINE);
         _tile_dpbf16ps(1, 4, 7);
-        if (a > 1) {
-            _tile_loadd(5, p + KEY_STEPS * TILE, LINE);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(5, p + KEY_STEPS * TILE, LINE);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, out, LINE);
+    _tile_stored(1, out + ROWS * ROWS, LINE);
+    _tile_stored(2, below, LINE);
+    _tile_stored(3, below + ROWS * ROWS, LINE);
+}
+
+/* One group of queries times two or four tiles of elements. */
+INLINE void mix_tiles(const struct area *area, int group, int dim, int steps, int tiles)
+{
+    float *out = area->out + ((size_t)group * (size_t)area->dims + (size_t)dim) * ROWS * ROWS;
+    const uint16_t *p = area->p + (size_t)group * KEY_STEPS * TILE;
+    const uint16_t *v = area->v + (size_t)dim * TILE;
+    _tile_loadd(0, out, LINE);
+    _tile_loadd(1, out + ROWS * ROWS, LINE);
+    if (tiles > 2) {
+        _tile_loadd(2, out + 2 * ROWS * ROWS, LINE);
+        _tile_loadd(3, out + 3 * ROWS * ROWS, LINE);
+    }
+    for (int s = 0; s < steps; s++, p += TILE, v += (size_t)area->dims * TILE) {
+        _tile_loadd(4, p, LINE);
+        _tile_loadd(5, v, LINE);
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_loadd(6, v + TILE, LINE);
+        _tile_dpbf16ps(1, 4, 6);
+        if (tiles > 2) {
+            _tile_loadd(7, v + 2 * TILE, LINE);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_loadd(5, v + 3 * TILE, LINE);
+            _tile_dpbf16ps(3, 4, 5);
         }
     }
     _tile_stored(0, out, LINE);
     _tile_stored(1, out + ROWS * ROWS, LINE);
-    if (a > 1) {
-        _tile_stored(2, below, LINE);
-        _tile_stored(3, below + ROWS * ROWS, LINE);
+    if (tiles > 2) {
+        _tile_stored(2, out + 2 * ROWS * ROWS, LINE);
+        _tile_stored(3, out + 3 * ROWS * ROWS, LINE);
     }
 }
 
-/* One block for all queries: n tokens from `from` on. */
-static void block(const struct mk_attend_rows *a, const struct area *area, int from, int n)
+static void score(const struct area *area, int steps)
 {
-    int steps = (n + STEP - 1) / STEP;
-    load_keys(a, area, from, n);
-    pair_tokens(area, steps * STEP);
-    for (int g = 0; g < area->groups; g += 2)
+    int g = 0;
+    for (; g + 2 <= area->groups; g += 2)
         for (int tile = 0; tile < 2 * steps; tile += 2)
-            if (g + 1 < area->groups)
-                score_tiles(area, tile, g, 2);
-            else
-                score_tiles(area, tile, g, 1);
-    for (int g = 0; g < area->groups; g++) {
-        __m512 shrink = weigh(area, g, from, steps * STEP);
-        if (_mm512_cmp_ps_mask(shrink, _mm512_set1_ps(1), _CMP_NEQ_UQ))
-            shrink_out(area, g, shrink);
-    }
-    for (int g = 0; g < area->groups; g += 2)
-        for (int d = 0; d < area->dims; d += 2)
-            if (g + 1 < area->groups)
-                mix_tiles(area, g, d, steps, 2);
-            else
-                mix_tiles(area, g, d, steps, 1);
+            score_groups(area, tile, g);
+    if (g == area->groups)
+        return;
+    int tile = 0;
+    for (; tile + 4 <= 2 * steps; tile += 4)
+        score_tiles(area, tile, g, 4);
+    if (tile < 2 * steps)
+        score_tiles(area, tile, g, 2);
 }
 
-static void finish(const struct mk_attend_rows *a, const struct area *area)
+static void mix(const struct area *area, int steps)
 {
-    for (int i = 0; i < a->m; i++) {
+    int g = 0;
+    for (; g + 2 <= area->groups; g += 2)
+        for (int d = 0; d < area->dims; d += 2)
+            mix_groups(area, g, d, steps);
+    if (g == area->groups)
+        return;
+    int d = 0;
+    for (; d + 4 <= area->dims; d += 4)
+        mix_tiles(area, g, d, steps, 4);
+    if (d < area->dims)
+        mix_tiles(area, g, d, steps, 2);
+}
+
+/* All blocks of tokens [from, to), for all queries. */
+static void attend_tokens(const struct cache *c, struct area *area, int from, int to)
+{
+    for (; from < to; from += KEYS) {
+        int n = to - from < KEYS ? to - from : KEYS, steps = (n + STEP - 1) / STEP;
+        take_keys(c, area, from, n, to);
+        score(area, steps);
+        for (int g = 0; g < area->groups; g++) {
+            __m512 shrink = weigh(area, g, from, steps * STEP);
+            if (_mm512_cmp_ps_mask(shrink, _mm512_set1_ps(1), _CMP_NEQ_UQ))
+                shrink_out(area, g, shrink);
+        }
+        mix(area, steps);
+    }
+}
+
+/* Sums of m queries, each over its `by`, in the order of elements. */
+static void finish(const struct area *area, int m, int latent, const float *by, float *out, int ldo)
+{
+    for (int i = 0; i < m; i++) {
         const float *src =
             area->out +
             ((size_t)(i / ROWS) * (size_t)area->dims * ROWS + (size_t)(i % ROWS)) * ROWS;
-        float *dst = a->out + (size_t)i * (size_t)a->ldo;
-        __m512 sum = _mm512_set1_ps(area->sum[i]);
-        for (int c = 0; c < a->latent; c += STEP, src += 2 * ROWS * ROWS) {
+        float *dst = out + (size_t)i * (size_t)ldo;
+        __m512 sum = _mm512_set1_ps(by ? by[i] : 1);
+        for (int c = 0; c < latent; c += STEP, src += 2 * ROWS * ROWS) {
             __m512 x = _mm512_load_ps(src), y = _mm512_load_ps(src + ROWS * ROWS);
             __m512 low = _mm512_shuffle_f32x4(x, y, 0x44);  /* x0 x1 y0 y1 */
             __m512 high = _mm512_shuffle_f32x4(x, y, 0xee); /* x2 x3 y2 y3 */
             low = _mm512_shuffle_f32x4(low, low, 0xd8);
             high = _mm512_shuffle_f32x4(high, high, 0xd8);
-            _mm512_mask_storeu_ps(dst + c, first(a->latent - c), _mm512_div_ps(low, sum));
-            if (a->latent - c > 16)
-                _mm512_mask_storeu_ps(dst + c + 16, first(a->latent - c - 16),
+            _mm512_mask_storeu_ps(dst + c, first(latent - c), _mm512_div_ps(low, sum));
+            if (latent - c > 16)
+                _mm512_mask_storeu_ps(dst + c + 16, first(latent - c - 16),
                                       _mm512_div_ps(high, sum));
         }
     }
 }
 
+/* ------------------------------------------------------------------ rows of answers */
+
+static void attend(const struct mk_attend *a)
+{
+    if (a->type != MK_BF16) {
+        mk_avx512_attend(a);
+        return;
+    }
+    struct cache cache = cache_of(a->page, a->page_tokens, a->latent, a->rope);
+    open_tiles();
+    for (int h = 0, m; h < a->n_heads; h += m) {
+        m = a->n_heads - h < MK_ATTEND_ROWS ? a->n_heads - h : MK_ATTEND_ROWS;
+        struct area area = lay_out(a->tmp, &cache, m);
+        begin(&area, a->q + (size_t)h * (size_t)a->ldq, a->ldq, m, a->latent + a->rope, NULL,
+              a->to);
+        attend_tokens(&cache, &area, a->from, a->to);
+        finish(&area, m, a->latent, NULL, a->out + (size_t)h * (size_t)a->ldo, a->ldo);
+        for (int i = 0; i < m; i++)
+            a->peak[h + i] = (struct mk_peak){area.top[i], area.sum[i]};
+    }
+    _tile_release();
+}
+
+/* ------------------------------------------------------------------ rows of a prompt */
+
 static void attend_rows(const struct mk_attend_rows *a)
 {
-    struct area area;
+    struct cache cache = cache_of(a->page, a->page_tokens, a->latent, a->rope);
+    struct area area = lay_out(a->tmp, &cache, a->m);
     int most = 0;
-    lay_out(a, &area);
-    begin(a, &area);
     for (int i = 0; i < a->m; i++)
         most = a->n[i] > most ? a->n[i] : most;
+    begin(&area, a->q, a->ldq, a->m, a->latent + a->rope, a->n, most);
     open_tiles();
-    for (int from = 0; from < most; from += KEYS)
-        block(a, &area, from, most - from < KEYS ? most - from : KEYS);
+    attend_tokens(&cache, &area, 0, most);
     _tile_release();
-    finish(a, &area);
+    finish(&area, a->m, a->latent, area.sum, a->out, a->ldo);
 }
 
 void mk_amx_attn(struct mk *mk)
 {
+    mk->attend = attend;
     mk->attend_rows = attend_rows;
 }

@@ -213,9 +213,9 @@ INLINE void attend_heads(enum mk_type type, const struct mk_attend *a, int from,
             _mm256_maskstore_ps(v.out[h] + c, first(a->latent - c), _mm256_setzero_ps());
     }
 
-    for (int page = 0, seen = 0; seen < a->n; page++, seen += a->page_tokens) {
-        v.rows = a->page[page];
-        v.tokens = a->n - seen < a->page_tokens ? a->n - seen : a->page_tokens;
+    for (int seen = a->from; seen < a->to; seen += a->page_tokens) {
+        v.rows = a->page[seen / a->page_tokens];
+        v.tokens = a->to - seen < a->page_tokens ? a->to - seen : a->page_tokens;
 
         int t = 0;
         for (; t + T <= v.tokens; t += T)
@@ -233,11 +233,7 @@ INLINE void attend_heads(enum mk_type type, const struct mk_attend *a, int from,
     }
 
     for (int h = 0; h < H; h++)
-        for (int c = 0; c < a->latent; c += CHUNK) {
-            __m256i mask = first(a->latent - c);
-            __m256 o = _mm256_maskload_ps(v.out[h] + c, mask);
-            _mm256_maskstore_ps(v.out[h] + c, mask, _mm256_div_ps(o, _mm256_set1_ps(sum[h])));
-        }
+        a->peak[from + h] = (struct mk_peak){top[h], sum[h]};
 }
 
 INLINE void attend_type(enum mk_type type, const struct mk_attend *a)
@@ -261,7 +257,36 @@ static void attend(const struct mk_attend *a)
         attend_type(MK_BF16, a);
 }
 
+static void merge(const struct mk_merge *m)
+{
+    float top = -INFINITY;
+    for (int p = 0; p < m->n; p++) {
+        float other = m->peak[(size_t)p * m->peak_stride].top;
+        top = other > top ? other : top;
+    }
+    float sum = 0;
+    for (int p = 0; p < m->n; p++) {
+        const struct mk_peak *peak = m->peak + (size_t)p * m->peak_stride;
+        const float *part = m->part + (size_t)p * m->part_stride;
+        __m256 weight = exp8(_mm256_set1_ps(peak->top - top));
+        sum += _mm256_cvtss_f32(weight) * peak->sum;
+        for (int c = 0; c < m->latent; c += CHUNK) {
+            __m256i mask = first(m->latent - c);
+            __m256 x = _mm256_mul_ps(_mm256_maskload_ps(part + c, mask), weight);
+            if (p)
+                x = _mm256_add_ps(x, _mm256_maskload_ps(m->out + c, mask));
+            _mm256_maskstore_ps(m->out + c, mask, x);
+        }
+    }
+    for (int c = 0; c < m->latent; c += CHUNK) {
+        __m256i mask = first(m->latent - c);
+        __m256 x = _mm256_maskload_ps(m->out + c, mask);
+        _mm256_maskstore_ps(m->out + c, mask, _mm256_div_ps(x, _mm256_set1_ps(sum)));
+    }
+}
+
 void mk_avx2_attn(struct mk *mk)
 {
     mk->attend = attend;
+    mk->merge = merge;
 }

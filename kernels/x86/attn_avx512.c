@@ -151,9 +151,9 @@ INLINE void attend_heads(enum mk_type type, const struct mk_attend *a, int from,
             _mm512_mask_storeu_ps(v.out[h] + c, first(a->latent - c), _mm512_setzero_ps());
     }
 
-    for (int page = 0, seen = 0; seen < a->n; page++, seen += a->page_tokens) {
-        v.rows = a->page[page];
-        v.tokens = a->n - seen < a->page_tokens ? a->n - seen : a->page_tokens;
+    for (int seen = a->from; seen < a->to; seen += a->page_tokens) {
+        v.rows = a->page[seen / a->page_tokens];
+        v.tokens = a->to - seen < a->page_tokens ? a->to - seen : a->page_tokens;
 
         int t = 0;
         for (; t + T <= v.tokens; t += T)
@@ -171,11 +171,7 @@ INLINE void attend_heads(enum mk_type type, const struct mk_attend *a, int from,
     }
 
     for (int h = 0; h < H; h++)
-        for (int c = 0; c < a->latent; c += CHUNK) {
-            __mmask16 mask = first(a->latent - c);
-            __m512 o = _mm512_maskz_loadu_ps(mask, v.out[h] + c);
-            _mm512_mask_storeu_ps(v.out[h] + c, mask, _mm512_div_ps(o, _mm512_set1_ps(sum[h])));
-        }
+        a->peak[from + h] = (struct mk_peak){top[h], sum[h]};
 }
 
 INLINE void attend_type(enum mk_type type, const struct mk_attend *a)
@@ -189,7 +185,7 @@ INLINE void attend_type(enum mk_type type, const struct mk_attend *a)
         attend_heads(type, a, h, 1);
 }
 
-static void attend(const struct mk_attend *a)
+void mk_avx512_attend(const struct mk_attend *a)
 {
     if (a->type == MK_F32)
         attend_type(MK_F32, a);
@@ -199,7 +195,36 @@ static void attend(const struct mk_attend *a)
         attend_type(MK_BF16, a);
 }
 
+static void merge(const struct mk_merge *m)
+{
+    float top = -INFINITY;
+    for (int p = 0; p < m->n; p++) {
+        float other = m->peak[(size_t)p * m->peak_stride].top;
+        top = other > top ? other : top;
+    }
+    float sum = 0;
+    for (int p = 0; p < m->n; p++) {
+        const struct mk_peak *peak = m->peak + (size_t)p * m->peak_stride;
+        const float *part = m->part + (size_t)p * m->part_stride;
+        __m512 weight = exp16(_mm512_set1_ps(peak->top - top));
+        sum += _mm512_cvtss_f32(weight) * peak->sum;
+        for (int c = 0; c < m->latent; c += CHUNK) {
+            __mmask16 mask = first(m->latent - c);
+            __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, part + c), weight);
+            if (p)
+                x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, m->out + c));
+            _mm512_mask_storeu_ps(m->out + c, mask, x);
+        }
+    }
+    for (int c = 0; c < m->latent; c += CHUNK) {
+        __mmask16 mask = first(m->latent - c);
+        __m512 x = _mm512_maskz_loadu_ps(mask, m->out + c);
+        _mm512_mask_storeu_ps(m->out + c, mask, _mm512_div_ps(x, _mm512_set1_ps(sum)));
+    }
+}
+
 void mk_avx512_attn(struct mk *mk)
 {
-    mk->attend = attend;
+    mk->attend = mk_avx512_attend;
+    mk->merge = merge;
 }

@@ -5,9 +5,10 @@
  *     test_logits MODEL.gguf REFERENCE.json
  *
  * Place ref, both forms of attention: the 20 best log-probabilities within 2e-3, and the two forms
- * within 1e-3 of each other. Place cpu on every instruction set: mean KL (over the reference's 20
- * tokens and one bucket for the rest) at most 1e-3, the same argmax wherever the reference's best
- * is ahead by more than 0.1 nat, and the same argmax at every position of clear prompts.
+ * within 1e-3 of each other. Place cpu on every instruction set, rows as of prompts and as of
+ * answers: mean KL (over the reference's 20 tokens and one bucket for the rest) at most 1e-3 of
+ * prompts and 5e-3 of answers, the same argmax wherever the reference's best is ahead by more than
+ * 0.1 nat.
  */
 #include <jansson.h>
 #include <math.h>
@@ -59,8 +60,9 @@ static int32_t argmax(const float *logits)
     return best;
 }
 
-/* One prompt as one step of all its tokens, every position's logits wanted. */
-static void run_prompt(struct loaded_model *m, const json_t *ids, double *logprob,
+/* One prompt as one step of all its tokens, every position's logits wanted; as if they were rows of
+ * an answer, or not. */
+static void run_prompt(struct loaded_model *m, const json_t *ids, bool answer, double *logprob,
                        int32_t *argmaxes)
 {
     static struct loaded_step step;
@@ -72,6 +74,7 @@ static void run_prompt(struct loaded_model *m, const json_t *ids, double *logpro
     for (int i = 0; i < n; i++)
         loaded_step_add(&step, &view, (int32_t)json_integer_value(json_array_get(ids, (size_t)i)),
                         i, true);
+    step.rows.n_decode = answer ? n : 0;
     forward_run(m->forward, &step.rows);
     float *logits = calloc((size_t)vocab, sizeof *logits);
     for (int i = 0; i < n; i++) {
@@ -85,7 +88,7 @@ static void run_prompt(struct loaded_model *m, const json_t *ids, double *logpro
     view_fini(&view, m->pool);
 }
 
-static struct run run_place(const char *path, const char *kind, const char *isa)
+static struct run run_place(const char *path, const char *kind, const char *isa, bool answer)
 {
     struct run run = {0};
     struct loaded_model m;
@@ -96,7 +99,7 @@ static struct run run_place(const char *path, const char *kind, const char *isa)
     run.logprob = calloc(n * (size_t)vocab, sizeof *run.logprob);
     run.argmax = calloc(n * LOADED_MAX_ROWS, sizeof *run.argmax);
     for (size_t i = 0; i < n; i++)
-        run_prompt(&m, json_object_get(json_array_get(prompts, i), "ids"),
+        run_prompt(&m, json_object_get(json_array_get(prompts, i), "ids"), answer,
                    run.logprob + i * (size_t)vocab, run.argmax + i * LOADED_MAX_ROWS);
     loaded_close(&m);
     return run;
@@ -155,7 +158,7 @@ static double kl(const struct run *run, size_t i)
 
 static void check_ref(const char *path, const char *kind, struct run *run)
 {
-    *run = run_place(path, kind, NULL);
+    *run = run_place(path, kind, NULL, false);
     double worst = 0;
     int same = 0, all = 0;
     for (size_t i = 0; i < json_array_size(prompts); i++) {
@@ -169,9 +172,10 @@ static void check_ref(const char *path, const char *kind, struct run *run)
     check(same >= all - all / 100, "%s: argmax of %d of %d positions", kind, same, all);
 }
 
-static void check_cpu(const char *path, const char *isa)
+static void check_cpu(const char *path, const char *isa, bool answer)
 {
-    struct run run = run_place(path, "cpu", isa);
+    const char *as = answer ? "answers" : "prompts";
+    struct run run = run_place(path, "cpu", isa, answer);
     if (!run.logprob)
         return;
     double mean = 0;
@@ -186,8 +190,10 @@ static void check_cpu(const char *path, const char *isa)
         clear++;
         wrong += run.argmax[i * LOADED_MAX_ROWS + last] != ref.id[0];
     }
-    check(mean <= 1e-3, "cpu %s: mean KL %.2g (at most 1e-3)", isa, mean);
-    check(wrong == 0, "cpu %s: %d of %d clear argmaxes differ", isa, wrong, clear);
+    /* x in int8 is dear for toys of random weights; the trained model stays below 4e-4. */
+    double most = answer ? 5e-3 : 1e-3;
+    check(mean <= most, "cpu %s, %s: mean KL %.2g (at most %g)", isa, as, mean, most);
+    check(wrong == 0, "cpu %s, %s: %d of %d clear argmaxes differ", isa, as, wrong, clear);
     run_free(&run);
 }
 
@@ -214,8 +220,10 @@ int main(int argc, char **argv)
     check(worst <= 1e-3, "absorbed and naive attention differ by %.2g (at most 1e-3)", worst);
     run_free(&absorbed);
     run_free(&naive);
-    for (int i = 0; mk_isa_names[i]; i++)
-        check_cpu(argv[1], mk_isa_names[i]);
+    for (int i = 0; mk_isa_names[i]; i++) {
+        check_cpu(argv[1], mk_isa_names[i], false);
+        check_cpu(argv[1], mk_isa_names[i], true);
+    }
     json_decref(root);
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed != 0;

@@ -563,10 +563,12 @@ static void test_mla_absorbed(void **state)
                 q[h][c] *= m.scale;
         }
         const void *page[] = {cache[0], cache[3]}; /* a broken last page as well */
-        static _Alignas(64) float tmp[256];
+        static _Alignas(64) float tmp[32768];
+        struct mk_peak peak[HEADS];
         struct mk_attend a = {.q = &q[0][0],
                               .page = page,
                               .out = &mixed[0][0],
+                              .peak = peak,
                               .tmp = tmp,
                               .type = MK_F32,
                               .n_heads = HEADS,
@@ -575,11 +577,13 @@ static void test_mla_absorbed(void **state)
                               .latent = LATENT,
                               .rope = ROPE,
                               .page_tokens = 3,
-                              .n = TOKENS};
-        assert_true(mk_attend_tmp(a.page_tokens, LATENT, ROPE) <= 256);
+                              .to = TOKENS};
+        assert_true(mk_attend_tmp(a.page_tokens, LATENT, ROPE) <= sizeof(tmp) / sizeof(tmp[0]));
         tables[t].attend(&a);
         for (int h = 0; h < HEADS; h++) {
             float out[VALUE];
+            tables[t].merge(&(struct mk_merge){
+                .part = mixed[h], .peak = &peak[h], .out = mixed[h], .n = 1, .latent = LATENT});
             times(&tables[t], m.kv_b[h][NOPE], mixed[h], out, VALUE, LATENT);
             for (int v = 0; v < VALUE; v++)
                 assert_near((double)out[v], (double)m.out[h][v], "absorbed output");

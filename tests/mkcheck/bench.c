@@ -199,15 +199,20 @@ struct attention {
 static void call_attend(void *arg)
 {
     struct attention *t = arg;
-    t->mk->attend(&t->a);
+    struct mk_attend part = t->a;
+    for (int n = t->a.to; part.from < n; part.from = part.to) {
+        part.to = part.from + MK_ATTEND_PART < n ? part.from + MK_ATTEND_PART : n;
+        t->mk->attend(&part);
+    }
 }
 
 static void bench_attend(struct check *check, const struct mk *mk, const struct core *core)
 {
-    static const int shapes[][4] = {{4, 256, 32, 512}, {16, 512, 64, 2048}};
-    enum { PAGE = 32, MOST_PAGES = 64 };
+    static const int shapes[][4] = {{4, 256, 32, 512}, {16, 512, 64, 8192}, {64, 512, 64, 8192}};
+    enum { PAGE = 32, MOST_PAGES = 256, MOST_HEADS = 64 };
+    struct mk_peak peak[MOST_HEADS];
 
-    for (size_t s = 0; s < 2; s++)
+    for (size_t s = 0; s < 3; s++)
         for (int type = MK_F32; type <= MK_BF16; type++) {
             int heads = shapes[s][0], latent = shapes[s][1], rope = shapes[s][2], n = shapes[s][3];
             int width = latent + rope;
@@ -225,6 +230,7 @@ static void bench_attend(struct check *check, const struct mk *mk, const struct 
                                      {.q = q,
                                       .page = page,
                                       .out = out,
+                                      .peak = peak,
                                       .tmp = tmp,
                                       .type = type,
                                       .n_heads = heads,
@@ -233,7 +239,7 @@ static void bench_attend(struct check *check, const struct mk *mk, const struct 
                                       .latent = latent,
                                       .rope = rope,
                                       .page_tokens = PAGE,
-                                      .n = n}};
+                                      .to = n}};
             char what[64];
             snprintf(what, sizeof(what), "%-8s attend %d heads, %d+%d, %d tokens",
                      mk_type_info[type].name, heads, latent, rope, n);

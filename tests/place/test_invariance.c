@@ -2,7 +2,7 @@
  *
  * What a row computes depends on nothing but the row: the logits of a prompt and of an answer to it
  * have the same bits for any number of threads, any cutting of the prompt into steps, and any
- * neighbours in them.
+ * neighbours in them. So have those of answers to pasts that are cut into parts.
  *
  *     test_invariance MODEL.gguf [ISA…]
  */
@@ -11,7 +11,7 @@
 
 #include "../fixture/loaded.h"
 
-enum { PROMPT = 75, ANSWER = 9, MAX_NEIGHBOURS = 5 };
+enum { PROMPT = 75, ANSWER = 9, MAX_NEIGHBOURS = 5, DEEP = 4, DEEP_ANSWER = 3 };
 
 static int n_passed, n_failed;
 
@@ -69,6 +69,58 @@ static void run(struct loaded_model *m, int chunk, int neighbours, float *logits
         view_fini(&view[s], m->pool);
 }
 
+/* A past that nobody has read: latents of about ±0.5. */
+static void fill(const struct loaded_model *m, const struct view *view, int sequence)
+{
+    struct kv_schema schema;
+    forward_schema(m->forward, &schema);
+    bool is_bf16 = forward_cache_type(m->forward) == MK_BF16;
+    uint32_t x = 88172645u + (uint32_t)sequence;
+    for (int p = 0; p < view->n; p++)
+        for (size_t i = 0; i < kv_page_bytes(&schema, forward_cache_type(m->forward)) / 2; i++) {
+            x = x * 1664525u + 1013904223u;
+            uint16_t value =
+                (uint16_t)((x >> 16 & 0x8000) | (is_bf16 ? 0x3e80 : 0x3400) | (x >> 20 & 0x7f));
+            memcpy((char *)view->data[p] + 2 * i, &value, 2);
+        }
+}
+
+/* Answers at the edges of parts and beyond, the first one's logits wanted. */
+static void run_deep(struct loaded_model *m, int neighbours, float *logits)
+{
+    static const int depth[DEEP] = {2 * MK_ATTEND_PART - 1, 5, MK_ATTEND_PART - 1,
+                                    3 * MK_ATTEND_PART + 77};
+    static struct loaded_step step;
+    struct view view[DEEP];
+    for (int s = 0; s <= neighbours; s++) {
+        if (view_init(&view[s], depth[s] + DEEP_ANSWER, 0) < 0 ||
+            view_grow(&view[s], m->pool, depth[s] + DEEP_ANSWER) < 0)
+            abort();
+        fill(m, &view[s], s);
+    }
+    for (int i = 0; i < DEEP_ANSWER; i++) {
+        loaded_step_clear(&step);
+        for (int s = neighbours; s >= 0; s--)
+            loaded_step_add(&step, &view[s], token_of(m, s, i), depth[s] + i, s == 0);
+        step.rows.n_decode = step.rows.n;
+        forward_run(m->forward, &step.rows);
+    }
+    forward_logits(m->forward, 0, logits);
+    forward_rest(m->forward);
+    for (int s = 0; s <= neighbours; s++)
+        view_fini(&view[s], m->pool);
+}
+
+static void check_same(const float *truth, const float *is, size_t bytes, const char *isa,
+                       const char *what, int threads, int chunk, int neighbours)
+{
+    bool same = !memcmp(truth, is, bytes);
+    *(same ? &n_passed : &n_failed) += 1;
+    if (!same)
+        printf("FAIL  %s, %s: %d threads, chunks of %d, %d neighbours\n", isa, what, threads, chunk,
+               neighbours);
+}
+
 static void check_isa(const char *path, const char *isa)
 {
 #ifdef SANITIZED /* some of all: watched, each takes its time */
@@ -76,7 +128,7 @@ static void check_isa(const char *path, const char *isa)
 #else
     static const int chunks[] = {PROMPT, 1, 7, 32, 50}, others[] = {0, 1, MAX_NEIGHBOURS};
 #endif
-    float *truth = NULL, *logits = NULL;
+    float *truth = NULL, *deep = NULL, *logits = NULL;
     for (int threads = 1; threads <= 3; threads++) {
         struct loaded_model m;
         if (!loaded_open(&m, path, "cpu", isa, threads))
@@ -85,21 +137,25 @@ static void check_isa(const char *path, const char *isa)
         if (!truth) {
             truth = malloc(bytes);
             logits = malloc(bytes);
+            deep = malloc(bytes);
             run(&m, PROMPT, 0, truth);
+            run_deep(&m, 0, deep);
         }
         for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
             for (size_t o = 0; o < sizeof others / sizeof *others; o++) {
                 run(&m, chunks[c], others[o], logits);
-                bool same = !memcmp(truth, logits, bytes);
-                *(same ? &n_passed : &n_failed) += 1;
-                if (!same)
-                    printf("FAIL  %s: %d threads, chunks of %d, %d neighbours\n", isa, threads,
-                           chunks[c], others[o]);
+                check_same(truth, logits, bytes, isa, "read and answered", threads, chunks[c],
+                           others[o]);
             }
+        }
+        for (int o = 0; o < DEEP; o += DEEP - 1) {
+            run_deep(&m, o, logits);
+            check_same(deep, logits, bytes / 2, isa, "answered at depth", threads, 1, o);
         }
         loaded_close(&m);
     }
     free(truth);
+    free(deep);
     free(logits);
 }
 

@@ -47,7 +47,7 @@ static void compare_forms(const struct mk *mk, int nope, int rope, int value, in
 {
     static float up_k[MOST * MOST], up_v[MOST * MOST], turned[MOST * MOST];
     static float cache[MOST_TOKENS * 2 * MOST], key[MOST_TOKENS * 2 * MOST], v[MOST_TOKENS * MOST];
-    static _Alignas(64) float tmp[MOST_TOKENS * (2 * MOST + 8) + 64];
+    static _Alignas(64) float tmp[1 << 16];
     float q[2 * MOST], absorbed_q[2 * MOST], mixed[MOST], absorbed[MOST], naive[MOST];
     int width = latent + rope, wide = nope + rope;
 
@@ -75,9 +75,11 @@ static void compare_forms(const struct mk *mk, int nope, int rope, int value, in
     for (int p = 0; p * page_tokens < n; p++)
         page[p] = cache + p * page_tokens * width;
     assert_true(mk_attend_tmp(page_tokens, latent, rope) <= sizeof(tmp) / sizeof(*tmp));
+    struct mk_peak peak;
     struct mk_attend a = {.q = absorbed_q,
                           .page = page,
                           .out = mixed,
+                          .peak = &peak,
                           .tmp = tmp,
                           .type = MK_F32,
                           .n_heads = 1,
@@ -86,8 +88,10 @@ static void compare_forms(const struct mk *mk, int nope, int rope, int value, in
                           .latent = latent,
                           .rope = rope,
                           .page_tokens = page_tokens,
-                          .n = n};
+                          .to = n};
     mk->attend(&a);
+    mk->merge(
+        &(struct mk_merge){.part = mixed, .peak = &peak, .out = mixed, .n = 1, .latent = latent});
     times(up_v, mixed, absorbed, value, latent);
     mk_ref_attend_naive(q, key, v, naive, n, wide, value, tmp);
 
