@@ -69,6 +69,7 @@ static struct models_config models_config(const struct config *config)
         .isa = *config->isa ? config->isa : NULL,
         .threads = config->threads,
         .cores = config->cores,
+        .nodes = config->nodes,
         .engine = {.max_sequences = config->max_sequences,
                    .max_queue = config->max_queue,
                    .step_rows = config->step_rows,
@@ -80,8 +81,11 @@ static int plan(const struct config *config, const struct task *task)
 {
     struct err err = {0};
     struct models_config models = models_config(config);
-    const struct place_spec spec = {
-        .kind = models.place, .isa = models.isa, .threads = models.threads, .cores = models.cores};
+    const struct place_spec spec = {.kind = models.place,
+                                    .isa = models.isa,
+                                    .threads = models.threads,
+                                    .nodes = models.nodes,
+                                    .cores = models.cores};
     OWN(place) *place = NULL;
     OWN(model) *model = NULL;
     struct budget budget;

@@ -329,6 +329,7 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .cache_bytes = m->cache_bytes,
             .workers = word(m->workers),
             .memory = word(m->memory),
+            .nodes = word(m->nodes),
         };
         list[i] = &stats[i];
     }

@@ -117,6 +117,7 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_count(object, "cache_bytes", s->cache_bytes);
     set_word(object, "workers", s->workers);
     set_word(object, "memory", s->memory);
+    set_word(object, "nodes", s->nodes);
     return object;
 }
 

@@ -134,7 +134,7 @@ static void print_place(const struct moed_model_stats *m)
 {
     const struct {
         const char *name, *words;
-    } lines[] = {{"workers", m->workers}, {"memory", m->memory}};
+    } lines[] = {{"workers", m->workers}, {"memory", m->memory}, {"nodes", m->nodes}};
     putchar('\n');
     screen_word(stdout, m->model);
     putchar('\n');

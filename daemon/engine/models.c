@@ -499,11 +499,12 @@ static void describe(struct slot *slot)
     char weights[192], cache[192];
     size_t bytes;
     place_describe(slot->place, words);
-    mem_look(loaded->mem, loaded->bytes, &look);
+    spread_look(&loaded->spread, &look);
     mem_describe(&look, weights, sizeof weights);
     const void *mem = engine_cache(slot->engine, &bytes);
     mem_look(mem, bytes, &look);
     mem_describe(&look, cache, sizeof cache);
+    spread_describe(&loaded->spread, words->nodes, sizeof words->nodes);
     snprintf(words->memory, sizeof words->memory, "weights %s; latent cache %s", weights, cache);
 }
 
@@ -513,6 +514,7 @@ static int load(struct slot *slot)
     struct place_spec spec = {.kind = m->config.place,
                               .isa = m->config.isa,
                               .threads = m->config.threads,
+                              .nodes = m->config.nodes,
                               .cores = m->config.cores};
     struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
@@ -610,6 +612,8 @@ static void take_over(struct slot *slot)
     if (*slot->words.workers)
         log_info("models", "model '%s': workers: %s", entry->name, slot->words.workers);
     log_info("models", "model '%s': memory: %s", entry->name, slot->words.memory);
+    if (*slot->words.nodes)
+        log_info("models", "model '%s': nodes: %s", entry->name, slot->words.nodes);
 }
 
 bool models_update(struct models *m)

@@ -36,6 +36,7 @@ struct models_config {
     const char *place; /* "cpu", "ref" */
     const char *isa;   /* NULL: the best */
     int threads;       /* 0: as many as the place wants */
+    int nodes;         /* 0: those of the machine */
     const char *cores; /* NULL: the place chooses */
     struct engine_config engine;
 };

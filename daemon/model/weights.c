@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "place/mem.h"
+#include "place/place.h"
 
 enum {
     PIECE_BYTES = 1 << 20, /* stays in a core's cache between reading and packing */
@@ -22,11 +22,11 @@ enum {
 /* What is loaded next: rows of a matrix of an item. */
 struct cursor {
     int item, matrix, row;
-    char *dst; /* of the item */
 };
 
 struct loader {
     const struct plan *plan;
+    const struct spread *spread;
     const struct format *format;
     struct place *place;
     bool (*progress)(void *arg, uint64_t done, uint64_t all);
@@ -53,21 +53,11 @@ struct hand {
     struct err err;
 };
 
-static size_t align(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
-
-static size_t item_bytes(const struct place *place, const struct mat *mat)
-{
-    return align(place->ops->pack_size(place, mat) * (size_t)mat->count);
-}
-
 size_t plan_bytes(const struct plan *plan, const struct place *place)
 {
     size_t bytes = 0;
     for (int i = 0; i < plan->n; i++)
-        bytes += item_bytes(place, &plan->item[i].mat);
+        bytes += spread_item_bytes(place, &plan->item[i]);
     return bytes;
 }
 
@@ -171,16 +161,42 @@ static int load_turned(struct hand *h, const struct plan_item *item, uint64_t fi
     return 0;
 }
 
-/* Rows of a piece: what PIECE_BYTES hold, but whole units of packing; of a turned matrix, all. */
-static int piece_rows(const struct plan_item *item)
+/* The rows of the part that a piece is in. */
+static void part_rows(const struct loader *l, const struct cursor *at, int *first, int *end)
 {
+    const struct weight_part *part = spread_find(l->spread, l->plan, at->item, at->matrix, at->row);
+    bool whole = spread_by_matrix(&l->plan->item[at->item]);
+    *first = whole ? 0 : part->first;
+    *end = whole ? l->plan->item[at->item].mat.n : part->end;
+}
+
+/* Rows of a piece: what PIECE_BYTES hold, but whole units of packing, and of one part; of a turned
+ * matrix, all. */
+static int piece_rows(const struct loader *l, const struct cursor *at)
+{
+    const struct plan_item *item = &l->plan->item[at->item];
     if (item->how == PLAN_TURNED)
         return item->mat.n;
+    int first, end;
+    part_rows(l, at, &first, &end);
     size_t row = mk_row_bytes(item->tensor->type, (size_t)item->mat.k);
     size_t rows = PIECE_BYTES / row / PLACE_PACK_ROWS * PLACE_PACK_ROWS;
     if (rows == 0)
         rows = PLACE_PACK_ROWS;
-    return rows < (size_t)item->mat.n ? (int)rows : item->mat.n;
+    return rows < (size_t)(end - at->row) ? (int)rows : end - at->row;
+}
+
+static char *piece_memory(const struct loader *l, const struct cursor *at)
+{
+    const struct plan_item *item = &l->plan->item[at->item];
+    const struct weight_part *part = spread_find(l->spread, l->plan, at->item, at->matrix, at->row);
+    int first, end;
+    part_rows(l, at, &first, &end);
+    struct mat before = {
+        .type = item->mat.type, .n = at->row - first, .k = item->mat.k, .count = 1};
+    int matrix = at->matrix - (spread_by_matrix(item) ? part->first : 0);
+    return (char *)part->data + (size_t)matrix * part->stride +
+           (before.n ? l->place->ops->pack_size(l->place, &before) : 0);
 }
 
 /* The next piece, false if all are taken or somebody failed. */
@@ -192,14 +208,13 @@ static bool take(struct loader *l, struct cursor *ret)
     bool taken = next->item < l->plan->n && !atomic_load(&l->stop);
     if (taken) {
         const struct plan_item *item = &l->plan->item[next->item];
-        next->row += piece_rows(item);
+        next->row += piece_rows(l, next);
         if (next->row >= item->mat.n) {
             next->row = 0;
             next->matrix++;
         }
         if (next->matrix == item->mat.count) {
-            *next = (struct cursor){.item = next->item + 1,
-                                    .dst = next->dst + item_bytes(l->place, &item->mat)};
+            *next = (struct cursor){.item = next->item + 1};
         }
     }
     pthread_mutex_unlock(&l->lock);
@@ -208,16 +223,12 @@ static bool take(struct loader *l, struct cursor *ret)
 
 static int load_piece(struct hand *h, const struct cursor *at)
 {
-    const struct place *place = h->loader->place;
     const struct plan_item *item = &h->loader->plan->item[at->item];
-    struct mat before = {.type = item->mat.type, .n = at->row, .k = item->mat.k, .count = 1};
-    char *dst = at->dst + (size_t)at->matrix * place->ops->pack_size(place, &item->mat) +
-                (at->row ? place->ops->pack_size(place, &before) : 0);
+    char *dst = piece_memory(h->loader, at);
     uint64_t first = first_row(item, at->matrix);
-    int n = piece_rows(item), left = item->mat.n - at->row;
     if (item->how == PLAN_TURNED)
         return load_turned(h, item, first, dst);
-    return load_rows(h, item, first + (uint64_t)at->row, n < left ? n : left, dst);
+    return load_rows(h, item, first + (uint64_t)at->row, piece_rows(h->loader, at), dst);
 }
 
 static void *load_pieces(void *arg)
@@ -284,11 +295,16 @@ static void tie(const struct plan *plan, struct loaded *loaded)
 
 static void bind_all(const struct plan *plan, struct place *place, struct loaded *loaded)
 {
-    const char *packed = loaded->mem;
     for (int i = 0; i < plan->n; i++) {
         const struct plan_item *item = &plan->item[i];
-        place->ops->bind(place, &item->mat, packed, slot_of(loaded, item));
-        packed += item_bytes(place, &item->mat);
+        struct weight *slot = slot_of(loaded, item);
+        const struct weight_part *part = spread_find(&loaded->spread, plan, i, 0, 0);
+        place->ops->bind(place, &item->mat, part->data, slot);
+        if (part->end == (spread_by_matrix(item) ? item->mat.count : item->mat.n))
+            continue; /* all of it */
+        slot->stride = part->stride;
+        slot->part = part;
+        slot->by_matrix = spread_by_matrix(item);
     }
     tie(plan, loaded);
 }
@@ -326,24 +342,25 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
                  struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
                  void *arg, struct loaded *ret, struct err *err)
 {
-    struct loaded loaded = {.place = place, .bytes = plan_bytes(plan, place)};
-    int r = mem_alloc_long(loaded.bytes, &loaded.mem);
+    struct loaded loaded = {.place = place};
+    int r = spread_make(plan, hp, place, &loaded.spread);
     if (r == 0)
         r = make_slots(&loaded, hp->layers);
     if (r < 0) {
         weights_unload(&loaded);
         return err_set(err, -ENOMEM, "%s: no memory for %zu MiB of weights", format_path(format),
-                       loaded.bytes >> 20);
+                       plan_bytes(plan, place) >> 20);
     }
+    loaded.bytes = loaded.spread.bytes;
     struct loader l = {
         .plan = plan,
+        .spread = &loaded.spread,
         .format = format,
         .place = place,
         .progress = progress,
         .arg = arg,
         .all = file_bytes(plan),
         .lock = PTHREAD_MUTEX_INITIALIZER,
-        .next = {.dst = loaded.mem},
         .err = err,
     };
     r = load_all(&l);
@@ -358,7 +375,7 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
 
 void weights_unload(struct loaded *loaded)
 {
-    mem_free(loaded->mem, loaded->bytes);
+    spread_fini(&loaded->spread);
     for (int role = 0; role < ROLE_COUNT; role++)
         free(loaded->weights.layer[role]);
     *loaded = (struct loaded){0};

@@ -12,6 +12,7 @@
 #include "base/tensor.h"
 #include "format/format.h"
 #include "model/arch.h"
+#include "model/spread.h"
 
 /* How a tensor's rows become a weight. */
 enum plan_how {
@@ -45,7 +46,7 @@ void plan_fini(struct plan *plan);
 struct loaded { /* weights on a place */
     struct weights weights;
     struct place *place;
-    void *mem;
+    struct spread spread; /* the memory */
     size_t bytes;
 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "place/plan_nodes.h"
 #include "place/pool.h"
 #include "place/scratch.h"
 #include "place/topo.h"
@@ -28,6 +29,7 @@ struct cpu {
     struct place place;
     struct mk mk;
     struct topo topo;
+    struct node_room node[TOPO_MAX_NODES];
     struct pool *pool;
     struct scratch scratch;
 };
@@ -83,21 +85,27 @@ static void run_phase(struct job *job, const char *name, void (*phase)(void *, i
 }
 #define run(job, phase, n_tiles) run_phase(job, #phase, phase, n_tiles)
 
-static const void *matrix(const struct weight *w, int i)
+/* Where row `row` of matrix `index` lies: rows [*first, *end) of it, the first of them at what is
+ * returned. */
+static const void *find_rows(const struct weight *w, int index, int row, int *first, int *end)
 {
-    return (const char *)w->data + (size_t)i * w->stride;
+    const struct weight_part *part = w->part;
+    *first = 0;
+    *end = w->n;
+    if (!part)
+        return (const char *)w->data + (size_t)index * w->stride;
+    while (part->end <= (w->by_matrix ? index : row))
+        part++;
+    if (w->by_matrix)
+        return (const char *)part->data + (size_t)(index - part->first) * part->stride;
+    *first = part->first;
+    *end = part->end;
+    return (const char *)part->data + (size_t)index * part->stride;
 }
 
-/* Matrix `index` of w times m rows, of which the first n_decode are of answers; the caller fills in
- * x, y, tile and options. */
-static void multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
-                     struct mk_mm mm, int n_decode)
+/* What lies together of a matrix times m rows. */
+static void multiply_part(const struct mk_mat *mat, struct mk_mm mm, int n_decode)
 {
-    mm.w = matrix(w, index);
-    mm.n = w->n;
-    mm.k = w->k;
-    mm.tmp = cpu->scratch.worker[worker].mm;
-    const struct mk_mat *mat = cpu->mk.mat[w->type];
     int m = mm.m;
     mm.m = max_int(0, min_int(m, n_decode));
     if (mm.m > 0)
@@ -114,6 +122,25 @@ static void multiply(const struct cpu *cpu, int worker, const struct weight *w, 
         mm.y += (size_t)mm.m * (size_t)mm.ldy;
     mm.m = m - mm.m;
     mat->gemm(&mm);
+}
+
+/* Matrix `index` of w times m rows, of which the first n_decode are of answers; the caller fills in
+ * x, y, tile and options. */
+static void multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                     struct mk_mm mm, int n_decode)
+{
+    mm.k = w->k;
+    mm.tmp = cpu->scratch.worker[worker].mm;
+    for (int n0 = mm.n0, n1 = mm.n1, first, end; n0 < n1; n0 = end) {
+        struct mk_mm part = mm;
+        part.w = find_rows(w, index, n0, &first, &end);
+        part.n = end - first;
+        end = min_int(end, n1);
+        part.y += first;
+        part.n0 = n0 - first;
+        part.n1 = end - first;
+        multiply_part(cpu->mk.mat[w->type], part, n_decode);
+    }
 }
 
 static void norm_tile(const struct job *job, const struct buf *x, const struct weight *norm,
@@ -137,8 +164,10 @@ static void begin_rows(void *arg, int worker, int tile)
     int hidden = op->embedding.k;
     int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
     for (int i = tile * NORM_ROWS; i < end; i++) {
-        mat->row(op->x->data + (size_t)i * (size_t)hidden, op->embedding.data, op->embedding.n,
-                 hidden, job->rows->token[i]);
+        int first, end;
+        const void *rows = find_rows(&op->embedding, 0, job->rows->token[i], &first, &end);
+        mat->row(op->x->data + (size_t)i * (size_t)hidden, rows, end - first, hidden,
+                 job->rows->token[i] - first);
         mk_rope_table(op->frequency, op->rope, job->rows->position[i],
                       op->cs->data + (size_t)i * (size_t)op->rope);
     }
@@ -917,6 +946,8 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
     };
+    cpu->place.node = cpu->node;
+    cpu->place.n_nodes = plan_node_rooms(&cpu->topo, cpu->place.threads, spec->nodes, cpu->node);
     r = pool_new(&cpu->topo, cpu->place.threads, &cpu->pool, err);
     if (r < 0)
         return r;

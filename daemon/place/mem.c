@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "place/cgroup.h"
 
@@ -135,6 +138,62 @@ uint64_t mem_set_aside(void)
         return 0;
     cgroup_walk("", "hugetlb", look_at_huge, &limited);
     return limited ? 0 : (free_pages - promised) * HUGE_PAGE_BYTES;
+}
+
+/* ------------------------------------------------------------------ nodes */
+
+uint64_t mem_node_room(int os, uint64_t wanted)
+{
+    char path[128], line[128];
+    uint64_t kib, room = 0, pages = 0;
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB", os);
+    if (mem_set_aside() >= wanted && cgroup_read(path, "free_hugepages", &pages))
+        return pages * HUGE_PAGE_BYTES;
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", os);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file)) { /* "Node 0 MemFree:  123 kB" */
+        char name[32];
+        if (sscanf(line, "Node %*d %31s %" SCNu64, name, &kib) == 2 &&
+            (!strcmp(name, "MemFree:") || !strcmp(name, "Active(file):") ||
+             !strcmp(name, "Inactive(file):")))
+            room += kib * 1024;
+    }
+    if (file)
+        fclose(file);
+    return room;
+}
+
+int mem_bind(void *mem, size_t bytes, int os)
+{
+    unsigned long mask[1024 / (8 * sizeof(long))] = {0};
+    const unsigned bits = 8 * sizeof *mask;
+    if (os < 0 || os >= 1024)
+        return -EINVAL;
+    mask[(unsigned)os / bits] = 1ul << ((unsigned)os % bits);
+    /* Preferred, not bound: of a node that is full after all the kernel takes another one's, where
+     * binding would end us. */
+    return syscall(SYS_mbind, mem, mapped_bytes(bytes), MPOL_PREFERRED, mask, 1024, 0) == 0
+               ? 0
+               : -errno;
+}
+
+int mem_node_percent(const void *mem, size_t bytes, int os)
+{
+    enum { SAMPLES = 1024 };
+    const void *page[SAMPLES];
+    int status[SAMPLES], seen = 0, there = 0;
+    size_t step = bytes / SAMPLES / 4096 * 4096, n = 0;
+    if (step < 4096)
+        step = 4096;
+    for (size_t at = 0; at < bytes && n < SAMPLES; at += step)
+        page[n++] = (const char *)mem + at;
+    if (syscall(SYS_move_pages, 0, n, page, NULL, status, 0) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        seen += status[i] >= 0; /* others are not touched yet */
+        there += status[i] == os;
+    }
+    return seen ? 100 * there / seen : -1;
 }
 
 /* ------------------------------------------------------------------ what was given */

@@ -15,12 +15,23 @@
 
 struct buf; /* memory of a place: place.h */
 
+/* Rows of every matrix of a weight, or some of its matrices, that lie by themselves. */
+struct weight_part {
+    int first, end;
+    size_t stride; /* from one matrix to the next */
+    const void *data;
+};
+
 /* Matrices packed on a place: `count` times [n][k], rows are outputs. */
 struct weight {
     enum mk_type type;
     int n, k, count;
     size_t stride; /* bytes from one matrix to the next */
     const void *data;
+    /* Of a place with several nodes of memory, and a weight that lies on more than one: its parts
+     * in order. Then stride and data are those of one of them. */
+    const struct weight_part *part; /* NULL: data holds everything */
+    bool by_matrix;                 /* parts are matrices, not rows */
 };
 
 /* The rows of one step. Arrays are the caller's and stay as they are until submit returns. */

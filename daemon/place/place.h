@@ -15,10 +15,13 @@
 #include "base/own.h"
 #include "place/op.h"
 
+struct node_room;
+
 struct place_spec {
     const char *kind;  /* a name in place_table[] */
     const char *isa;   /* NULL: the best this CPU has */
     int threads;       /* 0: as many as topo.h says */
+    int nodes;         /* of memory to spread weights over; 0: those that the machine has */
     const char *cores; /* which may be workers: NULL or "auto", "performance", "all" */
 };
 
@@ -32,6 +35,7 @@ struct mat {
 struct place_words {
     char workers[768]; /* how many threads, where, and why no more */
     char memory[512];  /* what pages it lies in */
+    char nodes[1024];  /* what lies on which node */
 };
 
 struct place {
@@ -39,6 +43,8 @@ struct place {
     enum mk_type cache_type; /* number format of cached latents */
     int threads;
     const char *isa;
+    int n_nodes;                  /* of memory, if weights are to be spread over them */
+    const struct node_room *node; /* [n_nodes], their rooms unknown */
     /* Set by who wants to see where time goes, NULL otherwise: is told of each phase when it is
      * over. Clock: CLOCK_MONOTONIC. `what` is a literal. */
     void (*trace)(void *arg, const char *what, uint64_t start_ns, uint64_t end_ns);

@@ -29,6 +29,18 @@ void plan_node_shares(const struct node_room *node, int n_nodes, double *ret)
         ret[j] = all > 0 ? ret[j] / all : 1.0 / n_nodes;
 }
 
+int plan_node_rooms(const struct topo *topo, int threads, int wanted, struct node_room *ret)
+{
+    bool real = wanted == 0 || wanted == topo->n_nodes;
+    int n = real ? topo->n_nodes : wanted;
+    for (int j = 0; j < n; j++)
+        ret[j] = (struct node_room){.os = real && n > 1 ? topo->node[j].os : -1,
+                                    .workers = real ? 0 : 1};
+    for (int i = 0; real && i < topo->n_cores && i < threads; i++)
+        ret[topo->at[i]].workers++;
+    return n;
+}
+
 static uint64_t room_of(const struct planner *p, int j)
 {
     uint64_t used = p->sum[j].bytes, room = p->node[j].bytes;

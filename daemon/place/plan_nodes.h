@@ -22,6 +22,7 @@
 #include "place/topo.h"
 
 struct node_room {
+    int os; /* the system's number; -1: one that is only made up */
     int workers;
     uint64_t bandwidth; /* 0: unknown */
     uint64_t bytes;     /* that weights may take */
@@ -45,6 +46,11 @@ struct node_item {
 struct node_sum { /* of one node */
     uint64_t bytes, read;
 };
+
+/* The nodes that `threads` workers of the topology want weights on, their rooms unknown; at most
+ * TOPO_MAX_NODES. `wanted` 0: those of the machine; as many otherwise, made up if it has others.
+ * Returns how many. */
+int plan_node_rooms(const struct topo *topo, int threads, int wanted, struct node_room *ret);
 
 /* Relative shares of the nodes; 0 without workers. */
 void plan_node_shares(const struct node_room *node, int n_nodes, double *ret);

@@ -94,6 +94,7 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->cache_bytes = s.cache_bytes;
     m->workers = words->workers;
     m->memory = words->memory;
+    m->nodes = words->nodes;
 }
 
 struct report { /* the messages of one answer and the lists that point at them */

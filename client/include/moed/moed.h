@@ -463,6 +463,7 @@ struct moed_model_stats {
     uint64_t cache_bytes;
     const char *workers; /* how many threads, on which cores, and why no more; for people */
     const char *memory;  /* what pages it lies in; for people */
+    const char *nodes;   /* of memory, and what lies on each; "" for one; for people */
 };
 struct moed_generation { /* a running call */
     size_t size;
