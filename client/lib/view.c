@@ -106,6 +106,21 @@ static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usa
     return usage;
 }
 
+static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1__Receipt *from)
+{
+    struct moed_receipt *receipt = lay(view, 1, sizeof *receipt);
+    if (!receipt)
+        return NULL;
+    *receipt = (struct moed_receipt){
+        .size = sizeof *receipt,
+        .place = word(from->place),
+        .isa = word(from->isa),
+        .cache = word(from->cache),
+        .attention = word(from->attention),
+    };
+    return receipt;
+}
+
 static const struct moed_call_delta *const *lay_calls(struct view *view,
                                                       const Moed__V1__GenerateEvent *from)
 {
@@ -157,6 +172,8 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     if (!event->tokens || !event->calls)
         return -ENOMEM;
     if (from->usage && !(event->usage = lay_usage(view, from->usage)))
+        return -ENOMEM;
+    if (from->receipt && !(event->receipt = lay_receipt(view, from->receipt)))
         return -ENOMEM;
     view->event = event;
     return 0;

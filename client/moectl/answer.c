@@ -165,6 +165,16 @@ static void take_call(struct answer *a, const struct moed_call_delta *delta)
         show_call(a, delta);
 }
 
+static json_t *receipt_json(const struct moed_receipt *r)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "place", screen_json_word(r->place));
+    json_object_set_new(object, "isa", screen_json_word(r->isa));
+    json_object_set_new(object, "cache", screen_json_word(r->cache));
+    json_object_set_new(object, "attention", screen_json_word(r->attention));
+    return object;
+}
+
 static void take_event(struct answer *a, const struct moed_event *event)
 {
     bool has_output =
@@ -191,6 +201,8 @@ static void take_event(struct answer *a, const struct moed_event *event)
         a->usage = *event->usage;
         a->has_usage = true;
     }
+    if (event->receipt && !a->receipt)
+        a->receipt = receipt_json(event->receipt);
 }
 
 static void on_progress(struct moed_call *call, int result, void *arg)
@@ -298,6 +310,7 @@ void answer_fini(struct answer *a)
     free(a->calls);
     json_decref(a->prompt);
     json_decref(a->tokens);
+    json_decref(a->receipt);
     *a = (struct answer){0};
 }
 
@@ -355,6 +368,11 @@ json_t *answer_json_usage(const struct answer *a)
     return usage;
 }
 
+json_t *answer_json_receipt(const struct answer *a)
+{
+    return a->receipt ? json_incref(a->receipt) : json_null();
+}
+
 static json_t *calls_json(const struct answer *a)
 {
     json_t *list = json_array();
@@ -382,5 +400,6 @@ json_t *answer_json(const struct answer *a)
         json_object_set_new(object, "calls", calls_json(a));
     json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
     json_object_set_new(object, "usage", answer_json_usage(a));
+    json_object_set_new(object, "receipt", answer_json_receipt(a));
     return object;
 }

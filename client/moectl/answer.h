@@ -26,6 +26,7 @@ struct answer {       /* zeroed but for the options in front */
     struct text text, thinking;
     char model[256];
     json_t *prompt, *tokens; /* arrays, with keep_tokens */
+    json_t *receipt;         /* NULL: the daemon told none */
     struct call *calls;      /* of tools */
     size_t n_calls;
     enum moed_finish finish;
@@ -51,5 +52,8 @@ void answer_fini(struct answer *a);
 /* The line of figures on stderr, unless --quiet. */
 void answer_print_figures(const struct answer *a);
 json_t *answer_json_usage(const struct answer *a);
-/* {"model", "text", "thinking", "calls", "finish_reason", "usage"}; calls only if there are any */
+/* {"place", "isa", "cache", "attention"}: what computed it; null if the daemon doesn't tell */
+json_t *answer_json_receipt(const struct answer *a);
+/* {"model", "text", "thinking", "calls", "finish_reason", "usage", "receipt"}; calls only if there
+ * are any */
 json_t *answer_json(const struct answer *a);

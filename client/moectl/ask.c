@@ -97,6 +97,7 @@ static json_t *generation_json(const struct answer *a)
     json_object_set(object, "tokens", a->tokens);
     json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
     json_object_set_new(object, "usage", answer_json_usage(a));
+    json_object_set_new(object, "receipt", answer_json_receipt(a));
     return object;
 }
 

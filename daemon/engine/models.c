@@ -648,6 +648,18 @@ void models_describe(const struct models_entry *entry, struct place_words *ret)
         *ret = slot->words;
 }
 
+void models_receipt(const struct models_entry *entry, struct models_receipt *ret)
+{
+    const struct place *place = ((const struct slot *)entry)->place;
+    *ret = (struct models_receipt){0};
+    if (entry->state != MODELS_READY)
+        return;
+    snprintf(ret->place, sizeof ret->place, "%s", place->ops->kind);
+    snprintf(ret->isa, sizeof ret->isa, "%s", place->isa);
+    snprintf(ret->cache, sizeof ret->cache, "%s", mk_type_info[place->cache_type].name);
+    snprintf(ret->attention, sizeof ret->attention, "%s", place->attention);
+}
+
 int models_unload(struct models *m, struct models_entry *entry, struct err *err)
 {
     struct slot *slot = (struct slot *)entry;

@@ -94,6 +94,11 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
 /* What a loaded model's place is made of; all "" for another. */
 void models_describe(const struct models_entry *entry, struct place_words *ret);
+/* What computes the answers of a model that is ready. */
+struct models_receipt {
+    char place[16], isa[16], cache[16], attention[64];
+};
+void models_receipt(const struct models_entry *entry, struct models_receipt *ret);
 /* Takes what the loaders and the finder reported; true if something changed. A loader reports a few
  * times a second. On the loop thread. */
 bool models_update(struct models *models);

@@ -945,6 +945,7 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
         .cache_type = cpu->mk.attend_rows ? MK_BF16 : MK_F16, /* tiles take bf16 as it lies */
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
+        .attention = "absorbed",
     };
     cpu->place.node = cpu->node;
     cpu->place.n_nodes = plan_node_rooms(&cpu->topo, cpu->place.threads, spec->nodes, cpu->node);

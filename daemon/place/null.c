@@ -63,7 +63,8 @@ static int null_open(const struct place_spec *spec, struct place **ret, struct e
     struct place *place = calloc(1, sizeof *place);
     if (!place)
         return err_set(err, -ENOMEM, "no memory for a place");
-    *place = (struct place){.ops = &place_null, .cache_type = MK_F16, .threads = 1, .isa = "none"};
+    *place = (struct place){
+        .ops = &place_null, .cache_type = MK_F16, .threads = 1, .isa = "none", .attention = "none"};
     *ret = place;
     return 0;
 }

@@ -45,6 +45,9 @@ struct place {
     const char *isa;
     int n_nodes;                  /* of memory, if weights are to be spread over them */
     const struct node_room *node; /* [n_nodes], their rooms unknown */
+    /* How a row attends, of its absolute position: "absorbed", in latents, or "expanded". Words of
+     * an answer's receipt; a literal, or the place's. */
+    const char *attention;
     /* Set by who wants to see where time goes, NULL otherwise: is told of each phase when it is
      * over. Clock: CLOCK_MONOTONIC. `what` is a literal. */
     void (*trace)(void *arg, const char *what, uint64_t start_ns, uint64_t end_ns);

@@ -333,6 +333,7 @@ static int open_kind(const struct place_ops *ops, bool naive, struct place **ret
         .cache_type = MK_F32,
         .threads = 1,
         .isa = ref->mk.isa,
+        .attention = naive ? "expanded" : "absorbed",
     };
     *ret = &ref->place;
     return 0;

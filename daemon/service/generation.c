@@ -46,6 +46,7 @@ struct generation {
     char *model;
     char **stops;
     int n_stops;
+    struct models_receipt receipt;
     struct chat_reply *reply; /* NULL: everything is text */
     bool logprobs;
 
@@ -173,6 +174,14 @@ static uint64_t hash_of(struct generation *g)
     return XXH3_64bits_digest(g->hash);
 }
 
+static void fill_receipt(struct models_receipt *from, Moed__V1__Receipt *ret)
+{
+    ret->place = from->place;
+    ret->isa = from->isa;
+    ret->cache = from->cache;
+    ret->attention = from->attention;
+}
+
 static void fill_totals(struct generation *g, Moed__V1__GenerateEvent *ev, Moed__V1__Usage *usage)
 {
     const struct engine_event *done = &g->done;
@@ -209,6 +218,7 @@ static void send_event(struct generation *g, bool last)
 {
     Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
     Moed__V1__Usage usage = MOED__V1__USAGE__INIT;
+    Moed__V1__Receipt receipt = MOED__V1__RECEIPT__INIT;
     ev.has_seq = true;
     ev.seq = g->seq++;
     if (!g->is_started) {
@@ -224,8 +234,11 @@ static void send_event(struct generation *g, bool last)
     }
     ev.thinking = as_string(&g->thinking);
     ev.text = as_string(&g->text);
-    if (last)
+    if (last) {
         fill_totals(g, &ev, &usage);
+        fill_receipt(&g->receipt, &receipt);
+        ev.receipt = &receipt;
+    }
     call_event(g->call, &ev.base, &g->tokens);
     hub_count(g->hub, COUNTER_EVENTS);
     g->hub->counters[COUNTER_TOKENS] += (uint64_t)g->n_waiting;
@@ -595,6 +608,7 @@ static int generation_new(struct call *call, int entry, const char *model, const
     g->hub = call->hub;
     g->entry = entry;
     g->engine = e->engine;
+    models_receipt(e, &g->receipt);
     g->vocab = model_vocab(e->model);
     g->uid = call->conn->uid;
     g->started_ms = call->received_ms;

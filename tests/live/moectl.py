@@ -264,12 +264,13 @@ class WithDaemon(unittest.TestCase):
 
     def test_json_on_every_verb(self):
         keys = {
-            ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason", "usage"},
+            ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason", "usage",
+                                           "receipt"},
             ("tokenize",): {"tokens"},
             ("detokenize", "1"): {"text", "bytes"},
             ("render", "Hi"): {"tokens", "text"},
             ("generate", "--raw", "x", "-n", "2"): {"prompt_tokens", "tokens", "finish_reason",
-                                                    "usage"},
+                                                    "usage", "receipt"},
             ("status",): {"socket", "version", "models", "limits", "uptime_seconds", "draining"},
             ("ps",): {"generations", "models"},
             ("list",): {"models"},
@@ -299,7 +300,8 @@ class WithDaemon(unittest.TestCase):
         args = ("generate", "--raw", "Once upon a time", "--tokens", "8", "--top-logprobs", "20",
                 "--json", "--temperature", "0")
         one = self.run_json(*args)
-        self.assertEqual(set(one), {"prompt_tokens", "tokens", "finish_reason", "usage"})
+        self.assertEqual(set(one), {"prompt_tokens", "tokens", "finish_reason", "usage", "receipt"})
+        self.assertEqual(set(one["receipt"]), {"place", "isa", "cache", "attention"})
         self.assertEqual(len(one["tokens"]), 8)
         self.assertEqual(one["finish_reason"], "length")
         self.assertEqual(one["usage"]["prompt_tokens"], len(one["prompt_tokens"]))

@@ -73,6 +73,18 @@ class Served(unittest.TestCase):
         if whole.finish == LENGTH:
             self.assertEqual(len(whole.tokens), 30)
 
+    def test_receipt(self):
+        asked = dict(text="Once upon a time", max_tokens=3, temperature=0)
+        told = self.conn.ask(**asked).last["receipt"]
+        self.assertEqual(told["place"], "cpu")
+        self.assertIn(told["isa"], ("c", "avx2", "avx512", "amx"))
+        for args, place, isa, cache in ((("--cpu", "c"), "cpu", "c", "F16"),
+                                        (("--place", "ref"), "ref", "c", "F32")):
+            with Daemon(MOED, MODEL, args=args) as daemon:
+                with daemon.ready() as conn:
+                    self.assertEqual(conn.ask(**asked).last["receipt"],
+                                     dict(place=place, isa=isa, cache=cache, attention="absorbed"))
+
     def test_chat_with_and_without_thinking(self):
         question = [("user", "What is memory bandwidth?")]
         plain = self.conn.ask(messages=question, max_tokens=200)

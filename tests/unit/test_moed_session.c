@@ -390,6 +390,11 @@ static void test_event_fields(void **state)
     event.finish = MOED__V1__FINISH__FINISH_ERROR;
     event.error = (char *)"numbers ran away";
     event.usage = &usage;
+    Moed__V1__Receipt receipt = MOED__V1__RECEIPT__INIT;
+    receipt.place = (char *)"cpu";
+    receipt.isa = (char *)"amx";
+    receipt.attention = (char *)"absorbed";
+    event.receipt = &receipt;
     Moed__V1__CallDelta begun = MOED__V1__CALL_DELTA__INIT, ended = MOED__V1__CALL_DELTA__INIT;
     Moed__V1__CallDelta *calls[] = {&begun, &ended};
     begun.id = (char *)"call_1";
@@ -418,6 +423,11 @@ static void test_event_fields(void **state)
     assert_string_equal(e->error, "numbers ran away");
     assert_int_equal(e->usage->prompt_tokens, 2);
     assert_true(e->usage->decode_seconds == 0.5);
+    assert_int_equal(e->receipt->size, sizeof *e->receipt);
+    assert_string_equal(e->receipt->place, "cpu");
+    assert_string_equal(e->receipt->isa, "amx");
+    assert_string_equal(e->receipt->cache, "");
+    assert_string_equal(e->receipt->attention, "absorbed");
     assert_string_equal(e->text, "");
     assert_int_equal(e->n_calls, 2);
     assert_string_equal(e->calls[0]->id, "call_1");

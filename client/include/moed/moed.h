@@ -350,6 +350,14 @@ struct moed_usage {
     int32_t prompt_tokens, cached_tokens, completion_tokens, thinking_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
 };
+/* What computed the answer: with all of it the same a greedy answer has the same bytes. */
+struct moed_receipt {
+    size_t size;
+    const char *place;     /* "cpu", "ref" */
+    const char *isa;       /* the kernels' instruction set: "c", "avx2", "avx512", "amx" */
+    const char *cache;     /* number format of cached latents: "F16", "BF16", "F32" */
+    const char *attention; /* the rule by which a row attends: "absorbed", "expanded" */
+};
 enum moed_finish {
     MOED_FINISH_NONE = 0, /* it goes on */
     MOED_FINISH_STOP = 1,
@@ -391,7 +399,8 @@ struct moed_event {
     const char *error;              /* MOED_FINISH_ERROR: why */
     const struct moed_usage *usage; /* last event, else NULL */
     const struct moed_call_delta *const *calls;
-    size_t n_calls; /* pieces, in order */
+    size_t n_calls;                     /* pieces, in order */
+    const struct moed_receipt *receipt; /* last event of a daemon that tells it, else NULL */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
