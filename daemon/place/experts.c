@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Feed-forward layers on the CPU place, dense ones and mixtures of experts. The engine's thread and
+ * the workers.
+ */
+#include <string.h>
+
+#include "place/job.h"
+
+/* ------------------------------------------------------------------ feed forward */
+
+/* hidden[n0, n1) = silu(gate · h) ⊙ (up · h) for m rows of h, then times each row's weight. */
+static void gate_up(const struct job *job, int worker, const struct weight *gate,
+                    const struct weight *up, int index, const int32_t *rows,
+                    const float *row_weight, int m, int n_decode, float *hidden, float *other,
+                    int n0, int n1)
+{
+    struct cpu *cpu = job->cpu;
+    struct mk_mm mm = {
+        .x = cpu->scratch.h,
+        .y = hidden,
+        .xrow = rows,
+        .m = m,
+        .ldx = gate->k,
+        .ldy = gate->n,
+        .n0 = n0,
+        .n1 = n1,
+    };
+    job_multiply(cpu, worker, gate, index, mm, n_decode);
+    mm.y = other;
+    job_multiply(cpu, worker, up, index, mm, n_decode);
+    for (int i = 0; i < m; i++) {
+        float *g = hidden + (size_t)i * (size_t)gate->n + n0;
+        cpu->mk.swiglu(g, g, other + (size_t)i * (size_t)gate->n + n0, n1 - n0);
+        if (row_weight)
+            for (int j = 0; j < n1 - n0; j++)
+                g[j] *= row_weight[i];
+    }
+}
+
+static void ffn_norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    job_norm_tile(job, job->op->ffn.x, &job->op->ffn.norm, job->op->ffn.eps, tile);
+}
+
+static void ffn_gate_up(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_ffn *op = &job->op->ffn;
+    struct scratch *s = &job->cpu->scratch;
+    gate_up(job, worker, &op->gate, &op->up, 0, NULL, NULL, job->rows->n, job->rows->n_decode,
+            s->hidden, s->other, tile * job->tile_n, min_int((tile + 1) * job->tile_n, op->gate.n));
+}
+
+static void ffn_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_ffn *op = &job->op->ffn;
+    job_project(job, worker, &op->down, job->cpu->scratch.hidden, op->x->data, true, tile);
+}
+
+void ffn_run(struct job *job)
+{
+    const struct op_ffn *op = &job->op->ffn;
+    job_run(job, ffn_norm, ceil_div(job->rows->n, NORM_ROWS));
+    job->tile_n = job_tile_rows(job->cpu, op->gate.n);
+    job_run(job, ffn_gate_up, ceil_div(op->gate.n, job->tile_n));
+    job->tile_n = job_tile_rows(job->cpu, op->down.n);
+    job_run(job, ffn_down, ceil_div(op->down.n, job->tile_n));
+}
+
+/* ------------------------------------------------------------------ mixture of experts */
+
+static void moe_route(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    const struct cpu *cpu = job->cpu;
+    const struct scratch *s = &cpu->scratch;
+    job_norm_tile(job, op->x, &op->norm, op->eps, tile);
+    int first = tile * NORM_ROWS, n_experts = op->route.n_experts, n_used = op->route.n_used;
+    int m = min_int(NORM_ROWS, job->rows->n - first);
+    float *logits = s->worker[worker].router;
+    job_multiply(cpu, worker, &op->router, 0,
+                 (struct mk_mm){
+                     .x = s->h + (size_t)first * (size_t)op->router.k,
+                     .y = logits,
+                     .m = m,
+                     .ldx = op->router.k,
+                     .ldy = n_experts,
+                     .n1 = n_experts,
+                 },
+                 max_int(job->rows->n_decode - first, 0));
+    for (int i = 0; i < m; i++)
+        cpu->mk.route(&op->route, logits + (size_t)i * (size_t)n_experts,
+                      s->chosen + (size_t)(first + i) * (size_t)n_used,
+                      s->chosen_weight + (size_t)(first + i) * (size_t)n_used,
+                      logits + (size_t)NORM_ROWS * (size_t)n_experts);
+}
+
+/* Sorts (row, expert) pairs by expert, rows in order inside: each expert's weights are read once.
+ */
+static void sort_by_expert(const struct op_moe *op, struct scratch *s, int n_rows)
+{
+    int n_used = op->route.n_used, n_experts = op->route.n_experts;
+    memset(s->expert_start, 0, (size_t)(n_experts + 1) * sizeof *s->expert_start);
+    for (int i = 0; i < n_rows * n_used; i++)
+        s->expert_start[s->chosen[i] + 1]++;
+    s->n_active = 0;
+    for (int e = 0; e < n_experts; e++) {
+        if (s->expert_start[e + 1])
+            s->active[s->n_active++] = e;
+        s->expert_start[e + 1] += s->expert_start[e];
+        s->expert_next[e] = s->expert_start[e];
+    }
+    for (int i = 0; i < n_rows * n_used; i++) {
+        int slot = s->expert_next[s->chosen[i]]++;
+        s->slot_row[slot] = i / n_used;
+        s->slot_weight[slot] = s->chosen_weight[i];
+    }
+}
+
+/* How many of an expert's rows are of answers. */
+static int expert_decode(const struct job *job, int expert)
+{
+    const struct scratch *s = &job->cpu->scratch;
+    int n = 0, m = s->expert_start[expert + 1] - s->expert_start[expert];
+    while (n < m && s->slot_row[s->expert_start[expert] + n] < job->rows->n_decode)
+        n++;
+    return n;
+}
+
+static void moe_gate_up(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    if (tile >= s->n_active * job->n_tiles) {
+        tile -= s->n_active * job->n_tiles;
+        gate_up(job, worker, &op->shared_gate, &op->shared_up, 0, NULL, NULL, job->rows->n,
+                job->rows->n_decode, s->shared_hidden, s->shared_other, tile * job->tile_n,
+                min_int((tile + 1) * job->tile_n, op->shared_gate.n));
+        return;
+    }
+    int expert = s->active[tile / job->n_tiles];
+    int n0 = tile % job->n_tiles * job->tile_n;
+    int start = s->expert_start[expert], m = s->expert_start[expert + 1] - start;
+    size_t at = (size_t)start * (size_t)op->gate.n;
+    gate_up(job, worker, &op->gate, &op->up, expert, s->slot_row + start, s->slot_weight + start, m,
+            expert_decode(job, expert), s->hidden + at, s->other + at, n0,
+            min_int(n0 + job->tile_n, op->gate.n));
+}
+
+/* A block of output columns for all experts in ascending order, then the shared one. */
+static void moe_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    struct mk_mm mm = {
+        .y = op->x->data,
+        .ldx = op->down.k,
+        .ldy = op->down.n,
+        .n0 = tile * job->tile_n,
+        .n1 = min_int((tile + 1) * job->tile_n, op->down.n),
+        .add = true,
+    };
+    for (int a = 0; a < s->n_active; a++) {
+        int expert = s->active[a], start = s->expert_start[expert];
+        mm.x = s->hidden + (size_t)start * (size_t)op->down.k;
+        mm.yrow = s->slot_row + start;
+        mm.m = s->expert_start[expert + 1] - start;
+        job_multiply(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
+    }
+    if (op->shared_down.data) {
+        mm.x = s->shared_hidden;
+        mm.yrow = NULL;
+        mm.m = job->rows->n;
+        mm.ldx = op->shared_down.k;
+        job_multiply(job->cpu, worker, &op->shared_down, 0, mm, job->rows->n_decode);
+    }
+}
+
+void moe_run(struct job *job)
+{
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    job_run(job, moe_route, ceil_div(job->rows->n, NORM_ROWS));
+    sort_by_expert(op, s, job->rows->n);
+
+    int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
+    job->tile_n = job_tile_rows(job->cpu, s->n_active * op->gate.n + shared_n);
+    job->n_tiles = ceil_div(op->gate.n, job->tile_n);
+    job_run(job, moe_gate_up, s->n_active * job->n_tiles + ceil_div(shared_n, job->tile_n));
+    job->tile_n = job_tile_rows(job->cpu, op->down.n);
+    job_run(job, moe_down, ceil_div(op->down.n, job->tile_n));
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Latent attention on the CPU place: queries and latents, attending, output. The engine's thread
+ * and the workers.
+ */
+#include <string.h>
+
+#include "place/job.h"
+
+static void mla_norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    job_norm_tile(job, job->op->mla.x, &job->op->mla.norm, job->op->mla.eps, tile);
+}
+
+static void mla_down(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    struct scratch *s = &job->cpu->scratch;
+    if (tile >= job->n_tiles)
+        job_project(job, worker, &op->kv_a, s->h, s->kv, false, tile - job->n_tiles);
+    else if (op->q_rank)
+        job_project(job, worker, &op->q_a, s->h, s->q_latent, false, tile);
+    else
+        job_project(job, worker, &op->q_b, s->h, s->q, false, tile);
+}
+
+static void *cached_row(const struct op_mla *op, enum mk_type type, void *const *pages,
+                        int position)
+{
+    size_t bytes = mk_row_bytes(type, (size_t)(op->latent + op->rope));
+    return (char *)pages[position / op->page_tokens] + op->plane +
+           (size_t)(position % op->page_tokens) * bytes;
+}
+
+static void mla_store(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    const struct mk *mk = &job->cpu->mk;
+    struct scratch *s = &job->cpu->scratch;
+    int width = op->latent + op->rope;
+    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
+    for (int i = tile * NORM_ROWS; i < end; i++) {
+        float *kv = s->kv + (size_t)i * (size_t)width;
+        mk->rms_norm(kv, kv, op->kv_a_norm.data, op->latent, op->eps);
+        mk->rope(kv + op->latent, op->cs->data + (size_t)i * (size_t)op->rope, op->rope);
+        void *row =
+            cached_row(op, job->cpu->place.cache_type, job->rows->page[i], job->rows->position[i]);
+        mk->store(row, job->cpu->place.cache_type, kv, width);
+        if (op->q_rank) {
+            float *q = s->q_latent + (size_t)i * (size_t)op->q_rank;
+            mk->rms_norm(q, q, op->q_a_norm.data, op->q_rank, op->eps);
+        }
+    }
+}
+
+static void mla_query(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    struct scratch *s = &job->cpu->scratch;
+    job_project(job, worker, &job->op->mla.q_b, s->q_latent, s->q, false, tile);
+}
+
+/* The pages of a row's sequence as this layer sees them. */
+static void look_at_pages(const struct job *job, struct worker_scratch *w, int row, int n)
+{
+    const struct op_mla *op = &job->op->mla;
+    for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
+        w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
+}
+
+/* Head `head` of rows [first, first + m): k_b into the queries, at every `stride`-th of
+ * w->absorbed. */
+static void absorb(const struct job *job, int worker, int head, int first, int m, float *absorbed,
+                   int stride)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    int ldq = op->heads * (op->nope + op->rope);
+    int width = op->latent + op->rope;
+    const float *q =
+        cpu->scratch.q + (size_t)first * (size_t)ldq + (size_t)head * (size_t)(op->nope + op->rope);
+    job_multiply(cpu, worker, &op->k_b, head,
+                 (struct mk_mm){
+                     .x = q,
+                     .y = absorbed,
+                     .m = m,
+                     .ldx = ldq,
+                     .ldy = stride,
+                     .n1 = op->latent,
+                 },
+                 job->rows->n_decode - first);
+    for (int i = 0; i < m; i++, absorbed += stride, q += ldq) {
+        float *rotated = absorbed + op->latent;
+        memcpy(rotated, q + op->nope, (size_t)op->rope * sizeof *q);
+        cpu->mk.rope(rotated, op->cs->data + (size_t)(first + i) * (size_t)op->rope, op->rope);
+        for (int c = 0; c < width; c++)
+            absorbed[c] *= op->scale;
+    }
+}
+
+/* What the head's rows found leaves the latent through v_b. */
+static void reveal(const struct job *job, int worker, int head, int first, int m,
+                   const float *latent, int stride)
+{
+    const struct op_mla *op = &job->op->mla;
+    int ldo = op->heads * op->value;
+    job_multiply(job->cpu, worker, &op->v_b, head,
+                 (struct mk_mm){
+                     .x = latent,
+                     .y = job->cpu->scratch.o + (size_t)first * (size_t)ldo +
+                          (size_t)head * (size_t)op->value,
+                     .m = m,
+                     .ldx = stride,
+                     .ldy = ldo,
+                     .n1 = op->value,
+                 },
+                 job->rows->n_decode - first);
+}
+
+/* Tokens [from, to) of a row's past, for heads [head, head + heads). */
+static struct mk_attend look_back(const struct job *job, int worker, int row, int from, int to)
+{
+    const struct op_mla *op = &job->op->mla;
+    struct worker_scratch *w = &job->cpu->scratch.worker[worker];
+    look_at_pages(job, w, row, to);
+    return (struct mk_attend){
+        .page = w->page,
+        .tmp = w->attend,
+        .type = job->cpu->place.cache_type,
+        .ldq = op->latent + op->rope,
+        .ldo = op->latent,
+        .latent = op->latent,
+        .rope = op->rope,
+        .page_tokens = op->page_tokens,
+        .from = from,
+        .to = to,
+    };
+}
+
+/* ---- rows of answers: absorb | attend to parts of the past | merge and reveal */
+
+/* Tokens of a part of the past: whole pages. */
+static int part_tokens(const struct op_mla *op)
+{
+    return ceil_div(MK_ATTEND_PART, op->page_tokens) * op->page_tokens;
+}
+
+static int parts_of(const struct job *job, int row)
+{
+    return ceil_div(job->rows->position[row] + 1, part_tokens(&job->op->mla));
+}
+
+static void absorb_head(const struct job *job, int worker, int head)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct block *group = &job->cpu->scratch.answers;
+    int width = op->latent + op->rope;
+    absorb(job, worker, head, group->first, group->m,
+           job->cpu->scratch.absorbed + (size_t)head * (size_t)width, op->heads * width);
+}
+
+/* Part `part` of a row of the group, for some heads. */
+static void attend_part(const struct job *job, int worker, int i, int part, int head, int heads)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct scratch *s = &job->cpu->scratch;
+    int row = s->answers.first + i, tokens = part_tokens(op);
+    int to = min_int((part + 1) * tokens, job->rows->position[row] + 1);
+    size_t slot = (size_t)(s->part_start[i] + part) * (size_t)op->heads + (size_t)head;
+    struct mk_attend a = look_back(job, worker, row, part * tokens, to);
+    a.q = s->absorbed + (size_t)(i * op->heads + head) * (size_t)a.ldq;
+    a.n_heads = heads;
+    a.out = s->part + slot * (size_t)op->latent;
+    a.peak = s->peak + slot;
+    job->cpu->mk.attend(&a);
+}
+
+static void reveal_head(const struct job *job, int worker, int head)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct scratch *s = &job->cpu->scratch;
+    float *latent = s->worker[worker].latent;
+    for (int i = 0; i < s->answers.m; i++) {
+        size_t slot = (size_t)s->part_start[i] * (size_t)op->heads + (size_t)head;
+        job->cpu->mk.merge(&(struct mk_merge){
+            .part = s->part + slot * (size_t)op->latent,
+            .peak = s->peak + slot,
+            .out = latent + (size_t)i * (size_t)op->latent,
+            .part_stride = (size_t)op->heads * (size_t)op->latent,
+            .peak_stride = (size_t)op->heads,
+            .n = s->part_start[i + 1] - s->part_start[i],
+            .latent = op->latent,
+        });
+    }
+    reveal(job, worker, head, s->answers.first, s->answers.m, latent, op->latent);
+}
+
+/* All three for some heads, where nobody's past is longer than a part. */
+static void mla_answers(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    int first = tile * job->tile_n, end = min_int(first + job->tile_n, job->op->mla.heads);
+    for (int head = first; head < end; head++)
+        absorb_head(job, worker, head);
+    for (int i = 0; i < job->cpu->scratch.answers.m; i++)
+        attend_part(job, worker, i, 0, first, end - first);
+    for (int head = first; head < end; head++)
+        reveal_head(job, worker, head);
+}
+
+static void mla_absorb(void *arg, int worker, int tile)
+{
+    absorb_head(arg, worker, tile);
+}
+
+/* A part of one row's past for tile_n heads. */
+static void mla_parts(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->cpu->scratch;
+    int slot = tile / job->n_tiles, head = tile % job->n_tiles * job->tile_n, i = 0;
+    while (s->part_start[i + 1] <= slot)
+        i++;
+    attend_part(job, worker, i, slot - s->part_start[i], head,
+                min_int(job->tile_n, job->op->mla.heads - head));
+}
+
+static void mla_reveal(void *arg, int worker, int tile)
+{
+    reveal_head(arg, worker, tile);
+}
+
+/* The next rows of answers, as many as there is room for; how many. */
+static int next_answers(const struct job *job, int first)
+{
+    struct scratch *s = &job->cpu->scratch;
+    int m = 0, slots = 0;
+    for (; first + m < job->rows->n_decode && m < SCRATCH_ANSWERS; m++) {
+        int parts = parts_of(job, first + m);
+        if (m && slots + parts > s->n_slots)
+            break;
+        s->part_start[m] = slots;
+        slots += parts;
+    }
+    s->part_start[m] = slots;
+    s->answers = (struct block){.first = first, .m = m};
+    return m;
+}
+
+/* Heads of a tile, of a row's part: together they read the cache once, but every worker wants
+ * some. */
+static int heads_together(const struct job *job, int parts)
+{
+    int heads = job->op->mla.heads, together = MK_ATTEND_ROWS;
+    while (together > 1 && ceil_div(heads, together) * parts < job->cpu->place.threads)
+        together /= 2;
+    return together;
+}
+
+static void run_answers(struct job *job)
+{
+    int heads = job->op->mla.heads;
+    const struct scratch *s = &job->cpu->scratch;
+    for (int first = 0, m; first < job->rows->n_decode; first += m) {
+        m = next_answers(job, first);
+        int slots = s->part_start[m];
+        if (slots == m && heads >= job->cpu->place.threads) {
+            job->tile_n = heads_together(job, 1);
+            job_run(job, mla_answers, ceil_div(heads, job->tile_n));
+            continue;
+        }
+        job_run(job, mla_absorb, heads);
+        job->tile_n = heads_together(job, slots);
+        job->n_tiles = ceil_div(heads, job->tile_n);
+        job_run(job, mla_parts, slots * job->n_tiles);
+        job_run(job, mla_reveal, heads);
+    }
+}
+
+/* ---- rows of prompts */
+
+/* `heads` heads of rows [first, first + m), row by row. */
+static void attend_heads(const struct job *job, int worker, int head, int heads, int first, int m)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    struct worker_scratch *w = &cpu->scratch.worker[worker];
+    int width = op->latent + op->rope;
+    for (int h = 0; h < heads; h++)
+        absorb(job, worker, head + h, first, m, w->absorbed + (size_t)h * (size_t)width,
+               heads * width);
+    for (int i = 0; i < m; i++) {
+        float *latent = w->latent + (size_t)i * (size_t)(heads * op->latent);
+        struct mk_peak peak[ATTEND_ROWS];
+        struct mk_attend a =
+            look_back(job, worker, first + i, 0, job->rows->position[first + i] + 1);
+        a.q = w->absorbed + (size_t)i * (size_t)(heads * width);
+        a.n_heads = heads;
+        a.out = latent;
+        a.peak = peak;
+        cpu->mk.attend(&a);
+        for (int h = 0; h < heads; h++, latent += op->latent)
+            cpu->mk.merge(&(struct mk_merge){
+                .part = latent, .peak = &peak[h], .out = latent, .n = 1, .latent = op->latent});
+    }
+    for (int h = 0; h < heads; h++)
+        reveal(job, worker, head + h, first, m, w->latent + (size_t)h * (size_t)op->latent,
+               heads * op->latent);
+}
+
+/* One head of rows [first, first + m), together. */
+static void attend_prompt(const struct job *job, int worker, int head, int first, int m)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct cpu *cpu = job->cpu;
+    struct worker_scratch *w = &cpu->scratch.worker[worker];
+    int32_t n[MK_ATTEND_ROWS];
+    for (int i = 0; i < m; i++)
+        n[i] = job->rows->position[first + i] + 1;
+    look_at_pages(job, w, first, n[m - 1]);
+    absorb(job, worker, head, first, m, w->absorbed, op->latent + op->rope);
+    cpu->mk.attend_rows(&(struct mk_attend_rows){
+        .q = w->absorbed,
+        .n = n,
+        .page = w->page,
+        .out = w->latent,
+        .tmp = w->attend,
+        .m = m,
+        .ldq = op->latent + op->rope,
+        .ldo = op->latent,
+        .latent = op->latent,
+        .rope = op->rope,
+        .page_tokens = op->page_tokens,
+    });
+    reveal(job, worker, head, first, m, w->latent, op->latent);
+}
+
+/* First the last blocks of rows, which see the most. */
+static void mla_prompts(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    const struct scratch *s = &job->cpu->scratch;
+    const struct block *block = &s->block[s->n_blocks - 1 - tile / job->n_tiles];
+    int head = tile % job->n_tiles * job->tile_n;
+    if (job->cpu->mk.attend_rows)
+        attend_prompt(job, worker, head, block->first, block->m);
+    else
+        attend_heads(job, worker, head, min_int(job->tile_n, op->heads - head), block->first,
+                     block->m);
+}
+
+/* Cuts the step's rows of prompts into blocks of neighbours of one prompt. A block's queries of a
+ * tile are at most ATTEND_ROWS. */
+static void cut_blocks(struct job *job)
+{
+    const struct rows *rows = job->rows;
+    struct scratch *s = &job->cpu->scratch;
+    int most = ATTEND_ROWS / job->tile_n;
+    s->n_blocks = 0;
+    for (int i = rows->n_decode, m; i < rows->n; i += m) {
+        for (m = 1; m < most && i + m < rows->n && rows->page[i + m] == rows->page[i];)
+            m++;
+        s->block[s->n_blocks++] = (struct block){.first = i, .m = m};
+    }
+}
+
+static void run_prompts(struct job *job)
+{
+    enum { HEADS_AT_ONCE = 4 }; /* more don't fit into registers */
+    job->tile_n = job->cpu->mk.attend_rows ? 1 : HEADS_AT_ONCE;
+    job->n_tiles = ceil_div(job->op->mla.heads, job->tile_n);
+    cut_blocks(job);
+    job_run(job, mla_prompts, job->n_tiles * job->cpu->scratch.n_blocks);
+}
+
+static void mla_out(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    job_project(job, worker, &op->out, job->cpu->scratch.o, op->x->data, true, tile);
+}
+
+void mla_run(struct job *job)
+{
+    const struct op_mla *op = &job->op->mla;
+    int row_tiles = ceil_div(job->rows->n, NORM_ROWS);
+    job_run(job, mla_norm, row_tiles);
+
+    int n_query = op->q_rank ? op->q_a.n : op->q_b.n;
+    job->tile_n = job_tile_rows(job->cpu, n_query + op->kv_a.n);
+    job->n_tiles = ceil_div(n_query, job->tile_n);
+    job_run(job, mla_down, job->n_tiles + ceil_div(op->kv_a.n, job->tile_n));
+
+    job_run(job, mla_store, row_tiles);
+    if (op->q_rank) {
+        job->tile_n = job_tile_rows(job->cpu, op->q_b.n);
+        job_run(job, mla_query, ceil_div(op->q_b.n, job->tile_n));
+    }
+    run_answers(job);
+    run_prompts(job);
+    job->tile_n = job_tile_rows(job->cpu, op->out.n);
+    job_run(job, mla_out, ceil_div(op->out.n, job->tile_n));
+}
