@@ -4,7 +4,9 @@
  *
  * Every output element is computed by exactly one tile with sums in a fixed order, so the answer
  * depends neither on the number of threads nor on who took which tile. Between two phases all
- * workers have met: a phase may read whatever the one before it wrote.
+ * workers have met: a phase may read whatever the one before it wrote. Steps of few rows meet at
+ * most five times a layer: norms are then made by every worker for itself, and what else is short
+ * by whoever ends the phase's tiles that it depends on.
  */
 #include "place/place.h"
 
@@ -44,17 +46,6 @@ static void run_begin(struct job *job)
 
 /* ------------------------------------------------------------------ head */
 
-static void head_norm(void *arg, int worker, int tile)
-{
-    (void)worker;
-    const struct job *job = arg;
-    const struct op_head *op = &job->op->head;
-    size_t hidden = (size_t)op->norm.k;
-    job->cpu->mk.rms_norm(job->cpu->scratch.h + (size_t)tile * hidden,
-                          op->x->data + (size_t)job->rows->wanted[tile] * hidden, op->norm.data,
-                          op->norm.k, op->eps);
-}
-
 static void head_logits(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
@@ -62,7 +53,7 @@ static void head_logits(void *arg, int worker, int tile)
     job_multiply(
         job->cpu, worker, &op->head, 0,
         (struct mk_mm){
-            .x = job->cpu->scratch.h,
+            .x = job_input_rows(job, worker),
             .y = op->logits->data,
             .m = job->rows->n_wanted,
             .ldx = op->head.k,
@@ -75,11 +66,16 @@ static void head_logits(void *arg, int worker, int tile)
 
 static void run_head(struct job *job)
 {
+    const struct op_head *op = &job->op->head;
     if (job->rows->n_wanted == 0)
         return;
-    job_run(job, head_norm, job->rows->n_wanted);
-    job->tile_n = job_tile_rows(job->cpu, job->op->head.head.n);
-    job_run(job, head_logits, ceil_div(job->op->head.head.n, job->tile_n));
+    job_run_norm(job, (struct input){.x = op->x->data,
+                                     .which = job->rows->wanted,
+                                     .norm = &op->norm,
+                                     .eps = op->eps,
+                                     .n = job->rows->n_wanted});
+    job->tile_n = job_tile_rows(job, op->head.n);
+    job_run(job, head_logits, ceil_div(op->head.n, job->tile_n));
 }
 
 /* ------------------------------------------------------------------ the place */
@@ -106,8 +102,7 @@ static int cpu_prepare(struct place *place, const struct op *ops, int n_ops, int
                        struct err *err)
 {
     struct cpu *cpu = (struct cpu *)place;
-    return scratch_prepare(&cpu->scratch, ops, n_ops, max_rows, place->threads, ATTEND_ROWS,
-                           NORM_ROWS, err);
+    return scratch_prepare(&cpu->scratch, ops, n_ops, max_rows, place->threads, ATTEND_ROWS, err);
 }
 
 static size_t cpu_scratch_bytes(const struct place *place)

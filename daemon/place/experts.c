@@ -9,7 +9,8 @@
 
 /* ------------------------------------------------------------------ feed forward */
 
-/* hidden[n0, n1) = silu(gate · h) ⊙ (up · h) for m rows of h, then times each row's weight. */
+/* hidden[n0, n1) = silu(gate · h) ⊙ (up · h) for m rows of the input, then times each row's weight.
+ */
 static void gate_up(const struct job *job, int worker, const struct weight *gate,
                     const struct weight *up, int index, const int32_t *rows,
                     const float *row_weight, int m, int n_decode, float *hidden, float *other,
@@ -17,7 +18,7 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
 {
     struct cpu *cpu = job->cpu;
     struct mk_mm mm = {
-        .x = cpu->scratch.h,
+        .x = job_input_rows(job, worker),
         .y = hidden,
         .xrow = rows,
         .m = m,
@@ -36,13 +37,6 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
             for (int j = 0; j < n1 - n0; j++)
                 g[j] *= row_weight[i];
     }
-}
-
-static void ffn_norm(void *arg, int worker, int tile)
-{
-    (void)worker;
-    const struct job *job = arg;
-    job_norm_tile(job, job->op->ffn.x, &job->op->ffn.norm, job->op->ffn.eps, tile);
 }
 
 static void ffn_gate_up(void *arg, int worker, int tile)
@@ -64,40 +58,57 @@ static void ffn_down(void *arg, int worker, int tile)
 void ffn_run(struct job *job)
 {
     const struct op_ffn *op = &job->op->ffn;
-    job_run(job, ffn_norm, ceil_div(job->rows->n, NORM_ROWS));
-    job->tile_n = job_tile_rows(job->cpu, op->gate.n);
+    job_run_norm(job, (struct input){
+                          .x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = job->rows->n});
+    job->tile_n = job_tile_rows(job, op->gate.n);
     job_run(job, ffn_gate_up, ceil_div(op->gate.n, job->tile_n));
-    job->tile_n = job_tile_rows(job->cpu, op->down.n);
+    job->tile_n = job_tile_rows(job, op->down.n);
     job_run(job, ffn_down, ceil_div(op->down.n, job->tile_n));
 }
 
 /* ------------------------------------------------------------------ mixture of experts */
 
-static void moe_route(void *arg, int worker, int tile)
+/* logits of experts [n0, n1) for m rows of h from `first` on. */
+static void router_rows(const struct job *job, int worker, const float *h, int first, int m,
+                        float *logits, int n0, int n1)
 {
-    const struct job *job = arg;
     const struct op_moe *op = &job->op->moe;
-    const struct cpu *cpu = job->cpu;
-    const struct scratch *s = &cpu->scratch;
-    job_norm_tile(job, op->x, &op->norm, op->eps, tile);
-    int first = tile * NORM_ROWS, n_experts = op->route.n_experts, n_used = op->route.n_used;
-    int m = min_int(NORM_ROWS, job->rows->n - first);
-    float *logits = s->worker[worker].router;
-    job_multiply(cpu, worker, &op->router, 0,
+    job_multiply(job->cpu, worker, &op->router, 0,
                  (struct mk_mm){
-                     .x = s->h + (size_t)first * (size_t)op->router.k,
+                     .x = h,
                      .y = logits,
                      .m = m,
                      .ldx = op->router.k,
-                     .ldy = n_experts,
-                     .n1 = n_experts,
+                     .ldy = op->route.n_experts,
+                     .n0 = n0,
+                     .n1 = n1,
                  },
                  max_int(job->rows->n_decode - first, 0));
-    for (int i = 0; i < m; i++)
-        cpu->mk.route(&op->route, logits + (size_t)i * (size_t)n_experts,
-                      s->chosen + (size_t)(first + i) * (size_t)n_used,
-                      s->chosen_weight + (size_t)(first + i) * (size_t)n_used,
-                      logits + (size_t)NORM_ROWS * (size_t)n_experts);
+}
+
+/* What m rows from `first` on choose by their logits. */
+static void choose(const struct job *job, int worker, int first, int m, const float *logits)
+{
+    const struct mk_route *route = &job->op->moe.route;
+    const struct scratch *s = &job->cpu->scratch;
+    size_t n_experts = (size_t)route->n_experts, n_used = (size_t)route->n_used;
+    for (int i = 0; i < m; i++) {
+        size_t at = (size_t)(first + i) * n_used;
+        job->cpu->mk.route(route, logits + (size_t)i * n_experts, s->chosen + at,
+                           s->chosen_weight + at, s->worker[worker].route);
+    }
+}
+
+static void moe_route(void *arg, int worker, int tile)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->cpu->scratch;
+    int first = tile * NORM_ROWS, m = min_int(NORM_ROWS, job->rows->n - first);
+    float *h = s->h + (size_t)first * (size_t)job->input.norm->k,
+          *logits = s->worker[worker].router;
+    job_norm_rows(job, first, m, h);
+    router_rows(job, worker, h, first, m, logits, 0, job->op->moe.route.n_experts);
+    choose(job, worker, first, m, logits);
 }
 
 /* Sorts (row, expert) pairs by expert, rows in order inside: each expert's weights are read once.
@@ -132,25 +143,59 @@ static int expert_decode(const struct job *job, int expert)
     return n;
 }
 
-static void moe_gate_up(void *arg, int worker, int tile)
+/* Few rows: parts of the router until all are taken. Who ends the last one chooses and sorts. */
+static void route_parts(struct job *job, int worker)
 {
-    const struct job *job = arg;
     const struct op_moe *op = &job->op->moe;
     struct scratch *s = &job->cpu->scratch;
-    if (tile >= s->n_active * job->n_tiles) {
-        tile -= s->n_active * job->n_tiles;
-        gate_up(job, worker, &op->shared_gate, &op->shared_up, 0, NULL, NULL, job->rows->n,
-                job->rows->n_decode, s->shared_hidden, s->shared_other, tile * job->tile_n,
-                min_int((tile + 1) * job->tile_n, op->shared_gate.n));
+    if (atomic_load_explicit(&job->routed, memory_order_acquire))
         return;
+    for (int part; (part = atomic_fetch_add_explicit(&job->next_part, 1, memory_order_relaxed)) <
+                   job->n_parts;) {
+        router_rows(job, worker, job_input_rows(job, worker), 0, job->rows->n, s->logits,
+                    part * job->part_n, min_int((part + 1) * job->part_n, op->route.n_experts));
+        if (atomic_fetch_add_explicit(&job->parts_done, 1, memory_order_acq_rel) + 1 < job->n_parts)
+            continue;
+        choose(job, worker, 0, job->rows->n, s->logits);
+        sort_by_expert(op, s, job->rows->n);
+        atomic_store_explicit(&job->routed, 1, memory_order_release);
     }
-    int expert = s->active[tile / job->n_tiles];
-    int n0 = tile % job->n_tiles * job->tile_n;
+}
+
+/* A tile of an expert: `index` counts those of all experts that have rows. */
+static void expert_gate_up(const struct job *job, int worker, int index)
+{
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    int expert = s->active[index / job->n_tiles];
+    int n0 = index % job->n_tiles * job->tile_n;
     int start = s->expert_start[expert], m = s->expert_start[expert + 1] - start;
     size_t at = (size_t)start * (size_t)op->gate.n;
     gate_up(job, worker, &op->gate, &op->up, expert, s->slot_row + start, s->slot_weight + start, m,
             expert_decode(job, expert), s->hidden + at, s->other + at, n0,
             min_int(n0 + job->tile_n, op->gate.n));
+}
+
+/* Tiles of the shared expert, which need no router, then those of the chosen ones: as many as there
+ * may be, among which those that there are lie evenly. */
+static void moe_gate_up(void *arg, int worker, int tile)
+{
+    struct job *job = arg;
+    const struct op_moe *op = &job->op->moe;
+    struct scratch *s = &job->cpu->scratch;
+    int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
+    int shared_tiles = ceil_div(shared_n, job->tile_n);
+    route_parts(job, worker);
+    if (tile < shared_tiles) {
+        gate_up(job, worker, &op->shared_gate, &op->shared_up, 0, NULL, NULL, job->rows->n,
+                job->rows->n_decode, s->shared_hidden, s->shared_other, tile * job->tile_n,
+                min_int((tile + 1) * job->tile_n, shared_n));
+        return;
+    }
+    pool_await(&job->routed, 1);
+    int64_t t = tile - shared_tiles;
+    for (int64_t i = t * s->n_active / job->n_slots; i < (t + 1) * s->n_active / job->n_slots; i++)
+        expert_gate_up(job, worker, (int)i);
 }
 
 /* A block of output columns for all experts in ascending order, then the shared one. */
@@ -187,13 +232,23 @@ void moe_run(struct job *job)
 {
     const struct op_moe *op = &job->op->moe;
     struct scratch *s = &job->cpu->scratch;
-    job_run(job, moe_route, ceil_div(job->rows->n, NORM_ROWS));
-    sort_by_expert(op, s, job->rows->n);
+    int n = job->rows->n;
+    job_set_input(job, (struct input){.x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = n});
+    if (is_few(n)) {
+        job->part_n = job_tile_rows(job, op->route.n_experts);
+        job->n_parts = ceil_div(op->route.n_experts, job->part_n);
+        job->n_slots = min_int(n * op->route.n_used, op->route.n_experts);
+    } else {
+        job_run(job, moe_route, ceil_div(n, NORM_ROWS));
+        sort_by_expert(op, s, n);
+        job->n_slots = s->n_active;
+    }
+    atomic_store(&job->routed, !is_few(n));
 
     int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
-    job->tile_n = job_tile_rows(job->cpu, s->n_active * op->gate.n + shared_n);
+    job->tile_n = job_tile_rows(job, job->n_slots * op->gate.n + shared_n);
     job->n_tiles = ceil_div(op->gate.n, job->tile_n);
-    job_run(job, moe_gate_up, s->n_active * job->n_tiles + ceil_div(shared_n, job->tile_n));
-    job->tile_n = job_tile_rows(job->cpu, op->down.n);
+    job_run_two(job, moe_gate_up, ceil_div(shared_n, job->tile_n), job->n_slots * job->n_tiles);
+    job->tile_n = job_tile_rows(job, op->down.n);
     job_run(job, moe_down, ceil_div(op->down.n, job->tile_n));
 }

@@ -4,15 +4,16 @@
 #include <time.h>
 
 enum {
-    MIN_TILE = 16, /* weight rows below which a tile isn't worth handing out */
-    TILES_A_THREAD = 4,
+    TILES_A_THREAD = 4,    /* each reads all rows */
+    TILES_OF_FEW_ROWS = 8, /* so much finer that the end of a phase is short */
 };
 
-int job_tile_rows(const struct cpu *cpu, int n)
+int job_tile_rows(const struct job *job, int n)
 {
-    int tile = ceil_div(n, cpu->place.threads * TILES_A_THREAD);
-    tile = ceil_div(tile, MIN_TILE) * MIN_TILE;
-    return tile > 0 ? tile : MIN_TILE;
+    int tiles = is_few(job->rows->n) ? TILES_OF_FEW_ROWS : TILES_A_THREAD;
+    int tile = ceil_div(n, job->cpu->place.threads * tiles);
+    int unit = tile >= MK_DOT_GROUP ? MK_DOT_GROUP : tile >= 64 ? 64 : 16;
+    return max_int(unit, (tile + unit / 2) / unit * unit);
 }
 
 static uint64_t now_ns(void)
@@ -22,11 +23,15 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void job_run_phase(struct job *job, const char *name, tile_fn phase, int n_tiles)
+void job_run_phase(struct job *job, const char *name, tile_fn phase, int n_first, int n_then)
 {
-    const struct place *place = &job->cpu->place;
+    struct place *place = &job->cpu->place;
     uint64_t start = place->trace ? now_ns() : 0;
-    pool_run(job->cpu->pool, phase, job, n_tiles);
+    if (n_first)
+        pool_run_two(job->cpu->pool, phase, job, n_first, n_then);
+    else
+        pool_run(job->cpu->pool, phase, job, n_then);
+    place->meetings += place->threads > 1 && n_first + n_then > 1;
     if (place->trace)
         place->trace(place->trace_arg, name, start, now_ns());
 }
@@ -85,14 +90,47 @@ void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int
     }
 }
 
-void job_norm_tile(const struct job *job, const struct buf *x, const struct weight *norm, float eps,
-                   int tile)
+void job_norm_rows(const struct job *job, int first, int m, float *h)
 {
-    const struct scratch *s = &job->cpu->scratch;
-    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
-    for (int i = tile * NORM_ROWS; i < end; i++)
-        job->cpu->mk.rms_norm(s->h + (size_t)i * (size_t)norm->k,
-                              x->data + (size_t)i * (size_t)norm->k, norm->data, norm->k, eps);
+    const struct input *in = &job->input;
+    size_t k = (size_t)in->norm->k;
+    for (int i = first; i < first + m; i++, h += k)
+        job->cpu->mk.rms_norm(h, in->x + (size_t)(in->which ? in->which[i] : i) * k, in->norm->data,
+                              in->norm->k, in->eps);
+}
+
+static void norm(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    int first = tile * NORM_ROWS;
+    job_norm_rows(job, first, min_int(NORM_ROWS, job->input.n - first),
+                  job->cpu->scratch.h + (size_t)first * (size_t)job->input.norm->k);
+}
+
+void job_set_input(struct job *job, struct input input)
+{
+    job->input = input;
+    job->input.number = ++job->cpu->n_inputs;
+}
+
+const float *job_input_rows(const struct job *job, int worker)
+{
+    struct scratch *s = &job->cpu->scratch;
+    struct worker_scratch *w = &s->worker[worker];
+    if (!is_few(job->input.n))
+        return s->h;
+    if (w->normed != job->input.number)
+        job_norm_rows(job, 0, job->input.n, w->h);
+    w->normed = job->input.number;
+    return w->h;
+}
+
+void job_run_norm(struct job *job, struct input input)
+{
+    job_set_input(job, input);
+    if (!is_few(input.n))
+        job_run(job, norm, ceil_div(input.n, NORM_ROWS));
 }
 
 void job_project(const struct job *job, int worker, const struct weight *w, const float *x,

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@
 #include "place/topo.h"
 
 enum {
-    NORM_ROWS = 8,                /* rows of a tile of row-wise work */
+    NORM_ROWS = SCRATCH_FEW,      /* rows of a tile of row-wise work */
     ATTEND_ROWS = MK_ATTEND_ROWS, /* rows times heads of a tile of a prompt's attention */
 };
 
@@ -29,6 +30,17 @@ struct cpu {
     struct node_room node[TOPO_MAX_NODES];
     struct pool *pool;
     struct scratch scratch;
+    uint64_t n_inputs; /* so far: their numbers */
+};
+
+/* Rows that an op's matrices multiply: h[i] = norm(x[which[i]]). */
+struct input {
+    const float *x;
+    const int32_t *which; /* NULL: all in order */
+    const struct weight *norm;
+    float eps;
+    int n;
+    uint64_t number;
 };
 
 /* What a phase works on; one at a time, on the caller's stack. */
@@ -36,9 +48,14 @@ struct job {
     struct cpu *cpu;
     const struct op *op;
     const struct rows *rows;
-    int tile_n;  /* weight rows of a tile */
-    int n_tiles; /* tiles of the first matrix, where a phase has two */
-    int n_second;
+    struct input input;
+    int tile_n;      /* weight rows of a tile */
+    int n_tiles;     /* tiles of the first matrix, or of an expert, where a phase has several */
+    atomic_int left; /* tiles of kv_a that have not been multiplied */
+
+    /* The router of few rows: its parts are taken by whoever comes, before tiles. */
+    int part_n, n_parts, n_slots; /* experts of a part; parts; experts that may be chosen */
+    atomic_int next_part, parts_done, routed;
 };
 
 static inline int min_int(int a, int b)
@@ -56,12 +73,22 @@ static inline int ceil_div(int a, int b)
     return (a + b - 1) / b;
 }
 
-/* Weight rows a tile, so that every thread gets a few tiles of n rows. */
-int job_tile_rows(const struct cpu *cpu, int n);
+/* Few rows are bound by memory and by meetings: what is short is then done by every worker for
+ * itself, in memory of its own. */
+static inline bool is_few(int rows)
+{
+    return rows <= SCRATCH_FEW;
+}
 
-/* Runs a phase and tells who wants to see. */
-void job_run_phase(struct job *job, const char *name, tile_fn phase, int n_tiles);
-#define job_run(job, phase, n_tiles) job_run_phase(job, #phase, phase, n_tiles)
+/* Weight rows a tile, so that every thread gets some tiles of n rows: whole groups of rounded
+ * numbers where there are enough, and never less than what a kernel takes at once. */
+int job_tile_rows(const struct job *job, int n);
+
+/* Runs a phase of n_first + n_then tiles, of which every worker begins with the first, and tells
+ * who wants to see. */
+void job_run_phase(struct job *job, const char *name, tile_fn phase, int n_first, int n_then);
+#define job_run(job, phase, n_tiles)             job_run_phase(job, #phase, phase, 0, n_tiles)
+#define job_run_two(job, phase, n_first, n_then) job_run_phase(job, #phase, phase, n_first, n_then)
 
 /* Where row `row` of matrix `index` lies: rows [*first, *end) of it, the first of them at what is
  * returned. */
@@ -76,9 +103,14 @@ void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int
 void job_project(const struct job *job, int worker, const struct weight *w, const float *x,
                  float *y, bool add, int tile);
 
-/* Tile `tile` of scratch's h = norm(x). */
-void job_norm_tile(const struct job *job, const struct buf *x, const struct weight *norm, float eps,
-                   int tile);
+/* The phases that follow read rows of this input by job_input_rows(): few are normed by each worker
+ * that asks, when it asks first; many by job_run_norm() in a phase of their own, or by the caller,
+ * into scratch's h. */
+void job_set_input(struct job *job, struct input input);
+void job_run_norm(struct job *job, struct input input);
+const float *job_input_rows(const struct job *job, int worker);
+/* Rows [first, first + m) of the input become rows of h. */
+void job_norm_rows(const struct job *job, int first, int m, float *h);
 
 /* The ops that are large: mla.c, experts.c. */
 void mla_run(struct job *job);

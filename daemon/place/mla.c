@@ -7,26 +7,6 @@
 
 #include "place/job.h"
 
-static void mla_norm(void *arg, int worker, int tile)
-{
-    (void)worker;
-    const struct job *job = arg;
-    job_norm_tile(job, job->op->mla.x, &job->op->mla.norm, job->op->mla.eps, tile);
-}
-
-static void mla_down(void *arg, int worker, int tile)
-{
-    const struct job *job = arg;
-    const struct op_mla *op = &job->op->mla;
-    struct scratch *s = &job->cpu->scratch;
-    if (tile >= job->n_tiles)
-        job_project(job, worker, &op->kv_a, s->h, s->kv, false, tile - job->n_tiles);
-    else if (op->q_rank)
-        job_project(job, worker, &op->q_a, s->h, s->q_latent, false, tile);
-    else
-        job_project(job, worker, &op->q_b, s->h, s->q, false, tile);
-}
-
 static void *cached_row(const struct op_mla *op, enum mk_type type, void *const *pages,
                         int position)
 {
@@ -35,34 +15,53 @@ static void *cached_row(const struct op_mla *op, enum mk_type type, void *const 
            (size_t)(position % op->page_tokens) * bytes;
 }
 
-static void mla_store(void *arg, int worker, int tile)
+/* Rows [first, first + m) of kv go to the cache. */
+static void store_rows(const struct job *job, int first, int m)
 {
-    (void)worker;
-    const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
     const struct mk *mk = &job->cpu->mk;
-    struct scratch *s = &job->cpu->scratch;
     int width = op->latent + op->rope;
-    int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
-    for (int i = tile * NORM_ROWS; i < end; i++) {
-        float *kv = s->kv + (size_t)i * (size_t)width;
+    for (int i = first; i < first + m; i++) {
+        float *kv = job->cpu->scratch.kv + (size_t)i * (size_t)width;
         mk->rms_norm(kv, kv, op->kv_a_norm.data, op->latent, op->eps);
         mk->rope(kv + op->latent, op->cs->data + (size_t)i * (size_t)op->rope, op->rope);
         void *row =
             cached_row(op, job->cpu->place.cache_type, job->rows->page[i], job->rows->position[i]);
         mk->store(row, job->cpu->place.cache_type, kv, width);
-        if (op->q_rank) {
-            float *q = s->q_latent + (size_t)i * (size_t)op->q_rank;
-            mk->rms_norm(q, q, op->q_a_norm.data, op->q_rank, op->eps);
-        }
     }
+}
+
+static void mla_store(void *arg, int worker, int tile)
+{
+    (void)worker;
+    const struct job *job = arg;
+    int first = tile * NORM_ROWS;
+    store_rows(job, first, min_int(NORM_ROWS, job->rows->n - first));
+}
+
+/* kv_a's tiles, then the query's. Who ends the last one of kv_a stores the rows, if they are few.
+ */
+static void mla_down(void *arg, int worker, int tile)
+{
+    struct job *job = arg;
+    const struct op_mla *op = &job->op->mla;
+    struct scratch *s = &job->cpu->scratch;
+    const float *h = job_input_rows(job, worker);
+    if (tile >= job->n_tiles) {
+        job_project(job, worker, op->q_rank ? &op->q_a : &op->q_b, h,
+                    op->q_rank ? s->q_latent : s->q, false, tile - job->n_tiles);
+        return;
+    }
+    job_project(job, worker, &op->kv_a, h, s->kv, false, tile);
+    if (is_few(job->rows->n) && atomic_fetch_sub_explicit(&job->left, 1, memory_order_acq_rel) == 1)
+        store_rows(job, 0, job->rows->n);
 }
 
 static void mla_query(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
-    struct scratch *s = &job->cpu->scratch;
-    job_project(job, worker, &job->op->mla.q_b, s->q_latent, s->q, false, tile);
+    job_project(job, worker, &job->op->mla.q_b, job_input_rows(job, worker), job->cpu->scratch.q,
+                false, tile);
 }
 
 /* The pages of a row's sequence as this layer sees them. */
@@ -71,6 +70,29 @@ static void look_at_pages(const struct job *job, struct worker_scratch *w, int r
     const struct op_mla *op = &job->op->mla;
     for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
         w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
+}
+
+/* Whether a head's queries are made by who attends with them: then all rows do so together. */
+static bool is_query_late(const struct job *job)
+{
+    return job->op->mla.q_rank && is_few(job->rows->n) && job->rows->n_decode == job->rows->n;
+}
+
+static void late_query(const struct job *job, int worker, int head, int first, int m)
+{
+    const struct op_mla *op = &job->op->mla;
+    int width = op->nope + op->rope;
+    job_multiply(job->cpu, worker, &op->q_b, 0,
+                 (struct mk_mm){
+                     .x = job_input_rows(job, worker) + (size_t)first * (size_t)op->q_b.k,
+                     .y = job->cpu->scratch.q + (size_t)first * (size_t)op->q_b.n,
+                     .m = m,
+                     .ldx = op->q_b.k,
+                     .ldy = op->q_b.n,
+                     .n0 = head * width,
+                     .n1 = (head + 1) * width,
+                 },
+                 job->rows->n_decode - first);
 }
 
 /* Head `head` of rows [first, first + m): k_b into the queries, at every `stride`-th of
@@ -84,6 +106,8 @@ static void absorb(const struct job *job, int worker, int head, int first, int m
     int width = op->latent + op->rope;
     const float *q =
         cpu->scratch.q + (size_t)first * (size_t)ldq + (size_t)head * (size_t)(op->nope + op->rope);
+    if (is_query_late(job))
+        late_query(job, worker, head, first, m);
     job_multiply(cpu, worker, &op->k_b, head,
                  (struct mk_mm){
                      .x = q,
@@ -269,7 +293,7 @@ static void run_answers(struct job *job)
     for (int first = 0, m; first < job->rows->n_decode; first += m) {
         m = next_answers(job, first);
         int slots = s->part_start[m];
-        if (slots == m && heads >= job->cpu->place.threads) {
+        if (slots == m && (m == 1 || heads >= job->cpu->place.threads)) {
             job->tile_n = heads_together(job, 1);
             job_run(job, mla_answers, ceil_div(heads, job->tile_n));
             continue;
@@ -389,21 +413,28 @@ static void mla_out(void *arg, int worker, int tile)
 void mla_run(struct job *job)
 {
     const struct op_mla *op = &job->op->mla;
-    int row_tiles = ceil_div(job->rows->n, NORM_ROWS);
-    job_run(job, mla_norm, row_tiles);
-
+    int n = job->rows->n;
+    job_run_norm(job, (struct input){.x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = n});
     int n_query = op->q_rank ? op->q_a.n : op->q_b.n;
-    job->tile_n = job_tile_rows(job->cpu, n_query + op->kv_a.n);
-    job->n_tiles = ceil_div(n_query, job->tile_n);
-    job_run(job, mla_down, job->n_tiles + ceil_div(op->kv_a.n, job->tile_n));
+    job->tile_n = job_tile_rows(job, n_query + op->kv_a.n);
+    job->n_tiles = ceil_div(op->kv_a.n, job->tile_n);
+    atomic_store(&job->left, job->n_tiles);
+    job_run(job, mla_down, job->n_tiles + ceil_div(n_query, job->tile_n));
+    if (!is_few(n))
+        job_run(job, mla_store, ceil_div(n, NORM_ROWS));
 
-    job_run(job, mla_store, row_tiles);
     if (op->q_rank) {
-        job->tile_n = job_tile_rows(job->cpu, op->q_b.n);
+        job_run_norm(job, (struct input){.x = job->cpu->scratch.q_latent,
+                                         .norm = &op->q_a_norm,
+                                         .eps = op->eps,
+                                         .n = n});
+    }
+    if (op->q_rank && !is_query_late(job)) {
+        job->tile_n = job_tile_rows(job, op->q_b.n);
         job_run(job, mla_query, ceil_div(op->q_b.n, job->tile_n));
     }
     run_answers(job);
     run_prompts(job);
-    job->tile_n = job_tile_rows(job->cpu, op->out.n);
+    job->tile_n = job_tile_rows(job, op->out.n);
     job_run(job, mla_out, ceil_div(op->out.n, job->tile_n));
 }

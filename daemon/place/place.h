@@ -52,6 +52,7 @@ struct place {
      * over. Clock: CLOCK_MONOTONIC. `what` is a literal. */
     void (*trace)(void *arg, const char *what, uint64_t start_ns, uint64_t end_ns);
     void *trace_arg;
+    uint64_t meetings; /* phases so far in which the workers met; of who drives the place */
 };
 
 /* Memory of a place, float32 rows unless said otherwise; host memory on every kind so far. */

@@ -103,9 +103,10 @@ static float *cut_floats(struct cutter *c, size_t count)
 }
 
 static void lay_out(struct scratch *s, struct cutter *c, const struct need *need, size_t rows,
-                    int threads, size_t attend_rows, size_t route_rows)
+                    int threads, size_t attend_rows)
 {
-    s->h = cut_floats(c, rows * need->hidden);
+    size_t normed = need->hidden > need->q_rank ? need->hidden : need->q_rank;
+    s->h = cut_floats(c, rows * normed);
     s->q_latent = cut_floats(c, rows * need->q_rank);
     s->q = cut_floats(c, rows * need->q);
     s->kv = cut_floats(c, rows * need->kv);
@@ -114,6 +115,7 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
     s->other = cut_floats(c, rows * need->wide);
     s->shared_hidden = cut_floats(c, rows * need->shared);
     s->shared_other = cut_floats(c, rows * need->shared);
+    s->logits = cut_floats(c, SCRATCH_FEW * need->experts);
     s->chosen = cut(c, rows * need->used, sizeof *s->chosen);
     s->chosen_weight = cut_floats(c, rows * need->used);
     s->slot_row = cut(c, rows * need->used, sizeof *s->slot_row);
@@ -135,7 +137,9 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
             .attend = cut_floats(c, need->attend),
             .absorbed = cut_floats(c, attend_rows * need->width),
             .latent = cut_floats(c, attend_rows * need->latent),
-            .router = cut_floats(c, (route_rows + 2) * need->experts),
+            .router = cut_floats(c, SCRATCH_FEW * need->experts),
+            .route = cut_floats(c, 2 * need->experts),
+            .h = cut_floats(c, SCRATCH_FEW * normed),
             .page = cut(c, need->pages, sizeof *w.page),
         };
         if (c->mem)
@@ -144,7 +148,7 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
 }
 
 int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
-                    int attend_rows, int route_rows, struct err *err)
+                    int attend_rows, struct err *err)
 {
     scratch_fini(s);
     struct need need = {0};
@@ -152,14 +156,14 @@ int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_
         need_op(&need, &ops[i]);
 
     struct cutter count = {0};
-    lay_out(s, &count, &need, (size_t)max_rows, threads, (size_t)attend_rows, (size_t)route_rows);
+    lay_out(s, &count, &need, (size_t)max_rows, threads, (size_t)attend_rows);
     int r = mem_alloc(count.used, &s->mem);
     if (r < 0)
         return err_set(err, r, "no memory for %zu MiB of scratch for steps of %d rows",
                        count.used >> 20, max_rows);
     s->bytes = count.used;
     struct cutter real = {.mem = s->mem};
-    lay_out(s, &real, &need, (size_t)max_rows, threads, (size_t)attend_rows, (size_t)route_rows);
+    lay_out(s, &real, &need, (size_t)max_rows, threads, (size_t)attend_rows);
     return 0;
 }
 

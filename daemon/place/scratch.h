@@ -13,13 +13,18 @@
 #include "base/err.h"
 #include "place/op.h"
 
-struct worker_scratch { /* one a thread: nobody else touches it */
-    float *mm;          /* mk_mm_tmp of the longest row and all rows of a step */
-    float *attend;      /* mk_attend_tmp or mk_attend_rows_tmp */
-    float *absorbed;    /* [attend_rows][latent + rope] */
-    float *latent;      /* [attend_rows][latent] */
-    float *router;      /* [route_rows + 2][experts] */
-    const void **page;  /* pages of the longest context */
+enum { SCRATCH_FEW = 8 }; /* rows that a worker may norm for itself */
+
+struct worker_scratch {     /* one a thread: nobody else touches it */
+    _Alignas(64) float *mm; /* mk_mm_tmp of the longest row and all rows of a step */
+    float *attend;          /* mk_attend_tmp or mk_attend_rows_tmp */
+    float *absorbed;        /* [attend_rows][latent + rope] */
+    float *latent;          /* [attend_rows][latent] */
+    float *router;          /* [SCRATCH_FEW][experts] */
+    float *route;           /* mk->route's tmp */
+    float *h;               /* [SCRATCH_FEW][hidden or q_rank] normed input of few rows */
+    uint64_t normed;        /* number of that input */
+    const void **page;      /* pages of the longest context */
 };
 
 enum { SCRATCH_ANSWERS = 32 }; /* rows of answers that attend together */
@@ -29,13 +34,14 @@ struct block { /* rows [first, first + m) */
 };
 
 struct scratch {
-    float *h;              /* [rows][hidden] normed input */
+    float *h;              /* [rows][hidden or q_rank] normed input */
     float *q_latent;       /* [rows][q_rank] */
     float *q;              /* [rows][heads · (nope + rope)] */
     float *kv;             /* [rows][latent + rope] */
     float *o;              /* [rows][heads · value] */
     float *hidden, *other; /* [rows · experts used][expert width], or [rows][dense width] */
     float *shared_hidden, *shared_other; /* [rows][shared width] */
+    float *logits;                       /* [SCRATCH_FEW][experts] of the router */
     int32_t *chosen;                     /* [rows][used] experts of each row */
     float *chosen_weight;
     int32_t *slot_row; /* [rows · used] sorted by expert */
@@ -58,5 +64,5 @@ struct scratch {
 };
 
 int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
-                    int attend_rows, int route_rows, struct err *err);
+                    int attend_rows, struct err *err);
 void scratch_fini(struct scratch *s);
