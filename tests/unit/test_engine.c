@@ -13,8 +13,10 @@
 #include <jansson.h>
 #include <math.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "engine/engine.h"
@@ -57,6 +59,26 @@ static void end(struct bench *b)
     place_close(b->place);
     sem_destroy(&b->events);
 }
+
+/* ------------------------------------------------------------------ memory that is asked for */
+
+static atomic_long n_asked;
+
+#define COUNTED(type, name, params, args)                                                          \
+    type __real_##name params;                                                                     \
+    type __wrap_##name params;                                                                     \
+    type __wrap_##name params                                                                      \
+    {                                                                                              \
+        atomic_fetch_add(&n_asked, 1);                                                             \
+        return __real_##name args;                                                                 \
+    }
+COUNTED(void *, malloc, (size_t bytes), (bytes))
+COUNTED(void *, calloc, (size_t n, size_t bytes), (n, bytes))
+COUNTED(void *, realloc, (void *old, size_t bytes), (old, bytes))
+COUNTED(void *, aligned_alloc, (size_t align, size_t bytes), (align, bytes))
+COUNTED(char *, strdup, (const char *text), (text))
+COUNTED(void *, mmap, (void *at, size_t bytes, int protection, int flags, int fd, off_t offset),
+        (at, bytes, protection, flags, fd, offset))
 
 /* ------------------------------------------------------------------ requests and answers */
 
@@ -512,6 +534,50 @@ static void a_small_cache_shortens_the_context(void **state)
     end(&b);
 }
 
+/* From the eighth token of each on, three answers ask for no memory: greedy, sampled, and with all
+ * that may be told beside it. */
+static void writing_asks_for_no_memory(void **state)
+{
+    (void)state;
+    enum { N = 3, WARM = 8, TOKENS = 100 };
+    static struct answer answers[N];
+    struct bench b;
+    start(&b, 2, &usual);
+    assert_true(atomic_load(&n_asked) > 0);
+    memset(answers, 0, sizeof answers);
+    for (int i = 0; i < N; i++) {
+        struct engine_request *q = prompt((size_t)i, TOKENS);
+        q->ignore_end = true;
+        if (i == 1) {
+            q->sample.temperature = 1;
+            q->sample.top_p = 0.9f;
+        }
+        if (i == 2) {
+            q->top_logprobs = ENGINE_MAX_TOP;
+            q->stops = calloc(1, sizeof *q->stops);
+            q->stops[q->n_stops++] = strdup("no such words");
+        }
+        answers[i].call = submit(&b, q);
+    }
+    int warm;
+    do {
+        int seen = 0;
+        warm = 0;
+        for (int i = 0; i < N; i++) {
+            seen += answers[i].n;
+            warm += answers[i].n >= WARM;
+        }
+        if (warm < N)
+            collect(&b, answers, N, seen + 1);
+    } while (warm < N);
+    long before = atomic_load(&n_asked);
+    collect(&b, answers, N, N * TOKENS);
+    assert_int_equal(atomic_load(&n_asked), before);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(answers[i].n, TOKENS);
+    end(&b);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -535,6 +601,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stop_string_is_never_sent),
         cmocka_unit_test(held_text_arrives_whole),
         cmocka_unit_test(a_small_cache_shortens_the_context),
+        cmocka_unit_test(writing_asks_for_no_memory),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     json_decref(root);
