@@ -105,6 +105,7 @@ struct mk_peak {
  *   page    page p holds tokens [p · page_tokens, …): rows of latent + rope elements of `type`
  *   from    the first position, of a page's first token
  *   to      behind the last one; from < to
+ *   next    tokens [to, next) may be fetched ahead: who attends to this part often does to the next
  *   out     [n_heads][ldo] float32, `latent` wide, not divided yet: mk_merge does that
  *   peak    [n_heads]
  *   tmp     mk_attend_tmp(page_tokens, latent, rope) floats, 64-byte aligned
@@ -123,7 +124,7 @@ struct mk_attend {
     int n_heads, ldq, ldo;
     int latent, rope;
     int page_tokens;
-    int from, to;
+    int from, to, next;
 };
 
 /**
@@ -170,8 +171,7 @@ static inline size_t mk_attend_rows_tmp(int latent, int rope)
 {
     size_t width = (size_t)MK_ATTEND_PADDED(latent + rope),
            padded = (size_t)MK_ATTEND_PADDED(latent);
-    size_t halves = (MK_ATTEND_ROWS + MK_ATTEND_KEYS) * width + MK_ATTEND_KEYS * padded +
-                    MK_ATTEND_ROWS * MK_ATTEND_KEYS;
+    size_t halves = (MK_ATTEND_ROWS + MK_ATTEND_KEYS) * width + 4 * MK_ATTEND_ROWS * MK_ATTEND_KEYS;
     return halves / 2 + MK_ATTEND_KEYS * MK_ATTEND_ROWS + MK_ATTEND_ROWS * padded +
            3 * MK_ATTEND_ROWS;
 }

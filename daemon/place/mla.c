@@ -146,12 +146,13 @@ static void reveal(const struct job *job, int worker, int head, int first, int m
                  job->rows->n_decode - first);
 }
 
-/* Tokens [from, to) of a row's past, for heads [head, head + heads). */
+/* Tokens [from, to) of a row's past. */
 static struct mk_attend look_back(const struct job *job, int worker, int row, int from, int to)
 {
     const struct op_mla *op = &job->op->mla;
     struct worker_scratch *w = &job->cpu->scratch.worker[worker];
-    look_at_pages(job, w, row, to);
+    int next = min_int(to + MK_ATTEND_KEYS, job->rows->position[row] + 1);
+    look_at_pages(job, w, row, next);
     return (struct mk_attend){
         .page = w->page,
         .tmp = w->attend,
@@ -163,6 +164,7 @@ static struct mk_attend look_back(const struct job *job, int worker, int row, in
         .page_tokens = op->page_tokens,
         .from = from,
         .to = to,
+        .next = next,
     };
 }
 

@@ -106,6 +106,7 @@ static void attend_parts(const struct mk *mk, const struct shape *s, struct mk_a
         struct mk_attend part = a;
         part.from = s->from + p * s->part;
         part.to = part.from + s->part < s->to ? part.from + s->part : s->to;
+        part.next = s->to;
         part.out = a.out + (size_t)p * part_size;
         part.peak = a.peak + (size_t)p * (size_t)s->n_heads;
         mk->attend(&part);
