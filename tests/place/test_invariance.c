@@ -4,14 +4,21 @@
  * have the same bits for any number of threads, any cutting of the prompt into steps, and any
  * neighbours in them. So have those of answers to pasts that are cut into parts.
  *
- *     test_invariance MODEL.gguf [ISA…]
+ *     test_invariance [--long] MODEL.gguf [ISA…]
+ *
+ * The long form takes minutes, more than a thousand runs and prompts that fill a large step.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "../fixture/loaded.h"
 
-enum { PROMPT = 75, ANSWER = 9, MAX_NEIGHBOURS = 5, DEEP = 4, DEEP_ANSWER = 3 };
+enum { PROMPT = 75, LONG_PROMPT = 530, ANSWER = 9 };
+enum { MAX_NEIGHBOURS = 16, DEEP = 4, DEEP_ANSWER = 3, MAX_THREADS = 4 };
+
+struct mix { /* how a prompt is read */
+    int chunk, neighbours;
+};
 
 static int n_passed, n_failed;
 
@@ -33,28 +40,30 @@ static void add(struct loaded_model *m, struct loaded_step *step, const struct v
                             wanted && i == n - 1);
 }
 
-/* The text in steps of `chunk` tokens up to PROMPT, beside neighbours that are as far in theirs;
- * then one by one as an answer's, beside some neighbours that answer and others that still read.
- * The logits are those after the prompt and those after the answer. */
-static void run(struct loaded_model *m, int chunk, int neighbours, float *logits)
+/* The text in steps of `chunk` tokens up to the end of the prompt, beside neighbours that are as
+ * far in theirs; then one by one as an answer's, beside some neighbours that answer and others that
+ * still read. The logits are those after the prompt and those after the answer. */
+static void run(struct loaded_model *m, int prompt, struct mix mix, float *logits)
 {
     static struct loaded_step step;
+    int neighbours = mix.neighbours, chunk = LOADED_MAX_ROWS / (neighbours + 1);
+    chunk = mix.chunk < chunk ? mix.chunk : chunk;
     struct view view[MAX_NEIGHBOURS + 1];
     for (int s = 0; s <= neighbours; s++)
-        if (view_init(&view[s], 4 * PROMPT, 0) < 0 || view_grow(&view[s], m->pool, 4 * PROMPT) < 0)
+        if (view_init(&view[s], 4 * prompt, 0) < 0 || view_grow(&view[s], m->pool, 4 * prompt) < 0)
             abort();
-    for (int done = 0; done < PROMPT;) {
-        int n = PROMPT - done < chunk ? PROMPT - done : chunk;
+    for (int done = 0; done < prompt;) {
+        int n = prompt - done < chunk ? prompt - done : chunk;
         loaded_step_clear(&step);
         add(m, &step, view, 1, neighbours / 2, done, n, false);
-        add(m, &step, view, 0, 0, done, n, done + n == PROMPT);
+        add(m, &step, view, 0, 0, done, n, done + n == prompt);
         add(m, &step, view, neighbours / 2 + 1, neighbours, done, n, done > 0);
         forward_run(m->forward, &step.rows);
         done += n;
     }
     forward_logits(m->forward, 0, logits);
-    for (int done = PROMPT, read = PROMPT; done < PROMPT + ANSWER; done++) {
-        int n = 2 * PROMPT - read < chunk ? 2 * PROMPT - read : chunk;
+    for (int done = prompt, read = prompt; done < prompt + ANSWER; done++) {
+        int n = 2 * prompt - read < chunk ? 2 * prompt - read : chunk;
         loaded_step_clear(&step);
         add(m, &step, view, 1, neighbours / 2, done, 1, false);
         add(m, &step, view, 0, 0, done, 1, true);
@@ -112,63 +121,109 @@ static void run_deep(struct loaded_model *m, int neighbours, float *logits)
 }
 
 static void check_same(const float *truth, const float *is, size_t bytes, const char *isa,
-                       const char *what, int threads, int chunk, int neighbours)
+                       const char *what, int threads, struct mix mix)
 {
     bool same = !memcmp(truth, is, bytes);
     *(same ? &n_passed : &n_failed) += 1;
     if (!same)
-        printf("FAIL  %s, %s: %d threads, chunks of %d, %d neighbours\n", isa, what, threads, chunk,
-               neighbours);
+        printf("FAIL  %s, %s: %d threads, chunks of %d, %d neighbours\n", isa, what, threads,
+               mix.chunk, mix.neighbours);
 }
 
-static void check_isa(const char *path, const char *isa)
+/* Each mix on every number of threads, against the whole prompt alone on one. */
+static void check_prompts(struct loaded_model *const *models, const char *isa, int prompt,
+                          const struct mix *mixes, int n_mixes)
+{
+    size_t bytes = 2 * (size_t)models[1]->vocab * sizeof(float);
+    float *truth = malloc(bytes), *logits = malloc(bytes);
+    if (!truth || !logits)
+        abort();
+    run(models[1], prompt, (struct mix){prompt, 0}, truth);
+    for (int threads = 1; models[threads]; threads++)
+        for (int i = 0; i < n_mixes; i++) {
+            run(models[threads], prompt, mixes[i], logits);
+            check_same(truth, logits, bytes, isa, "read and answered", threads, mixes[i]);
+        }
+    free(truth);
+    free(logits);
+}
+
+static void check_deep(struct loaded_model *const *models, const char *isa)
+{
+    size_t bytes = (size_t)models[1]->vocab * sizeof(float);
+    float *truth = malloc(bytes), *logits = malloc(bytes);
+    if (!truth || !logits)
+        abort();
+    run_deep(models[1], 0, truth);
+    for (int threads = 1; models[threads]; threads++)
+        for (int o = 0; o < DEEP; o += DEEP - 1) {
+            run_deep(models[threads], o, logits);
+            check_same(truth, logits, bytes, isa, "answered at depth", threads, (struct mix){1, o});
+        }
+    free(truth);
+    free(logits);
+}
+
+/* Every chunk beside every number of neighbours. */
+static int all_mixes(const int *chunks, int n_chunks, const int *neighbours, int n_neighbours,
+                     struct mix *ret)
+{
+    int n = 0;
+    for (int c = 0; c < n_chunks; c++)
+        for (int o = 0; o < n_neighbours; o++)
+            ret[n++] = (struct mix){chunks[c], neighbours[o]};
+    return n;
+}
+
+static void check_long(struct loaded_model *const *models, const char *isa)
+{
+    static const int chunks[] = {1, 2, 3, 8, 9, 16, 31, 64, PROMPT},
+                     neighbours[] = {0, 1, 2, 5, 7, 8, 12, 16}, large[] = {64, 100, 512},
+                     beside[] = {0, 1, 3};
+    struct mix mixes[9 * 8];
+    check_prompts(models, isa, PROMPT, mixes, all_mixes(chunks, 9, neighbours, 8, mixes));
+    check_prompts(models, isa, LONG_PROMPT, mixes, all_mixes(large, 3, beside, 3, mixes));
+    check_deep(models, isa);
+}
+
+static void check_short(struct loaded_model *const *models, const char *isa)
 {
 #ifdef SANITIZED /* some of all: watched, each takes its time */
-    static const int chunks[] = {PROMPT, 7}, others[] = {0, MAX_NEIGHBOURS};
+    static const struct mix mixes[] = {{PROMPT, 5}, {7, 0}, {7, 5}};
 #else
-    static const int chunks[] = {PROMPT, 1, 7, 32, 50}, others[] = {0, 1, MAX_NEIGHBOURS};
+    static const struct mix mixes[] = {{PROMPT, 0}, {PROMPT, 16}, {1, 0}, {3, 1},
+                                       {7, 7},      {32, 5},      {64, 2}};
 #endif
-    float *truth = NULL, *deep = NULL, *logits = NULL;
-    for (int threads = 1; threads <= 3; threads++) {
-        struct loaded_model m;
-        if (!loaded_open(&m, path, "cpu", isa, threads))
+    check_prompts(models, isa, PROMPT, mixes, sizeof mixes / sizeof *mixes);
+    check_deep(models, isa);
+}
+
+static void check_isa(const char *path, const char *isa, bool is_long)
+{
+    struct loaded_model model[MAX_THREADS + 1], *models[MAX_THREADS + 2] = {NULL};
+    for (int threads = 1; threads <= MAX_THREADS; threads++) {
+        if (!loaded_open(&model[threads], path, "cpu", isa, threads))
             return;
-        size_t bytes = 2 * (size_t)m.vocab * sizeof *logits;
-        if (!truth) {
-            truth = malloc(bytes);
-            logits = malloc(bytes);
-            deep = malloc(bytes);
-            run(&m, PROMPT, 0, truth);
-            run_deep(&m, 0, deep);
-        }
-        for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
-            for (size_t o = 0; o < sizeof others / sizeof *others; o++) {
-                run(&m, chunks[c], others[o], logits);
-                check_same(truth, logits, bytes, isa, "read and answered", threads, chunks[c],
-                           others[o]);
-            }
-        }
-        for (int o = 0; o < DEEP; o += DEEP - 1) {
-            run_deep(&m, o, logits);
-            check_same(deep, logits, bytes / 2, isa, "answered at depth", threads, 1, o);
-        }
-        loaded_close(&m);
+        models[threads] = &model[threads];
     }
-    free(truth);
-    free(deep);
-    free(logits);
+    (is_long ? check_long : check_short)(models, isa);
+    for (int threads = 1; threads <= MAX_THREADS; threads++)
+        loaded_close(&model[threads]);
 }
 
 int main(int argc, char **argv)
 {
+    bool is_long = argc > 1 && !strcmp(argv[1], "--long");
+    argv += is_long;
+    argc -= is_long;
     if (argc < 2) {
-        fprintf(stderr, "usage: test_invariance MODEL.gguf [ISA…]\n");
+        fprintf(stderr, "usage: test_invariance [--long] MODEL.gguf [ISA…]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)
-        check_isa(argv[1], argv[i]);
+        check_isa(argv[1], argv[i], is_long);
     for (int i = 0; argc == 2 && mk_isa_names[i]; i++)
-        check_isa(argv[1], mk_isa_names[i]);
+        check_isa(argv[1], mk_isa_names[i], is_long);
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed != 0;
 }
