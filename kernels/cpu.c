@@ -24,6 +24,7 @@ enum {
     XCR0_AVX = 0x06, /* 128- and 256-bit registers */
     LEAF7_EDX_AMX_BF16 = 1 << 22,
     LEAF7_EDX_AMX_TILE = 1 << 24,
+    LEAF7_EDX_AMX_INT8 = 1 << 25,
     LEAF7_1_EAX_AVX512_BF16 = 1 << 5,
     XCR0_AVX512 = 0xe0, /* masks, upper halves, registers 16 to 31 */
     XCR0_AMX = 3 << 17, /* tiles and how they are cut */
@@ -68,7 +69,7 @@ void cpu_detect(struct cpu *ret)
                                    leaf7_ebx_avx512vl) &&
                   has_all(ecx, LEAF7_ECX_AVX512_VNNI);
     bool tiles = ret->avx512 && (state & XCR0_AMX) == XCR0_AMX &&
-                 has_all(edx, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_TILE);
+                 has_all(edx, LEAF7_EDX_AMX_BF16 | LEAF7_EDX_AMX_INT8 | LEAF7_EDX_AMX_TILE);
     ret->amx = tiles && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
                has_all(eax, LEAF7_1_EAX_AVX512_BF16) && may_use_tiles();
 }

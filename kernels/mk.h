@@ -34,6 +34,8 @@
  */
 struct mk_mm {
     const float *x;
+    const void *rounded; /* the same rows by mk->round(), mk_rounded_bytes(k) apart; NULL: a kernel
+                          * that wants them rounds in tmp */
     const void *w;
     float *y;
     float *tmp;
@@ -44,23 +46,51 @@ struct mk_mm {
     bool add; /* add to y instead of writing it */
 };
 
-/* Rows of length k that are unpacked together where that pays: as many as make half a megabyte of
+/* Rows of length k that are unpacked together where that pays: as many as make a megabyte of
  * bf16, which an L2 cache holds, in pairs of tiles. */
 static inline int mk_mm_panel_rows(int k)
 {
-    size_t rows = ((size_t)512 << 10) / (2 * (size_t)k) / 32 * 32;
+    size_t rows = ((size_t)1024 << 10) / (2 * (size_t)k) / 32 * 32;
     return rows < 32 ? 32 : rows > 256 ? 256 : (int)rows;
 }
 
 /* Floats of scratch that one thread needs to multiply m rows of length k. */
 static inline size_t mk_mm_tmp(int k, int m)
 {
-    size_t length = ((size_t)k + 31) / 32 * 32, rows = ((size_t)m + 15) / 16 * 16;
-    return 1024 + 4 * length + ((size_t)mk_mm_panel_rows(k) + rows) * length / 2;
+    size_t length = ((size_t)k + 63) / 64 * 64, rows = ((size_t)m + 15) / 16 * 16;
+    return 4096 + 16 * length + (size_t)mk_mm_panel_rows(k) * length / 2 +
+           rows * (length / 2 + length / 4 + 32);
 }
 
-enum { MK_DOT_GROUP = 256 };   /* elements of x that are rounded to int8 with one step */
-#define MK_DOT_LEAST 0x1p-100f /* a group whose largest is less is all zero */
+/* ------------------------------------------------------------------ x as integers */
+
+enum { MK_DOT_GROUP = 256 };      /* elements of x that are rounded to int8 with one step */
+#define MK_DOT_LEAST    0x1p-100f /* a group whose largest is less is all zero */
+#define MK_ROUNDED_K(k) (((k) + 63) / 64 * 64)
+
+/* A row of x rounded to int8, element by element within half a step. */
+struct mk_rounded {
+    int8_t *q;       /* [MK_ROUNDED_K(k)] multiples of the group's step; zero behind k */
+    float *step;     /* [⌈k / 256⌉] a 127th of the group's largest; NaN if one is not finite */
+    int32_t *less32; /* minus the sum of each 32, */
+    int32_t *less16; /* and of each 16 */
+};
+
+static inline size_t mk_rounded_bytes(int k)
+{
+    size_t padded = (size_t)MK_ROUNDED_K(k);
+    size_t steps = (padded + MK_DOT_GROUP - 1) / MK_DOT_GROUP;
+    return (padded + 4 * (steps + padded / 32 + padded / 16) + 63) / 64 * 64;
+}
+
+/* The parts of such a row. */
+static inline struct mk_rounded mk_rounded_row(const void *row, int k)
+{
+    size_t padded = (size_t)MK_ROUNDED_K(k);
+    int8_t *q = (int8_t *)(uintptr_t)row;
+    int32_t *less32 = (int32_t *)(uintptr_t)(q + padded), *less16 = less32 + padded / 32;
+    return (struct mk_rounded){q, (float *)(uintptr_t)(less16 + padded / 16), less32, less16};
+}
 
 /**
  * A row of weights times a row of x rounded to int8: the truth of sets whose gemv rounds x, and
@@ -69,16 +99,34 @@ enum { MK_DOT_GROUP = 256 };   /* elements of x that are rounded to int8 with on
  *   false   no set rounds x for this type; nothing is written
  */
 bool mk_ref_dot(enum mk_type type, const void *w, const float *x, int k, float *ret);
+/* The same with weights rounded as well, to a 252th of the largest that the codes and scales of
+ * their group allow, either way: the truth of gemm. */
+bool mk_ref_mul(enum mk_type type, const void *w, const float *x, int k, float *ret);
+
+enum mk_layout {
+    MK_ROWS,   /* the rows of a file as they are */
+    MK_STRIPS, /* strip.h */
+};
+
+/* What a product is the sum of. */
+enum mk_arithmetic {
+    MK_FLOATS, /* float32 of exact weights and x */
+    MK_HALVES, /* both rounded to bf16 */
+    MK_CODES,  /* exact weights, x as integers: mk_ref_dot() */
+    MK_BYTES,  /* both as integers: mk_ref_mul() */
+};
 
 /* One number format on one instruction set. */
 struct mk_mat {
     const char *isa;                                        /* "c", "avx2", "avx512", "amx" */
     enum mk_type type;                                      /* what it packs from */
-    uint32_t pack_id;                                       /* names the packed layout */
+    enum mk_layout layout;                                  /* of packed matrices */
     size_t (*pack_size)(int n, int k);                      /* bytes of a packed [n][k] matrix */
     void (*pack)(void *dst, const void *src, int n, int k); /* from GGUF rows */
     void (*gemv)(const struct mk_mm *mm);                   /* few rows: bound by memory */
     void (*gemm)(const struct mk_mm *mm);                   /* many rows: bound by arithmetic */
+    void (*gemm_coarse)(const struct mk_mm *mm);            /* the same where errors average out */
+    enum mk_arithmetic few, many, coarse;                   /* of gemv, gemm and gemm_coarse */
     void (*row)(float *dst, const void *w, int n, int k, int j); /* unpack row j of a packed w */
 };
 
@@ -223,8 +271,12 @@ struct mk_rope {
 /* ------------------------------------------------------------------ the table */
 
 struct mk {
-    const char *isa;                         /* best set used, of mk_isa_names */
-    const struct mk_mat *mat[MK_TYPE_COUNT]; /* never NULL */
+    const char *isa; /* best set used, of mk_isa_names */
+    struct mk_mat mat[MK_TYPE_COUNT];
+
+    /* x[k] to a row of mk_rounded_bytes(k) at dst, 64-byte aligned, with the same bits on every
+     * set. */
+    void (*round)(void *dst, const float *x, int k);
 
     /* y[n] = w[n] · x[n] / sqrt(mean(x²) + eps); y may be x. The mean is summed in float32 lanes
      * of a fixed order on each set. */
@@ -258,6 +310,7 @@ int mk_init(struct mk *ret, const char *isa);
 
 /* n weights of `type` at src to float32, bit for bit as the format's documents say. */
 void mk_ref_unpack(enum mk_type type, const void *src, float *dst, size_t n);
+void mk_ref_round(void *dst, const float *x, int k);
 /* The table of plain C kernels alone; what mk_init(…, "c") gives. */
 void mk_ref_init(struct mk *ret);
 /* Frequencies [n_dims / 2] of the rotation. */
@@ -284,11 +337,13 @@ void mk_avx2_mat(struct mk *mk);
 void mk_avx2_vec(struct mk *mk);
 void mk_avx2_attn(struct mk *mk);
 void mk_avx512_mat(struct mk *mk);
+void mk_avx512_strip(struct mk *mk);
 void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
-extern void (*const mk_avx512_dot[MK_TYPE_COUNT])(
-    const struct mk_mm *mm);                              /* gemv; NULL: in float */
-extern const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT]; /* what AMX leaves to AVX-512 */
-void mk_avx512_attend(const struct mk_attend *a);         /* likewise */
+extern const struct mk_mat mk_avx512_rows[MK_TYPE_COUNT]; /* of types that are rows */
+/* gemm_coarse of strips; NULL: a type without */
+extern void (*const mk_avx512_mul[MK_TYPE_COUNT])(const struct mk_mm *mm);
+extern void (*const mk_amx_mul[MK_TYPE_COUNT])(const struct mk_mm *mm);
+void mk_avx512_attend(const struct mk_attend *a); /* what AMX leaves to AVX-512 */

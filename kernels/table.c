@@ -38,6 +38,7 @@ static void init_avx2(struct mk *mk)
 static void init_avx512(struct mk *mk)
 {
     mk_avx512_mat(mk);
+    mk_avx512_strip(mk);
     mk_avx512_vec(mk);
     mk_avx512_attn(mk);
 }

@@ -26,7 +26,7 @@ static void begin_rows(void *arg, int worker, int tile)
     (void)worker;
     const struct job *job = arg;
     const struct op_begin *op = &job->op->begin;
-    const struct mk_mat *mat = job->cpu->mk.mat[op->embedding.type];
+    const struct mk_mat *mat = &job->cpu->mk.mat[op->embedding.type];
     int hidden = op->embedding.k;
     int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
     for (int i = tile * NORM_ROWS; i < end; i++) {
@@ -113,18 +113,18 @@ static size_t cpu_scratch_bytes(const struct place *place)
 static size_t cpu_pack_size(const struct place *place, const struct mat *mat)
 {
     const struct cpu *cpu = (const struct cpu *)place;
-    return cpu->mk.mat[mat->type]->pack_size(mat->n, mat->k);
+    return cpu->mk.mat[mat->type].pack_size(mat->n, mat->k);
 }
 
 static void cpu_pack(struct place *place, const struct mat *rows, const void *src, void *dst)
 {
     struct cpu *cpu = (struct cpu *)place;
-    cpu->mk.mat[rows->type]->pack(dst, src, rows->n, rows->k);
+    cpu->mk.mat[rows->type].pack(dst, src, rows->n, rows->k);
 }
 
 static bool cpu_is_plain(const struct place *place, enum mk_type type)
 {
-    return ((const struct cpu *)place)->mk.mat[type]->pack_id == mk_type_info[type].gguf_id;
+    return ((const struct cpu *)place)->mk.mat[type].layout == MK_ROWS;
 }
 
 static void cpu_bind(struct place *place, const struct mat *mat, const void *packed,

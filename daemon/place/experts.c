@@ -27,9 +27,10 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
         .n0 = n0,
         .n1 = n1,
     };
-    job_multiply(cpu, worker, gate, index, mm, n_decode);
+    bool is_routed = gate->count > 1;
+    (is_routed ? job_multiply_expert : job_multiply)(cpu, worker, gate, index, mm, n_decode);
     mm.y = other;
-    job_multiply(cpu, worker, up, index, mm, n_decode);
+    (is_routed ? job_multiply_expert : job_multiply)(cpu, worker, up, index, mm, n_decode);
     for (int i = 0; i < m; i++) {
         float *g = hidden + (size_t)i * (size_t)gate->n + n0;
         cpu->mk.swiglu(g, g, other + (size_t)i * (size_t)gate->n + n0, n1 - n0);
@@ -217,7 +218,7 @@ static void moe_down(void *arg, int worker, int tile)
         mm.x = s->hidden + (size_t)start * (size_t)op->down.k;
         mm.yrow = s->slot_row + start;
         mm.m = s->expert_start[expert + 1] - start;
-        job_multiply(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
+        job_multiply_expert(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
     }
     if (op->shared_down.data) {
         mm.x = s->shared_hidden;

@@ -53,7 +53,7 @@ const void *job_find_rows(const struct weight *w, int index, int row, int *first
 }
 
 /* What lies together of a matrix times m rows. */
-static void multiply_part(const struct mk_mat *mat, struct mk_mm mm, int n_decode)
+static void multiply_part(const struct mk_mat *mat, struct mk_mm mm, int n_decode, bool coarse)
 {
     int m = mm.m;
     mm.m = max_int(0, min_int(m, n_decode));
@@ -70,11 +70,11 @@ static void multiply_part(const struct mk_mat *mat, struct mk_mm mm, int n_decod
     else
         mm.y += (size_t)mm.m * (size_t)mm.ldy;
     mm.m = m - mm.m;
-    mat->gemm(&mm);
+    (coarse ? mat->gemm_coarse : mat->gemm)(&mm);
 }
 
-void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
-                  struct mk_mm mm, int n_decode)
+static void multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                     struct mk_mm mm, int n_decode, bool coarse)
 {
     mm.k = w->k;
     mm.tmp = cpu->scratch.worker[worker].mm;
@@ -86,8 +86,20 @@ void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int
         part.y += first;
         part.n0 = n0 - first;
         part.n1 = end - first;
-        multiply_part(cpu->mk.mat[w->type], part, n_decode);
+        multiply_part(&cpu->mk.mat[w->type], part, n_decode, coarse);
     }
+}
+
+void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                  struct mk_mm mm, int n_decode)
+{
+    multiply(cpu, worker, w, index, mm, n_decode, false);
+}
+
+void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                         struct mk_mm mm, int n_decode)
+{
+    multiply(cpu, worker, w, index, mm, n_decode, true);
 }
 
 void job_norm_rows(const struct job *job, int first, int m, float *h)

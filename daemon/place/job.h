@@ -98,6 +98,10 @@ const void *job_find_rows(const struct weight *w, int index, int row, int *first
  * x, y, tile and options. */
 void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
                   struct mk_mm mm, int n_decode);
+/* The same for routed experts: what one adds is among many sums, weighted, so that a prompt's rows
+ * may be computed more coarsely. */
+void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight *w, int index,
+                         struct mk_mm mm, int n_decode);
 
 /* Tile `tile` of y (+)= x · wᵀ for all rows. */
 void job_project(const struct job *job, int worker, const struct weight *w, const float *x,

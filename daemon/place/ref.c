@@ -34,7 +34,7 @@ static void apply(const struct ref *ref, const struct weight *w, int index, cons
                   float *y)
 {
     VECTOR(tmp, mk_mm_tmp(w->k, 1));
-    ref->mk.mat[w->type]->gemv(&(struct mk_mm){
+    ref->mk.mat[w->type].gemv(&(struct mk_mm){
         .x = x,
         .w = (const char *)w->data + (size_t)index * w->stride,
         .y = y,
@@ -51,8 +51,8 @@ static void apply(const struct ref *ref, const struct weight *w, int index, cons
 static void unpack_row(const struct ref *ref, const struct weight *w, int index, int row,
                        float *dst)
 {
-    ref->mk.mat[w->type]->row(dst, (const char *)w->data + (size_t)index * w->stride, w->n, w->k,
-                              row);
+    ref->mk.mat[w->type].row(dst, (const char *)w->data + (size_t)index * w->stride, w->n, w->k,
+                             row);
 }
 
 static float *row_of(const struct buf *buf, int row, int width)
@@ -294,13 +294,13 @@ static void ref_rest(struct place *place)
 static size_t ref_pack_size(const struct place *place, const struct mat *mat)
 {
     const struct ref *ref = (const struct ref *)place;
-    return ref->mk.mat[mat->type]->pack_size(mat->n, mat->k);
+    return ref->mk.mat[mat->type].pack_size(mat->n, mat->k);
 }
 
 static void ref_pack(struct place *place, const struct mat *rows, const void *src, void *dst)
 {
     struct ref *ref = (struct ref *)place;
-    ref->mk.mat[rows->type]->pack(dst, src, rows->n, rows->k);
+    ref->mk.mat[rows->type].pack(dst, src, rows->n, rows->k);
 }
 
 static void ref_bind(struct place *place, const struct mat *mat, const void *packed,

@@ -1,99 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * The truth of products with x rounded to int8: what faster sets do with few rows, bit for bit.
+ * The truth of products of integers: what faster sets do with x rounded to int8, bit for bit.
  *
- * x is rounded in groups of 256 to multiples of a 127th of the largest. Of weights only integers
- * take part until 4 of them are added: a fused step rounds but once, so how a set splits a block's
- * scales between integers and floats makes no difference. Plain C; pure; any thread.
+ * x is rounded in groups of 256 to multiples of a 127th of the largest. mk_ref_dot() takes codes as
+ * they are: of a block, all is exact until its one float scale comes in. mk_ref_mul() first rounds
+ * the weights of a group to multiples of a 126th of the largest that they could be, so that a group
+ * is one sum of integers. Plain C; pure; any thread.
  */
 #include <math.h>
 #include <string.h>
 
-#include "ref/unpack.h"
+#include "mk.h"
 
-enum { LANES = 16, EACH = 4, CHUNK = LANES * EACH };
+#include "ref/split.h"
 
-/* Where a block keeps its scale, and the scale of its minimums; -1: it has none. */
-struct place_of {
-    int scale, minimum;
-};
-
-static bool find(enum mk_type type, struct place_of *ret)
-{
-    switch (type) {
-    case MK_Q4_0:
-    case MK_Q5_0:
-    case MK_Q8_0:
-    case MK_IQ4_NL:
-    case MK_IQ4_XS:
-    case MK_MXFP4:
-        *ret = (struct place_of){0, -1};
-        return true;
-    case MK_Q4_1:
-    case MK_Q5_1:
-    case MK_Q4_K:
-    case MK_Q5_K:
-        *ret = (struct place_of){0, 2};
-        return true;
-    case MK_Q2_K:
-        *ret = (struct place_of){80, 82};
-        return true;
-    case MK_Q3_K:
-        *ret = (struct place_of){108, -1};
-        return true;
-    case MK_Q6_K:
-        *ret = (struct place_of){208, -1};
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* A block as integers times `scale`, and integers times `minimum` that are added. */
-struct split {
-    float weight[256], offset[256];
-    float scale, minimum;
-};
-
-/* The same block with other scales says which integers it holds. */
-static void with_scales(enum mk_type type, const uint8_t *block, struct place_of at, bool scale,
-                        bool minimum, float *ret)
-{
-    static const uint8_t one[2] = {0x00, 0x3c};
-    uint8_t copy[256] = {0};
-    memcpy(copy, block, mk_type_info[type].block_bytes);
-    if (type == MK_MXFP4) {
-        copy[0] = 128; /* codes there are twice the values */
-    } else {
-        memset(copy + at.scale, 0, 2);
-        if (scale)
-            memcpy(copy + at.scale, one, 2);
-        if (at.minimum >= 0)
-            memset(copy + at.minimum, 0, 2);
-        if (minimum)
-            memcpy(copy + at.minimum, one, 2);
-    }
-    mk_ref_unpack(type, copy, ret, mk_type_info[type].block_elements);
-}
-
-static void split_block(enum mk_type type, const uint8_t *block, struct place_of at,
-                        struct split *ret)
-{
-    *ret = (struct split){0};
-    with_scales(type, block, at, true, false, ret->weight);
-    if (type == MK_MXFP4) {
-        ret->scale = unpack_bits(block[0] < 2 ? 0x200000u << block[0] : (block[0] - 1u) << 23);
-        return;
-    }
-    ret->scale = unpack_f16(block + at.scale);
-    if (at.minimum >= 0) {
-        with_scales(type, block, at, false, true, ret->offset);
-        ret->minimum = unpack_f16(block + at.minimum);
-    }
-}
+/* ------------------------------------------------------------------ x */
 
 /* Rounds a group of n; returns its step. */
-static float round_group(const float *x, int n, int *q)
+static float round_group(const float *x, int n, int8_t *q)
 {
     float top = 0;
     bool odd = false;
@@ -103,43 +27,107 @@ static float round_group(const float *x, int n, int *q)
     }
     float by = odd || top < MK_DOT_LEAST ? 0 : 127 / top;
     for (int c = 0; c < n; c++)
-        q[c] = odd ? 0 : (int)nearbyintf(x[c] * by);
+        q[c] = (int8_t)(odd ? 0 : (int)nearbyintf(x[c] * by));
     return odd ? NAN : by == 0 ? 0 : top / 127;
+}
+
+void mk_ref_round(void *dst, const float *x, int k)
+{
+    struct mk_rounded row = mk_rounded_row(dst, k);
+    int padded = MK_ROUNDED_K(k);
+    memset(row.q, 0, (size_t)padded);
+    for (int g = 0; g < k; g += MK_DOT_GROUP)
+        row.step[g / MK_DOT_GROUP] =
+            round_group(x + g, k - g < MK_DOT_GROUP ? k - g : MK_DOT_GROUP, row.q + g);
+    memset(row.less16, 0, (size_t)padded / 16 * sizeof *row.less16);
+    memset(row.less32, 0, (size_t)padded / 32 * sizeof *row.less32);
+    for (int c = 0; c < padded; c++) {
+        row.less16[c / 16] -= row.q[c];
+        row.less32[c / 32] -= row.q[c];
+    }
+}
+
+/* ------------------------------------------------------------------ codes as they are */
+
+static float add_block(const struct split *s, const int8_t *q, float group)
+{
+    int sum = 0, less = 0;
+    for (int c = 0; c < s->elements; c++) {
+        sum += s->scale[c / s->part] * (s->code[c] - s->offset) * q[c];
+        less -= s->minimum[c / s->part] * q[c];
+    }
+    group = fmaf(s->d, (float)sum, group);
+    return s->lowest == 0 ? fmaf(s->dmin, (float)less, group) : group;
 }
 
 bool mk_ref_dot(enum mk_type type, const void *w, const float *x, int k, float *ret)
 {
-    struct place_of at = {0, -1};
-    float sum[LANES] = {0};
     const uint8_t *block = w;
-    int elements = (int)mk_type_info[type].block_elements;
-    if (!find(type, &at))
+    struct split split;
+    if (!ref_split(type, block, &split))
         return false;
+    *ret = 0;
     for (int g = 0; g < k; g += MK_DOT_GROUP) {
-        int n = k - g < MK_DOT_GROUP ? k - g : MK_DOT_GROUP, q[MK_DOT_GROUP] = {0};
-        float step = round_group(x + g, n, q), group[LANES] = {0};
-        struct split split = {0};
-        for (int c = 0; c < n; c += EACH) {
-            if (c % elements == 0) {
-                split_block(type, block, at, &split);
-                block += mk_type_info[type].block_bytes;
-            }
-            int lane = c % CHUNK / EACH;
-            float weights = 0, offsets = 0; /* integers below 2^24 */
-            for (int i = 0; i < EACH; i++) {
-                weights += split.weight[c % elements + i] * (float)q[c + i];
-                offsets += split.offset[c % elements + i] * (float)q[c + i];
-            }
-            group[lane] = fmaf(split.scale, weights, group[lane]);
-            if (at.minimum >= 0)
-                group[lane] = fmaf(split.minimum, offsets, group[lane]);
+        int n = k - g < MK_DOT_GROUP ? k - g : MK_DOT_GROUP;
+        int8_t q[MK_DOT_GROUP];
+        float step = round_group(x + g, n, q), group = 0;
+        for (int c = 0; c < n; c += split.elements, block += mk_type_info[type].block_bytes) {
+            ref_split(type, block, &split);
+            group = add_block(&split, q + c, group);
         }
-        for (int l = 0; l < LANES; l++)
-            sum[l] = fmaf(step, group[l], sum[l]);
+        *ret = fmaf(step, group, *ret);
     }
-    float four[4];
-    for (int l = 0; l < 4; l++)
-        four[l] = (sum[l] + sum[l + 8]) + (sum[l + 4] + sum[l + 12]);
-    *ret = (four[0] + four[2]) + (four[1] + four[3]);
+    return true;
+}
+
+/* ------------------------------------------------------------------ weights as int8 */
+
+/* n weights of a group of blocks; returns their step. */
+static float round_weights(enum mk_type type, const uint8_t *block, int n, int *ret)
+{
+    struct split split[MK_DOT_GROUP / 32];
+    float top = 0;
+    bool odd = false;
+    for (int c = 0; c < n; c += split->elements, block += mk_type_info[type].block_bytes) {
+        struct split *s = &split[c / 32];
+        ref_split(type, block, s);
+        for (int part = 0; part < s->elements / s->part; part++) {
+            float scale = s->d * (float)s->scale[part], minimum = s->dmin * (float)s->minimum[part];
+            float low = fabsf(fmaf(scale, (float)s->lowest, -minimum));
+            float high = fabsf(fmaf(scale, (float)s->highest, -minimum));
+            odd |= !(low < INFINITY) || !(high < INFINITY);
+            top = low > top ? low : top;
+            top = high > top ? high : top;
+        }
+    }
+    bool none = odd || top < MK_DOT_LEAST;
+    float by = none ? 0 : 256 * (126 / top);
+    for (int c = 0; c < n; c++) {
+        const struct split *s = &split[c / split->elements * split->elements / 32];
+        int at = c % s->elements, part = at / s->part;
+        float scale = s->d * (float)s->scale[part], minimum = s->dmin * (float)s->minimum[part];
+        int ratio = none ? 0 : (int)nearbyintf(scale * by);
+        int begin = none ? 0 : 128 - (int)nearbyintf(minimum * by);
+        ret[c] = (ratio * (s->code[at] - s->offset) + begin) >> 8;
+    }
+    return odd ? NAN : none ? 0 : top / 126;
+}
+
+bool mk_ref_mul(enum mk_type type, const void *w, const float *x, int k, float *ret)
+{
+    const uint8_t *block = w;
+    struct split split;
+    if (!ref_split(type, block, &split))
+        return false;
+    *ret = 0;
+    for (int g = 0; g < k; g += MK_DOT_GROUP) {
+        int n = k - g < MK_DOT_GROUP ? k - g : MK_DOT_GROUP, weight[MK_DOT_GROUP], sum = 0;
+        int8_t q[MK_DOT_GROUP];
+        float x_step = round_group(x + g, n, q);
+        float w_step = round_weights(type, block + mk_row_bytes(type, (size_t)g), n, weight);
+        for (int c = 0; c < n; c++)
+            sum += weight[c] * q[c];
+        *ret = fmaf((float)sum * x_step, w_step, *ret);
+    }
     return true;
 }

@@ -65,12 +65,21 @@ MK_TYPE_MAP(REF_FUNCTIONS)
 #undef REF_FUNCTIONS
 
 #define REF_MAT(id, name, gguf, elements, bytes)                                                   \
-    {"c", MK_##id, gguf, pack_size_##id, pack_##id, multiply_##id, multiply_##id, row_##id},
+    {.isa = "c",                                                                                   \
+     .type = MK_##id,                                                                              \
+     .layout = MK_ROWS,                                                                            \
+     .pack_size = pack_size_##id,                                                                  \
+     .pack = pack_##id,                                                                            \
+     .gemv = multiply_##id,                                                                        \
+     .gemm = multiply_##id,                                                                        \
+     .gemm_coarse = multiply_##id,                                                                 \
+     .row = row_##id},
 static const struct mk_mat ref_mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(REF_MAT)};
 #undef REF_MAT
 
 void mk_ref_mat(struct mk *mk)
 {
+    mk->round = mk_ref_round;
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        mk->mat[t] = &ref_mat[t];
+        mk->mat[t] = ref_mat[t];
 }

@@ -2,21 +2,25 @@
  *
  * Multiplication of many rows on AMX, in bf16 with float32 sums.
  *
- * A panel of weight rows is unpacked once, as tiles that stay in the L2 cache, and then meets all
- * rows of x, which were packed once before. Both are rounded to bf16, to nearest even. A result is
- * the sum over steps of 32 in order, so it depends on its own row and column alone. Few rows, rows
- * of float32 weights and all packing are AVX-512's. Pure; any thread.
+ * A panel of weights is unpacked once, as tiles that stay in the L2 cache, and then meets all rows
+ * of x, which were packed once before. Both are rounded to bf16, to nearest even. A result is the
+ * sum over pairs of k in order, so it depends on its own row and column alone. Few rows, rows of
+ * float32 weights and all packing are AVX-512's. Pure; any thread.
  */
 #include <immintrin.h>
 
 #include "amx.h"
 #include "mk.h"
+#include "strip512.h"
+#include "strip_avx512.h"
+
+enum { BLOCK = 2 * ROWS }; /* rows of x, and of weights, at once */
 
 struct area {        /* how mm->tmp is cut */
-    uint16_t *x;     /* [⌈m / 16⌉][steps] tiles of pairs: 16 pairs of k, of 16 rows each */
-    uint16_t *panel; /* [panel rows / 16][steps] tiles: 16 rows of 32 */
-    float *line;     /* one unpacked row */
-    float *sums;     /* [2][2] tiles of sums: [16 weight rows][16 rows of x] */
+    float *sums;     /* [2][2] tiles: of 16 rows of x and 16 of weights */
+    float *line;     /* [ROWS] unpacked rows of a file */
+    uint16_t *panel; /* [panel rows / 16][steps] tiles: 16 pairs of k, of 16 weight rows each */
+    uint16_t *x;     /* [⌈m / 16⌉][steps] tiles: 16 rows of 32 */
     int steps, panel_rows;
 };
 
@@ -27,47 +31,98 @@ static void lay_out(const struct mk_mm *mm, struct area *ret)
     ret->panel_rows = mk_mm_panel_rows(mm->k);
     ret->sums = mm->tmp;
     ret->line = ret->sums + 4 * ROWS * ROWS;
-    ret->panel = (uint16_t *)(ret->line + steps * STEP);
-    ret->x = ret->panel + (size_t)ret->panel_rows / ROWS * steps * TILE;
+    ret->panel = (uint16_t *)(ret->line + ROWS * steps * STEP);
+    ret->x = ret->panel + (size_t)ret->panel_rows * steps * STEP;
 }
-
-/* ------------------------------------------------------------------ rows of x */
 
 static void pack_x(const struct mk_mm *mm, const struct area *area)
 {
-    for (int i = 0; i < mm->m; i += ROWS) {
-        const float *row[ROWS];
-        int rows = mm->m - i < ROWS ? mm->m - i : ROWS;
-        for (int r = 0; r < rows; r++)
-            row[r] = mm->x + (size_t)(mm->xrow ? mm->xrow[i + r] : i + r) * (size_t)mm->ldx;
-        uint16_t *dst = area->x + (size_t)(i / ROWS) * (size_t)area->steps * TILE;
-        pack_columns(row, rows, mm->k, area->steps, dst);
+    for (int i = 0; i < (mm->m + ROWS - 1) / ROWS * ROWS; i++) {
+        const float *row = mm->x; /* a missing row is any: nobody looks at what comes of it */
+        if (i < mm->m)
+            row += (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx;
+        uint16_t *dst =
+            area->x + (size_t)(i / ROWS) * (size_t)area->steps * TILE + (size_t)(i % ROWS) * STEP;
+        for (int s = 0; s < area->steps; s++, dst += TILE)
+            _mm512_store_si512(dst, load_step(row, s * STEP, mm->k));
     }
 }
 
 /* ------------------------------------------------------------------ weights */
 
-static void unpack_panel(const struct mk_mm *mm, const struct mk_mat *mat, const struct area *area,
-                         int j, int rows)
+/* Bytes `at` and `at` + 1 of codes as weights: pairs of 16 rows. */
+INLINE __m512i pairs(__m512i codes, int at, __m512 scale, __m512 minimum)
 {
-    size_t row_bytes = mk_row_bytes(mat->type, (size_t)mm->k);
-    for (int r = 0; r < rows; r++) {
-        const char *ahead = (const char *)mm->w + (size_t)(j + r + 1) * row_bytes;
-        if (j + r + 1 < mm->n)
-            for (size_t b = 0; b < row_bytes; b += 64)
-                _mm_prefetch(ahead + b, _MM_HINT_T0);
-        mat->row(area->line, mm->w, mm->n, mm->k, j + r);
-        uint16_t *dst = area->panel + (size_t)(r / ROWS) * (size_t)area->steps * TILE +
-                        (size_t)(r % ROWS) * STEP;
-        for (int s = 0; s < area->steps; s++, dst += TILE)
-            _mm512_store_si512(dst, load_step(area->line, s * STEP, mm->k));
+    const __m512i in_turn =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512 a = _mm512_cvtepi32_ps(bits(codes, 8 * at, 255));
+    __m512 b = _mm512_cvtepi32_ps(bits(codes, 8 * at + 8, 255));
+    a = _mm512_fmsub_ps(a, scale, minimum);
+    b = _mm512_fmsub_ps(b, scale, minimum);
+    return _mm512_permutexvar_epi16(in_turn, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+
+/* Columns [0, n) of a group of a strip. */
+INLINE void unpack_group(enum mk_type type, const uint8_t *group, int n, uint16_t *dst)
+{
+    const struct counting how = counting(type);
+    const int blocks = n / elements_of(type), each = elements_of(type) / how.part;
+    for (int b = 0; b < blocks; b++) {
+        struct column col = column(type, group, blocks, b);
+        __m512 d = d_of(type, col), dmin = _mm512_setzero_ps();
+        if (has_minimum(type))
+            dmin = dmin_of(type, col);
+#pragma GCC unroll 16
+        for (int p = 0; p < each; p++) {
+            __m512 scale = _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale_of(type, col, p))), minimum;
+            if (has_minimum(type))
+                minimum = _mm512_mul_ps(dmin, _mm512_cvtepi32_ps(minimum_of(type, col, p)));
+            else
+                minimum = _mm512_mul_ps(scale, _mm512_set1_ps((float)(1 << how.log_offset)));
+#pragma GCC unroll 8
+            for (int i = 0; i < how.part / 4; i++, dst += 2 * STEP) {
+                __m512i codes = code(type, col, p, i);
+                _mm512_store_si512(dst, pairs(codes, 0, scale, minimum));
+                _mm512_store_si512(dst + STEP, pairs(codes, 2, scale, minimum));
+            }
+        }
     }
+}
+
+INLINE void unpack_strip(enum mk_type type, const struct mk_mm *mm, const struct area *area, int j,
+                         uint16_t *dst)
+{
+    const uint8_t *w = (const uint8_t *)mm->w + (size_t)j * mk_row_bytes(type, (size_t)mm->k);
+    (void)area;
+    for (int g = 0; g < mm->k; g += MK_DOT_GROUP) {
+        int n = mm->k - g < MK_DOT_GROUP ? mm->k - g : MK_DOT_GROUP;
+        size_t bytes = STRIP_ROWS * mk_row_bytes(type, (size_t)n);
+        for (size_t line = 0; line < bytes; line += 64)
+            _mm_prefetch((const char *)w + 4096 + line, _MM_HINT_T0);
+        unpack_group(type, w, n, dst + g * ROWS);
+        w += bytes;
+    }
+}
+
+/* 16 rows of a file from row j on; missing ones are zero. */
+INLINE void unpack_rows(enum mk_type type, const struct mk_mm *mm, const struct area *area, int j,
+                        uint16_t *dst)
+{
+    const float *row[ROWS];
+    int rows = mm->n - j < ROWS ? mm->n - j : ROWS;
+    for (int r = 0; r < rows; r++) {
+        float *line = area->line + (size_t)r * (size_t)area->steps * STEP;
+        mk_avx512_rows[type].row(line, mm->w, mm->n, mm->k, j + r);
+        row[r] = line;
+    }
+    pack_columns(row, rows, mm->k, area->steps, dst);
 }
 
 /* ------------------------------------------------------------------ sums */
 
-/* `a` tiles of weight rows times `b` tiles of rows of x, into area->sums. */
-INLINE void multiply_tiles(const struct area *area, const uint16_t *w, const uint16_t *x, int a,
+/* `a` tiles of rows of x times `b` of weight rows, into area->sums. */
+INLINE void multiply_tiles(const struct area *area, const uint16_t *x, const uint16_t *w, int a,
                            int b)
 {
     size_t next = (size_t)area->steps * TILE; /* from a block of 16 rows to the next */
@@ -76,15 +131,15 @@ INLINE void multiply_tiles(const struct area *area, const uint16_t *w, const uin
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->steps; s++, w += TILE, x += TILE) {
-        _tile_loadd(4, w, LINE);
-        _tile_loadd(6, x, LINE);
+        _tile_loadd(4, x, LINE);
+        _tile_loadd(6, w, LINE);
         _tile_dpbf16ps(0, 4, 6);
         if (b > 1) {
-            _tile_loadd(7, x + next, LINE);
+            _tile_loadd(7, w + next, LINE);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (a > 1) {
-            _tile_loadd(5, w + next, LINE);
+            _tile_loadd(5, x + next, LINE);
             _tile_dpbf16ps(2, 5, 6);
         }
         if (a > 1 && b > 1)
@@ -99,103 +154,76 @@ INLINE void multiply_tiles(const struct area *area, const uint16_t *w, const uin
         _tile_stored(3, area->sums + 3 * ROWS * ROWS, LINE);
 }
 
-/* A tile of sums to rows [i, i + m) and columns [j, j + n) of y. */
-static void put(const struct mk_mm *mm, const float *sums, int i, int m, int j, int n)
+/* Rows [i, …) of x, up to BLOCK, times `b` tiles of the panel at w, which are columns from j on. */
+static void block(const struct mk_mm *mm, const struct area *area, const uint16_t *w, int i, int j,
+                  int b)
 {
-    __m512i v[ROWS];
-    for (int r = 0; r < ROWS; r++)
-        v[r] = _mm512_load_si512(sums + r * ROWS);
-    transpose(v);
-    for (int r = 0; r < m; r++) {
-        float *y = mm->y + (size_t)(mm->yrow ? mm->yrow[i + r] : i + r) * (size_t)mm->ldy + j;
-        __m512 sum = (__m512)v[r];
-        if (mm->add)
-            sum = _mm512_add_ps(_mm512_maskz_loadu_ps(first(n), y), sum);
-        _mm512_mask_storeu_ps(y, first(n), sum);
-    }
-}
-
-static int tiles(int rows)
-{
-    return rows > ROWS ? 2 : 1;
-}
-
-static int most(int n, int limit)
-{
-    return n < limit ? n : limit;
-}
-
-/* Weight rows [j + r, …) of the panel, up to 32, times rows [i, …) of x, up to 32. */
-static void block(const struct mk_mm *mm, const struct area *area, int j, int r, int rows, int i)
-{
-    int a = tiles(rows), b = tiles(mm->m - i);
-    const uint16_t *w = area->panel + (size_t)(r / ROWS) * (size_t)area->steps * TILE;
+    int rows = mm->m - i < BLOCK ? mm->m - i : BLOCK, a = rows > ROWS ? 2 : 1;
     const uint16_t *x = area->x + (size_t)(i / ROWS) * (size_t)area->steps * TILE;
     if (a == 2 && b == 2)
-        multiply_tiles(area, w, x, 2, 2);
+        multiply_tiles(area, x, w, 2, 2);
     else if (a == 2)
-        multiply_tiles(area, w, x, 2, 1);
+        multiply_tiles(area, x, w, 2, 1);
     else if (b == 2)
-        multiply_tiles(area, w, x, 1, 2);
+        multiply_tiles(area, x, w, 1, 2);
     else
-        multiply_tiles(area, w, x, 1, 1);
-    for (int ta = 0; ta < a; ta++)
-        for (int tb = 0; tb < b; tb++)
-            put(mm, area->sums + (2 * ta + tb) * ROWS * ROWS, i + tb * ROWS,
-                most(mm->m - i - tb * ROWS, ROWS), j + r + ta * ROWS, most(rows - ta * ROWS, ROWS));
+        multiply_tiles(area, x, w, 1, 1);
+    for (int t = 0; t < b; t++)
+        for (int r = 0; r < rows; r++)
+            put(mm, i + r, j + t * ROWS,
+                _mm512_load_ps(area->sums + (r / ROWS * 2 + t) * ROWS * ROWS + r % ROWS * ROWS));
 }
 
-static void gemm(const struct mk_mm *mm, const struct mk_mat *mat)
+INLINE void gemm(const struct mk_mm *mm, enum mk_type type)
 {
     struct area area;
     lay_out(mm, &area);
     pack_x(mm, &area);
     open_tiles();
-    for (int j = mm->n0; j < mm->n1; j += area.panel_rows) {
-        int rows = most(mm->n1 - j, area.panel_rows);
-        unpack_panel(mm, mat, &area, j, rows);
-        for (int i = 0; i < mm->m; i += 2 * ROWS)
-            for (int r = 0; r < rows; r += 2 * ROWS)
-                block(mm, &area, j, r, most(rows - r, 2 * ROWS), i);
+    for (int j = mm->n0 / ROWS * ROWS; j < mm->n1; j += area.panel_rows) {
+        int end = mm->n1 - j < area.panel_rows ? mm->n1 : j + area.panel_rows;
+        for (int r = j; r < end; r += ROWS) {
+            uint16_t *dst = area.panel + (size_t)(r - j) * (size_t)area.steps * STEP;
+            if (strip_has(type))
+                unpack_strip(type, mm, &area, r, dst);
+            else
+                unpack_rows(type, mm, &area, r, dst);
+        }
+        for (int i = 0; i < mm->m; i += BLOCK)
+            for (int r = j; r < end; r += BLOCK)
+                block(mm, &area, area.panel + (size_t)(r - j) * (size_t)area.steps * STEP, i, r,
+                      end - r > ROWS ? 2 : 1);
     }
     _tile_release();
 }
 
 /* ------------------------------------------------------------------ the table */
 
-/* All but the multiplication of many rows is AVX-512's. */
-#define FUNCTIONS(id, name, gguf, elements, bytes)                                                 \
-    static size_t pack_size_##id(int n, int k)                                                     \
-    {                                                                                              \
-        return mk_avx512_mats[MK_##id].pack_size(n, k);                                            \
-    }                                                                                              \
-    static void pack_##id(void *dst, const void *src, int n, int k)                                \
-    {                                                                                              \
-        mk_avx512_mats[MK_##id].pack(dst, src, n, k);                                              \
-    }                                                                                              \
-    static void gemv_##id(const struct mk_mm *mm)                                                  \
-    {                                                                                              \
-        mk_avx512_mats[MK_##id].gemv(mm);                                                          \
-    }                                                                                              \
+#define FUNCTION(id, name, gguf, elements, bytes)                                                  \
     static void gemm_##id(const struct mk_mm *mm)                                                  \
     {                                                                                              \
-        gemm(mm, &mk_avx512_mats[MK_##id]);                                                        \
-    }                                                                                              \
-    static void row_##id(float *dst, const void *w, int n, int k, int j)                           \
-    {                                                                                              \
-        mk_avx512_mats[MK_##id].row(dst, w, n, k, j);                                              \
+        gemm(mm, MK_##id);                                                                         \
     }
-MK_TYPE_MAP(FUNCTIONS)
-#undef FUNCTIONS
+MK_TYPE_MAP(FUNCTION)
+#undef FUNCTION
 
-#define MAT(id, name, gguf, elements, bytes)                                                       \
-    {"amx", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
-static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
-#undef MAT
+#define ROW(id, name, gguf, elements, bytes) gemm_##id,
+static void (*const many[MK_TYPE_COUNT])(const struct mk_mm *mm) = {MK_TYPE_MAP(ROW)};
+#undef ROW
 
+/* All but the multiplication of many rows stays AVX-512's; and norms and routers, which are
+ * float32: rounding them would change who is chosen. */
 void mk_amx_mat(struct mk *mk)
 {
-    for (int t = 0; t < MK_TYPE_COUNT; t++)
-        if (t != MK_F32) /* norms, routers: rounding them would change who is chosen */
-            mk->mat[t] = &mat[t];
+    for (int t = 0; t < MK_TYPE_COUNT; t++) {
+        if (t == MK_F32)
+            continue;
+        mk->mat[t].isa = "amx";
+        mk->mat[t].gemm = mk->mat[t].gemm_coarse = many[t];
+        mk->mat[t].many = mk->mat[t].coarse = MK_HALVES;
+        if (mk_amx_mul[t]) {
+            mk->mat[t].gemm_coarse = mk_amx_mul[t];
+            mk->mat[t].coarse = MK_BYTES;
+        }
+    }
 }

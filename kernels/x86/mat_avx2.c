@@ -442,12 +442,20 @@ MK_TYPE_MAP(FUNCTIONS)
 #undef FUNCTIONS
 
 #define MAT(id, name, gguf, elements, bytes)                                                       \
-    {"avx2", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
+    {.isa = "avx2",                                                                                \
+     .type = MK_##id,                                                                              \
+     .layout = MK_ROWS,                                                                            \
+     .pack_size = pack_size_##id,                                                                  \
+     .pack = pack_##id,                                                                            \
+     .gemv = gemv_##id,                                                                            \
+     .gemm = gemm_##id,                                                                            \
+     .gemm_coarse = gemm_##id,                                                                     \
+     .row = row_##id},
 static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
 #undef MAT
 
 void mk_avx2_mat(struct mk *mk)
 {
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        mk->mat[t] = &mat[t];
+        mk->mat[t] = mat[t];
 }

@@ -12,8 +12,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "codes512.h"
 #include "mk.h"
+#include "strip.h"
+#include "zmm.h"
 
 enum {
     CHUNK = 16,       /* floats a register */
@@ -29,8 +30,17 @@ enum {
 /* Types unpacked here; rows of others come from the reference, through tmp. */
 INLINE bool in_registers(enum mk_type type)
 {
-    return type != MK_IQ1_S && type != MK_IQ1_M && type != MK_IQ2_XXS && type != MK_IQ2_XS &&
-           type != MK_IQ2_S && type != MK_IQ3_XXS && type != MK_IQ3_S && type != MK_NVFP4;
+    return type == MK_F32 || type == MK_F16 || type == MK_BF16 || type == MK_FP8_E4M3;
+}
+
+INLINE __m128i load16(const uint8_t *p)
+{
+    return _mm_loadu_si128((const void *)p);
+}
+
+INLINE __m256i load32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
 }
 
 /* Sixteen e4m3 bytes: their bits where a float has them, and the small ones as integers. */
@@ -48,21 +58,8 @@ INLINE __m512 e4m3(const uint8_t *p)
     return _mm512_or_ps(value, _mm512_castsi512_ps(sign));
 }
 
-/* Half a block of 32 at w: chunk c of two. */
-INLINE __m512 unpack_half(enum mk_type type, const uint8_t *w, int c)
-{
-    if (type == MK_Q8_0)
-        return _mm512_mul_ps(splat_f16(w), signed_bytes(load16(w + 2 + 16 * c)));
-    __m256i q = codes(type, w, 0);
-    __m512 code = signed_bytes(c ? _mm256_extracti128_si256(q, 1) : _mm256_castsi256_si128(q));
-    __m512 step = type == MK_MXFP4 ? _mm512_set1_ps(e8m0_half(w[0])) : splat_f16(w);
-    __m512 v = _mm512_mul_ps(step, code);
-    return type == MK_Q4_1 || type == MK_Q5_1 ? _mm512_add_ps(v, splat_f16(w + 2)) : v;
-}
-
-/* Group g of an opened block (K types, FP8), or the group at w (others), as four chunks. */
-INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block *b, int g,
-                         __m512 v[4])
+/* Group g of a block of FP8, or the group at w (others), as four chunks. */
+INLINE void unpack_group(enum mk_type type, const uint8_t *w, int g, __m512 v[4])
 {
     if (type == MK_F32)
         for (int c = 0; c < 4; c++)
@@ -74,40 +71,11 @@ INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block
         for (int c = 0; c < 4; c++)
             v[c] = _mm512_castsi512_ps(
                 _mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(w + 32 * c)), 16));
-    else if (type == MK_FP8_E4M3)
+    else
         for (int c = 0; c < 4; c++) {
             float scale;
             memcpy(&scale, w, sizeof(scale));
             v[c] = _mm512_mul_ps(_mm512_set1_ps(scale), e4m3(w + 4 + 64 * g + 16 * c));
-        }
-    else if (type == MK_Q4_K) {
-        /* The 16 values that a nibble can mean, once for 32 weights; then only look-ups. */
-        const __m512 nibble = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-        __m512 low = _mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(b->step[2 * g]), nibble),
-                                   _mm512_set1_ps(b->offset[8 + 2 * g]));
-        __m512 high = _mm512_sub_ps(_mm512_mul_ps(_mm512_set1_ps(b->step[2 * g + 1]), nibble),
-                                    _mm512_set1_ps(b->offset[8 + 2 * g + 1]));
-        __m512i q0 = _mm512_cvtepu8_epi32(load16(w + 16 + 32 * g));
-        __m512i q1 = _mm512_cvtepu8_epi32(load16(w + 16 + 32 * g + 16));
-        v[0] = _mm512_permutexvar_ps(q0, low); /* looks at the low four bits only */
-        v[1] = _mm512_permutexvar_ps(q1, low);
-        v[2] = _mm512_permutexvar_ps(_mm512_srli_epi32(q0, 4), high);
-        v[3] = _mm512_permutexvar_ps(_mm512_srli_epi32(q1, 4), high);
-    } else if (mk_type_info[type].block_elements == 32)
-        for (int c = 0; c < 4; c++)
-            v[c] = unpack_half(type, w + (size_t)(c / 2) * mk_type_info[type].block_bytes, c % 2);
-    else
-        for (int c = 0; c < 4; c++) {
-            int part = 2 * g + c / 2, sixteen = 2 * part + c % 2;
-            __m256i q = codes(type, w, part);
-            __m512 code =
-                signed_bytes(c % 2 ? _mm256_extracti128_si256(q, 1) : _mm256_castsi256_si128(q));
-            bool wide = type == MK_Q5_K || type == MK_IQ4_XS; /* steps of 32 weights */
-            v[c] = _mm512_mul_ps(_mm512_set1_ps(b->step[wide ? part : sixteen]), code);
-            if (type == MK_Q2_K)
-                v[c] = _mm512_sub_ps(v[c], _mm512_set1_ps(b->offset[sixteen]));
-            if (type == MK_Q5_K)
-                v[c] = _mm512_sub_ps(v[c], _mm512_set1_ps(b->offset[8 + part]));
         }
 }
 
@@ -119,27 +87,13 @@ INLINE __m512 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
         return _mm512_maskz_loadu_ps(mask, (const void *)(w + 64 * c));
     if (type == MK_F16)
         return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const void *)(w + 32 * c)));
-    if (type == MK_BF16)
-        return _mm512_castsi512_ps(_mm512_slli_epi32(
-            _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, (const void *)(w + 32 * c))), 16));
-    return unpack_half(type, w, c); /* half a group is one block; no other types have tails */
+    return _mm512_castsi512_ps(_mm512_slli_epi32(
+        _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, (const void *)(w + 32 * c))), 16));
 }
 
 INLINE int block_elements(enum mk_type type)
 {
-    switch (type) {
-    case MK_FP8_E4M3:
-        return 128;
-    case MK_Q2_K:
-    case MK_Q3_K:
-    case MK_Q4_K:
-    case MK_Q5_K:
-    case MK_Q6_K:
-    case MK_IQ4_XS:
-        return 256;
-    default:
-        return GROUP;
-    }
+    return type == MK_FP8_E4M3 ? 128 : GROUP;
 }
 
 INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
@@ -150,14 +104,12 @@ INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
     }
     const int elements = block_elements(type);
     size_t bytes = mk_row_bytes(type, (size_t)elements);
-    struct block b;
     __m512 v[4];
     int c = 0;
 
     for (; c + elements <= k; c += elements, w += bytes) {
-        open_block(type, w, &b);
         for (int g = 0; g < elements / GROUP; g++) {
-            unpack_group(type, w, &b, g, v);
+            unpack_group(type, w, g, v);
             for (int i = 0; i < 4; i++)
                 _mm512_storeu_ps(dst + c + GROUP * g + CHUNK * i, v[i]);
         }
@@ -193,7 +145,6 @@ INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *
 {
     const int elements = block_elements(type);
     size_t bytes = mk_row_bytes(type, (size_t)elements);
-    struct block b;
     __m512 v[4], acc[GEMV_X_BLOCK][2];
     int c = 0;
 
@@ -202,9 +153,8 @@ INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *
     for (; c + elements <= k; c += elements, w += bytes) {
         for (size_t line = 0; line < bytes; line += 64)
             _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
-        open_block(type, w, &b);
         for (int g = 0; g < elements / GROUP; g++) {
-            unpack_group(type, w, &b, g, v);
+            unpack_group(type, w, g, v);
             for (int m = 0; m < M; m++) {
                 const float *at = x[m] + c + GROUP * g;
                 acc[m][0] = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(at), acc[m][0]);
@@ -351,7 +301,7 @@ INLINE void gemm(const struct mk_mm *mm, enum mk_type type)
 
 enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
 
-#define FUNCTIONS(id, name, gguf, elements, bytes)                                                 \
+#define FUNCTIONS(id)                                                                              \
     static size_t pack_size_##id(int n, int k)                                                     \
     {                                                                                              \
         return (size_t)n * mk_row_bytes(MK_##id, (size_t)k);                                       \
@@ -362,9 +312,7 @@ enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
     }                                                                                              \
     static void gemv_##id(const struct mk_mm *mm)                                                  \
     {                                                                                              \
-        if (mk_avx512_dot[MK_##id])                                                                \
-            mk_avx512_dot[MK_##id](mm);                                                            \
-        else if (in_registers(MK_##id))                                                            \
+        if (in_registers(MK_##id))                                                                 \
             gemv(mm, MK_##id);                                                                     \
         else                                                                                       \
             gemm(mm, MK_##id);                                                                     \
@@ -382,16 +330,25 @@ enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
         unpack_row(MK_##id, (const uint8_t *)w + (size_t)j * mk_row_bytes(MK_##id, (size_t)k), k,  \
                    dst);                                                                           \
     }
-MK_TYPE_MAP(FUNCTIONS)
+PLAIN_TYPES(FUNCTIONS)
 #undef FUNCTIONS
 
-#define MAT(id, name, gguf, elements, bytes)                                                       \
-    {"avx512", MK_##id, gguf, pack_size_##id, pack_##id, gemv_##id, gemm_##id, row_##id},
-const struct mk_mat mk_avx512_mats[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
+#define MAT(id)                                                                                    \
+    [MK_##id] = {.isa = "avx512",                                                                  \
+                 .type = MK_##id,                                                                  \
+                 .layout = MK_ROWS,                                                                \
+                 .pack_size = pack_size_##id,                                                      \
+                 .pack = pack_##id,                                                                \
+                 .gemv = gemv_##id,                                                                \
+                 .gemm = gemm_##id,                                                                \
+                 .gemm_coarse = gemm_##id,                                                         \
+                 .row = row_##id},
+const struct mk_mat mk_avx512_rows[MK_TYPE_COUNT] = {PLAIN_TYPES(MAT)};
 #undef MAT
 
 void mk_avx512_mat(struct mk *mk)
 {
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        mk->mat[t] = &mk_avx512_mats[t];
+        if (mk_avx512_rows[t].isa)
+            mk->mat[t] = mk_avx512_rows[t];
 }

@@ -7,7 +7,7 @@
  * Place ref, both forms of attention: the 20 best log-probabilities within 2e-3, and the two forms
  * within 1e-3 of each other. Place cpu on every instruction set, with the arithmetic of prompts and
  * with that of answers: mean KL (over the reference's 20 tokens and one bucket for the rest) at
- * most 1e-3, and the same argmax wherever the reference's best is ahead by more than 0.1 nat; to
+ * most 2e-3, and the same argmax wherever the reference's best is ahead by more than 0.1 nat; to
  * place ref, at all positions and over all tokens, mean KL at most 2e-3 and the same argmax
  * where it is ahead by more than 0.2. Positions at which rounding may choose other experts don't
  * count: see fixture/judge.py.
@@ -178,7 +178,7 @@ static void check_last(const char *isa, const char *as, const struct run *run)
         clear++;
         wrong += texts_argmax(last(run, i), vocab) != ref.id[0];
     }
-    check(n > 0 && sum / n <= 1e-3, "cpu %s, %s: mean KL %.2g of %d (at most 1e-3)", isa, as,
+    check(n > 0 && sum / n <= 2e-3, "cpu %s, %s: mean KL %.2g of %d (at most 2e-3)", isa, as,
           sum / n, n);
     check(wrong == 0, "cpu %s, %s: %d of %d clear argmaxes differ", isa, as, wrong, clear);
 }

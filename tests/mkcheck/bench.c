@@ -150,11 +150,12 @@ static void bench_mat(struct check *check, const struct mk *mk, const struct cor
 
     for (int type = 0; type < MK_TYPE_COUNT; type++) {
         size_t row = mk_row_bytes(type, K);
-        int big = (int)(BIG / row), small = (int)(SMALL / row);
-        uint8_t *w = room((size_t)big * row);
-        fill_weights(check, type, PATTERN_RANDOM, w, (size_t)small * K);
-        for (int j = small; j < big; j++)
-            memcpy(w + (size_t)j * row, w + (size_t)(j % small) * row, row);
+        int big = (int)(BIG / row) / 16 * 16, small = (int)(SMALL / row) / 16 * 16;
+        uint8_t *rows = room((size_t)small * row), *w = room((size_t)big * row);
+        fill_weights(check, type, PATTERN_RANDOM, rows, (size_t)small * K);
+        mk->mat[type].pack(w, rows, small, K);
+        for (size_t at = (size_t)small * row; at < (size_t)big * row; at += row)
+            memcpy(w + at, w + at % ((size_t)small * row), row);
         float *y = room((size_t)big * sizeof(float) + (size_t)(MOST_M * small) * sizeof(float));
 
         const struct {
@@ -167,7 +168,7 @@ static void bench_mat(struct check *check, const struct mk *mk, const struct cor
                      {MOST_M, small, "cache"}};
         for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
             int m = cases[c].m, n = cases[c].n;
-            struct multiply call = {m > 4 ? mk->mat[type]->gemm : mk->mat[type]->gemv,
+            struct multiply call = {m > 4 ? mk->mat[type].gemm : mk->mat[type].gemv,
                                     {.x = x,
                                      .w = w,
                                      .y = y,
@@ -184,6 +185,7 @@ static void bench_mat(struct check *check, const struct mk *mk, const struct cor
             line(core, mk->isa, what, time_of(call_multiply, &call), (double)n * (double)row,
                  2.0 * m * n * K);
         }
+        free(rows);
         free(w);
         free(y);
     }

@@ -62,15 +62,13 @@ void fill_floats(struct check *check, enum pattern pattern, float *x, size_t n);
 /* How far a sum over `terms` products may be from the exact one, relative to Σ|w·x|. */
 double sum_tolerance(const char *isa, int terms);
 /* The same of few or many rows, where a set may round both factors first, take what is below
- * `flushed`, of factors and products, for zero, or round x to int8 as mk_ref_dot() does. */
+ * `flushed`, of factors and products, for zero, round x to int8 as mk_ref_dot() does, or weights as
+ * well, as mk_ref_mul(). */
 struct tolerance {
     double relative, flushed;
-    bool rounds_x;
+    bool rounds_x, rounds_w;
 };
-struct tolerance gemv_tolerance(const struct mk_mat *mat, int terms);
-struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms);
-/* Whether the set's gemv of this type promises the bits of mk_ref_dot(). */
-bool gemv_rounds(const struct mk_mat *mat);
+struct tolerance tolerance_of(const struct mk_mat *mat, enum mk_arithmetic arithmetic, int terms);
 
 void check_mat(struct check *check, const struct mk *mk);
 void check_vec(struct check *check, const struct mk *mk);

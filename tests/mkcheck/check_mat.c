@@ -9,17 +9,26 @@
 #include <string.h>
 
 #include "check.h"
+#include "ref/split.h"
 
-enum { GUARD_X, GUARD_W, GUARD_Y, GUARD_TMP, GUARD_ROW, GUARD_SOURCE };
+enum { GUARD_X, GUARD_W, GUARD_Y, GUARD_TMP, GUARD_ROW, GUARD_SOURCE, GUARD_ROUNDED };
 
 static const float untouched = -12345.678f; /* what a result holds where nobody may write */
+
+/* The ways to multiply. */
+struct way {
+    const char *name;
+    void (*multiply)(const struct mk_mm *mm);
+    enum mk_arithmetic arithmetic;
+};
 
 /* One multiplication, all of it, and the memory behind it. */
 struct problem {
     const struct mk_mat *mat;
     struct mk_mm mm;
-    int rows; /* of y */
-    float *w; /* [n][k], as the reference unpacks them; heap */
+    const void *source; /* the rows of the file */
+    int rows;           /* of y */
+    float *w;           /* [n][k], as the reference unpacks them; heap */
 };
 
 static size_t y_size(const struct problem *p)
@@ -37,6 +46,29 @@ static void clear_y(struct check *check, const struct problem *p, float *y)
 
 /* ------------------------------------------------------------------ against the exact sum */
 
+/* How far mk_ref_mul() may round the weights of each group of row j: half a step, and what the
+ * scales' own rounding to 256ths of a step adds to codes that are up to 128 from zero. */
+static void weight_errors(const struct problem *p, int j, float *ret)
+{
+    const enum mk_type type = p->mat->type;
+    const uint8_t *block =
+        (const uint8_t *)p->source + (size_t)j * mk_row_bytes(type, (size_t)p->mm.k);
+    for (int c = 0; c < p->mm.k; block += mk_type_info[type].block_bytes) {
+        struct split s;
+        if (!ref_split(type, block, &s))
+            return;
+        for (int i = 0; i < s.elements / s.part; i++) {
+            float scale = s.d * (float)s.scale[i], minimum = s.dmin * (float)s.minimum[i];
+            float low = fabsf(scale * (float)s.lowest - minimum);
+            float high = fabsf(scale * (float)s.highest - minimum);
+            float far = (float)(s.highest > -s.lowest ? s.highest : -s.lowest);
+            float *step = &ret[(c + i * s.part) / MK_DOT_GROUP];
+            *step = fmaxf(*step, fmaxf(low, high) / 126 * (0.51f + (far + 1) / 512));
+        }
+        c += s.elements;
+    }
+}
+
 static void compare(struct check *check, const struct problem *p, const float *y, const char *what,
                     struct tolerance tolerance)
 {
@@ -47,6 +79,9 @@ static void compare(struct check *check, const struct problem *p, const float *y
     clear_y(check, p, before);
     int groups = (mm->k + MK_DOT_GROUP - 1) / MK_DOT_GROUP;
     double *coarse = calloc((size_t)mm->m * (size_t)groups, sizeof *coarse);
+    float *coarse_w = calloc((size_t)mm->n * (size_t)groups, sizeof *coarse_w);
+    for (int j = 0; j < mm->n && tolerance.rounds_w; j++)
+        weight_errors(p, j, coarse_w + (size_t)j * (size_t)groups);
     for (int i = 0; i < mm->m; i++)
         for (int c = 0; c < mm->k; c++) { /* half a step of the group's largest, and a bit */
             const float *x = mm->x + (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx;
@@ -63,8 +98,10 @@ static void compare(struct check *check, const struct problem *p, const float *y
                 exact += (double)w[c] * x[c];
                 size += fabs((double)w[c] * x[c]);
                 flushed += fabsf(w[c]) + fabsf(x[c]) + 1;
+                double off_x = coarse[i * groups + c / MK_DOT_GROUP];
+                double off_w = (double)coarse_w[j * groups + c / MK_DOT_GROUP];
                 if (tolerance.rounds_x)
-                    rounded += fabs((double)w[c]) * coarse[i * groups + c / MK_DOT_GROUP];
+                    rounded += fabs((double)w[c]) * off_x + off_w * (fabs((double)x[c]) + off_x);
             }
             written[at] = true;
             sum[at] += exact;
@@ -83,31 +120,33 @@ static void compare(struct check *check, const struct problem *p, const float *y
                        written[at] ? "" : " (outside the tile)");
     }
     free(coarse);
+    free(coarse_w);
     free(before);
     free(sum);
     free(slack);
     free(written);
 }
 
-/* gemv of a type whose x is rounded to int8 has the bits of the plain function. */
-static void compare_bits(struct check *check, const struct problem *p, const float *before)
+/* What integers give has the bits of the plain function. */
+static void compare_bits(struct check *check, const struct problem *p, const struct way *way)
 {
     const struct mk_mm *mm = &p->mm;
     size_t row_bytes = mk_row_bytes(p->mat->type, (size_t)mm->k);
     float *expected = malloc(y_size(p) * sizeof(float));
-    memcpy(expected, before, y_size(p) * sizeof(float));
+    clear_y(check, p, expected);
     for (int i = 0; i < mm->m; i++)
         for (int j = mm->n0; j < mm->n1; j++) {
             const float *x = mm->x + (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx;
+            const uint8_t *w = (const uint8_t *)p->source + (size_t)j * row_bytes;
             float *y = expected + (size_t)(mm->yrow ? mm->yrow[i] : i) * (size_t)mm->ldy + j, dot;
-            mk_ref_dot(p->mat->type, (const uint8_t *)mm->w + (size_t)j * row_bytes, x, mm->k,
-                       &dot);
+            (way->arithmetic == MK_BYTES ? mk_ref_mul : mk_ref_dot)(p->mat->type, w, x, mm->k,
+                                                                    &dot);
             *y = mm->add ? *y + dot : dot;
         }
     for (size_t at = 0; at < y_size(p); at++)
         if (memcmp(&mm->y[at], &expected[at], sizeof(float)) &&
             !(isnan(mm->y[at]) && isnan(expected[at])))
-            check_fail(check, "gemv: y[%zu][%zu] is %a, the plain function says %a",
+            check_fail(check, "%s: y[%zu][%zu] is %a, the plain function says %a", way->name,
                        at / (size_t)mm->ldy, at % (size_t)mm->ldy, (double)mm->y[at],
                        (double)expected[at]);
     free(expected);
@@ -116,9 +155,9 @@ static void compare_bits(struct check *check, const struct problem *p, const flo
 /* ------------------------------------------------------------------ the same bits everywhere */
 
 static void same_bits(struct check *check, const struct problem *p, const float *all,
-                      const struct mk_mm *part, bool by_gemm)
+                      const struct mk_mm *part, const struct way *way)
 {
-    (by_gemm ? p->mat->gemm : p->mat->gemv)(part);
+    way->multiply(part);
     for (int i = 0; i < part->m; i++)
         for (int j = part->n0; j < part->n1; j++) {
             size_t at = (size_t)(part->yrow ? part->yrow[i] : i) * (size_t)part->ldy + (size_t)j;
@@ -128,14 +167,14 @@ static void same_bits(struct check *check, const struct problem *p, const float 
                 check_fail(
                     check,
                     "%s of rows %zu+%d, columns %d-%d: row %zu column %d has other bits: %a, %a",
-                    by_gemm ? "gemm" : "gemv", row - (size_t)i, part->m, part->n0, part->n1 - 1,
-                    row, j, (double)part->y[at], (double)whole);
+                    way->name, row - (size_t)i, part->m, part->n0, part->n1 - 1, row, j,
+                    (double)part->y[at], (double)whole);
         }
 }
 
-/* Random tiles of the problem by gemv or gemm, against what that gave for the whole. */
+/* Random tiles of the problem in one way, against what that gave for the whole. */
 static void check_invariance(struct check *check, struct problem *p, int32_t *yrow, float *y,
-                             bool by_gemm)
+                             const struct way *way)
 {
     struct mk_mm whole = p->mm;
     for (int i = 0; i < p->mm.m; i++)
@@ -144,7 +183,7 @@ static void check_invariance(struct check *check, struct problem *p, int32_t *yr
     p->mm.add = false;
     p->mm.n0 = 0;
     p->mm.n1 = p->mm.n;
-    (by_gemm ? p->mat->gemm : p->mat->gemv)(&p->mm);
+    way->multiply(&p->mm);
     float *all = malloc(y_size(p) * sizeof(float));
     memcpy(all, y, y_size(p) * sizeof(float));
 
@@ -159,8 +198,10 @@ static void check_invariance(struct check *check, struct problem *p, int32_t *yr
             part.xrow += from;
         else
             part.x += (size_t)from * (size_t)part.ldx;
+        if (part.rounded && !part.xrow)
+            part.rounded = (const uint8_t *)part.rounded + (size_t)from * mk_rounded_bytes(part.k);
         clear_y(check, p, y);
-        same_bits(check, p, all, &part, by_gemm);
+        same_bits(check, p, all, &part, way);
     }
     free(all);
     p->mm = whole;
@@ -186,7 +227,7 @@ static void check_rows(struct check *check, const struct problem *p)
 static void check_case(struct check *check, const struct mk *mk, enum mk_type type,
                        struct shape shape, enum pattern pattern)
 {
-    struct problem p = {.mat = mk->mat[type]};
+    struct problem p = {.mat = &mk->mat[type]};
     size_t row_bytes = mk_row_bytes(type, (size_t)shape.k);
     bool picked = random_below(check, 2), add = random_below(check, 2);
     int extra = random_below(check, 2) * (1 + random_below(check, 9));
@@ -201,6 +242,7 @@ static void check_case(struct check *check, const struct mk *mk, enum mk_type ty
     fill_weights(check, type, pattern, source, (size_t)shape.n * (size_t)shape.k);
     void *w = guard(GUARD_W, p.mat->pack_size(shape.n, shape.k));
     p.mat->pack(w, source, shape.n, shape.k);
+    p.source = source;
     p.w = malloc((size_t)shape.n * (size_t)shape.k * sizeof(float));
     mk_ref_unpack(type, source, p.w, (size_t)shape.n * (size_t)shape.k);
 
@@ -236,25 +278,80 @@ static void check_case(struct check *check, const struct mk *mk, enum mk_type ty
     p.mm.tmp = guard(GUARD_TMP, scratch);
     memset(p.mm.tmp, 0xff, scratch); /* NaNs: nothing may count on what scratch holds */
 
-    check_rows(check, &p);
-    clear_y(check, &p, p.mm.y);
-    p.mat->gemv(&p.mm);
-    compare(check, &p, p.mm.y, "gemv", gemv_tolerance(p.mat, shape.k));
-    if (gemv_rounds(p.mat) && shape.m <= 4) { /* more rows have the same bits, as seen below */
-        float *before = malloc(y_size(&p) * sizeof(float));
-        clear_y(check, &p, before);
-        compare_bits(check, &p, before);
-        free(before);
+    if (random_below(check, 2)) {
+        size_t bytes = mk_rounded_bytes(shape.k);
+        uint8_t *rounded = guard(GUARD_ROUNDED, (size_t)sources * bytes);
+        for (int i = 0; i < sources; i++)
+            mk->round(rounded + (size_t)i * bytes, x + (size_t)i * (size_t)ldx, shape.k);
+        p.mm.rounded = rounded;
     }
-    clear_y(check, &p, p.mm.y);
-    p.mat->gemm(&p.mm);
-    compare(check, &p, p.mm.y, "gemm", gemm_tolerance(p.mat, shape.k));
-    check_invariance(check, &p, yrow, p.mm.y, false);
-    check_invariance(check, &p, yrow, p.mm.y, true);
+    check_rows(check, &p);
+    const struct way ways[] = {
+        {"gemv", p.mat->gemv, p.mat->few},
+        {"gemm", p.mat->gemm, p.mat->many},
+        {"coarse gemm", p.mat->gemm_coarse, p.mat->coarse},
+    };
+    for (const struct way *way = ways; way < ways + 3; way++) {
+        if (way == &ways[2] && way->multiply == ways[1].multiply)
+            continue;
+        clear_y(check, &p, p.mm.y);
+        way->multiply(&p.mm);
+        compare(check, &p, p.mm.y, way->name, tolerance_of(p.mat, way->arithmetic, shape.k));
+        bool exact = way->arithmetic == MK_CODES || way->arithmetic == MK_BYTES;
+        if (exact && shape.m <= 4) /* more rows have the same bits, as seen below */
+            compare_bits(check, &p, way);
+        check_invariance(check, &p, yrow, p.mm.y, way);
+    }
 
     free(p.w);
     free(xrow);
     free(yrow);
+}
+
+/* The integers of a block make the weights that the formats' own functions make. */
+static void check_split(struct check *check, enum mk_type type)
+{
+    uint8_t block[256];
+    float weight[256];
+    struct split s;
+    memset(block, 0, sizeof block);
+    if (!ref_split(type, block, &s))
+        return;
+    for (int pattern = 0; pattern < PATTERN_COUNT; pattern++)
+        for (int round = 0; round < 20; round++) {
+            check_begin(check, "split %s", mk_type_info[type].name);
+            fill_weights(check, type, (enum pattern)pattern, block, (size_t)s.elements);
+            mk_ref_unpack(type, block, weight, (size_t)s.elements);
+            ref_split(type, block, &s);
+            for (int c = 0; c < s.elements; c++) {
+                int p = c / s.part, value = s.code[c] - s.offset;
+                float scaled = s.d * (float)s.scale[p] * (float)value;
+                float is = scaled - s.dmin * (float)s.minimum[p];
+                if (is != weight[c])
+                    check_fail(check, "weight %d is %a, not %a", c, (double)is, (double)weight[c]);
+                if (value < s.lowest || value > s.highest)
+                    check_fail(check, "code %d counts %d, outside %d … %d", c, value, s.lowest,
+                               s.highest);
+            }
+        }
+}
+
+static void check_round(struct check *check, const struct mk *mk, int k, enum pattern pattern)
+{
+    check_begin(check, "%s round k %d", mk->isa, k);
+    size_t bytes = mk_rounded_bytes(k);
+    float *x = guard(GUARD_X, (size_t)k * sizeof *x);
+    fill_floats(check, pattern, x, (size_t)k);
+    if (random_below(check, 4) == 0)
+        x[random_below(check, k)] = random_below(check, 2) ? INFINITY : NAN;
+    void *is = guard(GUARD_ROUNDED, bytes), *expected = malloc(bytes);
+    memset(is, 0x55, bytes);
+    memset(expected, 0x55, bytes);
+    mk->round(is, x, k);
+    mk_ref_round(expected, x, k);
+    if (memcmp(is, expected, bytes))
+        check_fail(check, "other bytes than the plain function's");
+    free(expected);
 }
 
 void check_mat(struct check *check, const struct mk *mk)
@@ -264,15 +361,18 @@ void check_mat(struct check *check, const struct mk *mk)
     static const int blocks[] = {1, 2, 3, 4, 5, 7, 8, 28};
     static const int many[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17};
 
+    for (int k = 1; k < 800; k += 1 + random_below(check, 40))
+        for (int pattern = 0; pattern < PATTERN_COUNT; pattern++)
+            check_round(check, mk, k, (enum pattern)pattern);
     for (int type = 0; type < MK_TYPE_COUNT; type++) {
+        check_split(check, (enum mk_type)type);
         int block = (int)mk_type_info[type].block_elements;
         const int *length = block == 1 ? lengths : blocks;
         int count = (int)(block == 1 ? sizeof(lengths) : sizeof(blocks)) / (int)sizeof(int);
         bool left_to_another = type == MK_F32 && !strcmp(mk->isa, "amx");
-        if (!left_to_another && strcmp(mk->mat[type]->isa, mk->isa)) {
+        if (!left_to_another && strcmp(mk->mat[type].isa, mk->isa)) {
             check_begin(check, "%s mat %s", mk->isa, mk_type_info[type].name);
-            check_fail(check, "the kernel of another set, %s, is in this table",
-                       mk->mat[type]->isa);
+            check_fail(check, "the kernel of another set, %s, is in this table", mk->mat[type].isa);
             continue;
         }
         for (int l = 0; l < count; l++)

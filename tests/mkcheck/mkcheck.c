@@ -239,37 +239,29 @@ double sum_tolerance(const char *isa, int terms)
     return 0; /* a set without a row here fails */
 }
 
-bool gemv_rounds(const struct mk_mat *mat)
+struct tolerance tolerance_of(const struct mk_mat *mat, enum mk_arithmetic arithmetic, int terms)
 {
-    static const uint8_t zeros[256];
-    static const float x[256];
-    float y;
-    bool vnni = !strcmp(mat->isa, "avx512") || !strcmp(mat->isa, "amx");
-    return vnni && mk_ref_dot(mat->type, zeros, x, (int)mk_type_info[mat->type].block_elements, &y);
-}
-
-struct tolerance gemv_tolerance(const struct mk_mat *mat, int terms)
-{
-    if (!gemv_rounds(mat))
+    int block = (int)mk_type_info[mat->type].block_elements;
+    switch (arithmetic) {
+    case MK_CODES:
+    case MK_BYTES: /* steps are rounded, then two fused steps for each block and one for each group
+                    */
+        return (struct tolerance){
+            .relative = (12 + 2.0 * terms / block + (double)terms / MK_DOT_GROUP) * 0x1p-24,
+            .flushed = MK_DOT_LEAST,
+            .rounds_x = true,
+            .rounds_w = arithmetic == MK_BYTES,
+        };
+    case MK_HALVES:
+        /* two roundings to 8 bits; a pair is added to each of the sums of 16 steps, one by one;
+         * tiles know no subnormals */
+        return (struct tolerance){
+            .relative = 2 * 0x1p-8 + 0x1p-16 + (terms / 2 + 2) * 0x1p-23,
+            .flushed = 0x1p-126,
+        };
+    default:
         return (struct tolerance){.relative = sum_tolerance(mat->isa, terms)};
-    /* steps are rounded, then three fused steps for 256 terms in each of 16 lanes, and the tree */
-    return (struct tolerance){
-        .relative = (12 + 3.0 * (terms / 256 + 1)) * 0x1p-24,
-        .flushed = MK_DOT_LEAST,
-        .rounds_x = true,
-    };
-}
-
-struct tolerance gemm_tolerance(const struct mk_mat *mat, int terms)
-{
-    if (strcmp(mat->isa, "amx"))
-        return (struct tolerance){.relative = sum_tolerance(mat->isa, terms)};
-    /* two roundings to 8 bits; a pair is added to each of the sums of 16 steps, one by one; tiles
-     * know no subnormals */
-    return (struct tolerance){
-        .relative = 2 * 0x1p-8 + 0x1p-16 + (terms / 2 + 2) * 0x1p-23,
-        .flushed = 0x1p-126,
-    };
+    }
 }
 
 /* ------------------------------------------------------------------ main */
@@ -279,8 +271,8 @@ static void list(const struct mk *mk)
     static const char *const vec[] = {"rms_norm", "rope",   "swiglu", "softmax",
                                       "store",    "attend", "route"};
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        printf("%-7s mat %-8s kernels of %s, layout %u\n", mk->isa, mk_type_info[t].name,
-               mk->mat[t]->isa, mk->mat[t]->pack_id);
+        printf("%-7s mat %-8s kernels of %s, layout %d\n", mk->isa, mk_type_info[t].name,
+               mk->mat[t].isa, (int)mk->mat[t].layout);
     for (size_t i = 0; i < sizeof(vec) / sizeof(vec[0]); i++)
         printf("%-7s %s\n", mk->isa, vec[i]);
 }

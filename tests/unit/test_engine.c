@@ -444,7 +444,7 @@ static void logprobs_are_of_the_model(void **state)
     for (size_t i = 0; i < ENGINE_MAX_TOP; i++) {
         const json_t *pair = json_array_get(json_object_get(p, "top"), i);
         double want = json_number_value(json_array_get(pair, 1)) - sum;
-        assert_true(fabs((double)event.top[i].logprob - want) < 3e-2); /* the prompt in bf16 */
+        assert_true(fabs((double)event.top[i].logprob - want) < 0.1); /* the prompt in 8 bits */
     }
     end(&b);
 }
