@@ -30,9 +30,9 @@ static void begin_rows(void *arg, int worker, int tile)
     int hidden = op->embedding.k;
     int end = min_int((tile + 1) * NORM_ROWS, job->rows->n);
     for (int i = tile * NORM_ROWS; i < end; i++) {
-        int first, end;
-        const void *rows = job_find_rows(&op->embedding, 0, job->rows->token[i], &first, &end);
-        mat->row(op->x->data + (size_t)i * (size_t)hidden, rows, end - first, hidden,
+        int first, last;
+        const void *rows = job_find_rows(&op->embedding, 0, job->rows->token[i], &first, &last);
+        mat->row(op->x->data + (size_t)i * (size_t)hidden, rows, last - first, hidden,
                  job->rows->token[i] - first);
         mk_rope_table(op->frequency, op->rope, job->rows->position[i],
                       op->cs->data + (size_t)i * (size_t)op->rope);
@@ -166,6 +166,22 @@ static int read_topo(const char *cores, struct topo *ret, struct err *err)
                    "no choice of cores is called '%s'; there are auto, performance, all", cores);
 }
 
+/* Shares of tiles in proportion to the rows on each node, so that a worker's tiles are of its own.
+ * Without a topology for every thread they stay alike. */
+static void weigh_workers(struct cpu *cpu)
+{
+    const struct place *place = &cpu->place;
+    double share[TOPO_MAX_NODES], weight[TOPO_MAX_CORES];
+    if (place->n_nodes < 2 || place->node[0].os < 0 || place->threads > cpu->topo.n_cores)
+        return;
+    plan_node_shares(place->node, place->n_nodes, share);
+    for (int i = 0; i < place->threads; i++) {
+        int at = cpu->topo.at[i];
+        weight[i] = share[at] / place->node[at].workers;
+    }
+    pool_weigh(cpu->pool, weight);
+}
+
 static void cpu_describe(const struct place *place, struct place_words *ret)
 {
     topo_describe(&((const struct cpu *)place)->topo, place->threads, ret->workers,
@@ -200,6 +216,7 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
     r = pool_new(&cpu->topo, cpu->place.threads, &cpu->pool, err);
     if (r < 0)
         return r;
+    weigh_workers(cpu);
     *ret = &TAKE(cpu)->place;
     return 0;
 }

@@ -163,13 +163,16 @@ static void route_parts(struct job *job, int worker)
     }
 }
 
-/* A tile of an expert: `index` counts those of all experts that have rows. */
+/* A tile of an expert: `index` counts those of all experts that have rows; expert by expert, so
+ * that a worker reads on and on, or where each expert lies on several nodes, the same rows of all
+ * of them, so that it reads what is near. */
 static void expert_gate_up(const struct job *job, int worker, int index)
 {
     const struct op_moe *op = &job->op->moe;
     struct scratch *s = &job->cpu->scratch;
-    int expert = s->active[index / job->n_tiles];
-    int n0 = index % job->n_tiles * job->tile_n;
+    bool spread = op->gate.part != NULL;
+    int expert = s->active[spread ? index % s->n_active : index / job->n_tiles];
+    int n0 = (spread ? index / s->n_active : index % job->n_tiles) * job->tile_n;
     int start = s->expert_start[expert], m = s->expert_start[expert + 1] - start;
     size_t at = (size_t)start * (size_t)op->gate.n;
     gate_up(job, worker, &op->gate, &op->up, expert, s->slot_row + start, s->slot_weight + start, m,

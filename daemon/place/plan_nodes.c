@@ -35,7 +35,8 @@ int plan_node_rooms(const struct topo *topo, int threads, int wanted, struct nod
     int n = real ? topo->n_nodes : wanted;
     for (int j = 0; j < n; j++)
         ret[j] = (struct node_room){.os = real && n > 1 ? topo->node[j].os : -1,
-                                    .workers = real ? 0 : 1};
+                                    .workers = real ? 0 : 1,
+                                    .bandwidth = real ? topo->node[j].bandwidth : 0};
     for (int i = 0; real && i < topo->n_cores && i < threads; i++)
         ret[topo->at[i]].workers++;
     return n;

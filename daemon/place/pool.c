@@ -20,6 +20,7 @@
 enum {
     SPIN_BEFORE_SLEEP = 20000, /* some 100 µs to 1 ms with the pause: longer than gaps in a step */
     SPIN_BEFORE_YIELD = 2000,
+    SHARES = 1 << 20,
     MOST_TILES = 32000, /* of a list in a share: two must fit in 16 bits */
 };
 
@@ -28,6 +29,8 @@ struct worker {
     _Alignas(64) struct pool *pool;
     int index;
     int cpu; /* to pin on, -1: none */
+    int at;  /* node */
+    int to;  /* where its share ends, in SHARES of all tiles */
     pthread_t thread;
 };
 
@@ -44,7 +47,9 @@ struct pool {
     atomic_int sleepers;
     atomic_bool resting; /* between steps: do not spin */
     atomic_bool stop;
-    int threads; /* the caller's, worker 0, and those started */
+    int threads;  /* the caller's, worker 0, and those started */
+    bool is_near; /* all workers are on one node */
+    int most;     /* tiles of a list, so that no share has more than MOST_TILES */
     int n_started;
     struct worker worker[];
 };
@@ -89,7 +94,7 @@ struct job {
 /* Where share w of n tiles begins. */
 static int share(const struct pool *pool, int n, int w)
 {
-    return (int)((int64_t)n * w / pool->threads);
+    return w == 0 ? 0 : (int)((int64_t)n * pool->worker[w - 1].to / SHARES);
 }
 
 static int share_tiles(const struct pool *pool, int n, int w)
@@ -141,10 +146,15 @@ static void work(struct pool *pool, int me)
         job.fn(job.arg, me, tile);
     if (ran)
         atomic_fetch_add_explicit(&pool->done, ran, memory_order_release);
-    for (int i = 1; i < pool->threads; i++) {
+    /* Once around for those of the own node, and once for the others if there are any. */
+    for (int i = 1; i < pool->threads * (pool->is_near ? 1 : 2); i++) {
+        int victim = (me + i) % pool->threads;
+        bool near = pool->worker[victim].at == pool->worker[me].at;
+        if (victim == me || near != (i < pool->threads))
+            continue;
         if (atomic_load_explicit(&pool->done, memory_order_relaxed) == job.n_first + job.n_then)
             return; /* don't disturb the others by looking */
-        while (take(pool, &job, (me + i) % pool->threads, false, &tile)) {
+        while (take(pool, &job, victim, false, &tile)) {
             job.fn(job.arg, me, tile);
             atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
         }
@@ -202,6 +212,38 @@ static void wake_sleepers(struct pool *pool)
     futex_wake_all(&pool->wake);
 }
 
+void pool_weigh(struct pool *pool, const double *weight)
+{
+    double all = 0, sum = 0, most = 0;
+    for (int i = 0; i < pool->threads; i++) {
+        all += weight[i];
+        most = weight[i] > most ? weight[i] : most;
+    }
+    for (int i = 0; i < pool->threads; i++) {
+        sum += weight[i];
+        /* Up, so that a third of three tiles is one. */
+        pool->worker[i].to = i == pool->threads - 1 ? SHARES : (int)(sum / all * SHARES) + 1;
+    }
+    pool->most = (int)(MOST_TILES / (most / all));
+}
+
+static void init_workers(struct pool *pool, const struct topo *topo)
+{
+    pool->is_near = true;
+    for (int i = 0; i < pool->threads; i++) {
+        struct worker *w = &pool->worker[i];
+        bool known = topo && i < topo->n_cores;
+        *w = (struct worker){.pool = pool,
+                             .index = i,
+                             .cpu = known ? topo->cpu[i] : -1,
+                             .at = known ? topo->at[i] : 0,
+                             .to = (int)((int64_t)SHARES * (i + 1) / pool->threads) + 1};
+        pool->is_near &= w->at == pool->worker[0].at;
+    }
+    pool->worker[pool->threads - 1].to = SHARES;
+    pool->most = MOST_TILES * pool->threads;
+}
+
 int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err *err)
 {
     size_t bytes = sizeof(struct pool) + (size_t)threads * sizeof(struct worker);
@@ -212,6 +254,7 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
     OWN(pool) *pool = made;
     atomic_store(&pool->resting, true);
     pool->threads = threads;
+    init_workers(pool, topo);
 
     /* Signals are the loop's business. */
     sigset_t all, old;
@@ -219,11 +262,7 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = 0;
     for (int i = 1; i < threads && r == 0; i++) {
-        struct worker *w = &pool->worker[i];
-        *w = (struct worker){.pool = pool, .index = i, .cpu = -1};
-        if (topo && i < topo->n_cores)
-            w->cpu = topo->cpu[i];
-        r = pthread_create(&w->thread, NULL, worker_main, w);
+        r = pthread_create(&pool->worker[i].thread, NULL, worker_main, &pool->worker[i]);
         if (r == 0)
             pool->n_started++;
     }
@@ -285,13 +324,13 @@ static void run(struct pool *pool, const struct job *job)
 
 void pool_run_two(struct pool *pool, tile_fn fn, void *arg, int n_first, int n_then)
 {
-    assert(n_first <= MOST_TILES * pool->threads && n_then <= MOST_TILES * pool->threads);
+    assert(n_first <= pool->most && n_then <= pool->most);
     run(pool, &(struct job){.fn = fn, .arg = arg, .n_first = n_first, .n_then = n_then});
 }
 
 void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles)
 {
-    int most = MOST_TILES * pool->threads;
+    int most = pool->most;
     for (int base = 0; base < n_tiles; base += most) {
         int n = n_tiles - base < most ? n_tiles - base : most;
         run(pool, &(struct job){.fn = fn, .arg = arg, .base = base, .n_then = n});

@@ -3,7 +3,8 @@
  * Pinned workers that run the tiles of one job at a time.
  *
  * Each worker has a share of a job's tiles, neighbours in ascending order, so that what it reads
- * lies in a row; who has done its own takes from the ends of others' shares. pool_run() is called
+ * lies in a row; who has done its own takes from the ends of others' shares, first of those next to
+ * the same memory. pool_run() is called
  * by one thread, which works too; the others spin only between the jobs of a step and sleep after
  * pool_rest(). A job is over when its last tile is, not when every worker has looked: a worker that
  * lost its processor holds up nothing but the tile it has.
@@ -25,6 +26,9 @@ void pool_free(struct pool *pool);
 OWN_DEFINE(pool, pool_free);
 
 typedef void (*tile_fn)(void *arg, int worker, int tile);
+
+/* Shares in proportion to weight[worker], not alike. Before the first job. */
+void pool_weigh(struct pool *pool, const double *weight);
 
 /* Runs fn(arg, worker, tile) for each tile in [0, n_tiles), every one exactly once; worker is in
  * [0, threads). Writes of all tiles are visible to the caller on return. */

@@ -145,6 +145,58 @@ static void two_lists_run_once(void **state)
     }
 }
 
+/* Two nodes of two workers; the first has three times as much of everything. */
+static struct pool *start_on_two_nodes(void)
+{
+    static const double weight[] = {3, 3, 1, 1};
+    struct topo topo = {.n_cores = 4, .n_workers = 4, .n_nodes = 2, .at = {0, 0, 1, 1}};
+    struct pool *pool;
+    struct err err;
+    assert_int_equal(pool_new(&topo, 4, &pool, &err), 0);
+    pool_weigh(pool, weight);
+    return pool;
+}
+
+enum { ALL = 32 };
+
+struct near {
+    atomic_int came, stolen; /* by worker 1 */
+    int first[4];
+};
+
+static void look_around(void *arg, int worker, int index)
+{
+    struct near *job = arg;
+    if (job->first[worker] < 0) {
+        job->first[worker] = index;
+        atomic_fetch_add(&job->came, 1);
+        while (atomic_load(&job->came) < 4 || (worker != 1 && atomic_load(&job->stolen) < 0))
+            sched_yield();
+    } else if (worker == 1 && (index < 12 || index >= 24) && atomic_load(&job->stolen) < 0) {
+        atomic_store(&job->stolen, index);
+    }
+}
+
+static void nodes_have_weights_and_help_themselves_first(void **state)
+{
+    (void)state;
+    struct pool *pool = start_on_two_nodes();
+    for (int round = 0; round < 50; round++) {
+        struct near job = {.stolen = -1, .first = {-1, -1, -1, -1}};
+        pool_run(pool, look_around, &job, ALL);
+        assert_int_equal(job.first[0], 0);
+        assert_int_equal(job.first[1], 12);
+        assert_int_equal(job.first[2], 24);
+        assert_int_equal(job.first[3], 28);
+        assert_int_equal(atomic_load(&job.stolen), 11); /* the end of worker 0's */
+        struct job all = {.threads = 4};
+        pool_run(pool, tile, &all, round % TILES + 1);
+        for (int i = 0; i < TILES; i++)
+            assert_int_equal(all.plain[i], i <= round % TILES ? i + 1 : 0);
+    }
+    pool_free(pool);
+}
+
 static void count(void *arg, int worker, int index)
 {
     (void)worker;
@@ -202,6 +254,7 @@ int main(void)
         cmocka_unit_test(one_stuck_worker_stalls_one_tile),
         cmocka_unit_test(each_begins_with_its_share),
         cmocka_unit_test(two_lists_run_once),
+        cmocka_unit_test(nodes_have_weights_and_help_themselves_first),
         cmocka_unit_test(many_tiles_run_once),
         cmocka_unit_test(resting_workers_sleep),
         cmocka_unit_test(no_tiles_is_no_work),
