@@ -311,9 +311,12 @@ static void add_rows(struct engine *e, struct seq *seq, int n)
 static void fill_batch(struct engine *e)
 {
     batch_clear(&e->batch);
-    for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
-        if (seq_is_decoding(e->active[i]) && !is_paused(e, e->active[i]))
-            add_rows(e, e->active[i], 1);
+    /* Home by home: then workers have shares of rows whose pages are near. */
+    for (int home = 0; home < page_pool_homes(e->pool); home++)
+        for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
+            if (seq_is_decoding(e->active[i]) && e->active[i]->view.home == home &&
+                !is_paused(e, e->active[i]))
+                add_rows(e, e->active[i], 1);
     for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
         if (!seq_is_decoding(e->active[i]) && !is_paused(e, e->active[i]))
             add_rows(e, e->active[i], batch_room(&e->batch));
@@ -478,6 +481,7 @@ static int open_cache(struct engine *e, struct err *err)
     int r = page_pool_open(&schema, type, bytes, &e->pool, err);
     if (r < 0)
         return r;
+    page_pool_spread(e->pool, e->place);
     e->n_pages = page_pool_total(e->pool);
     e->cache_bytes = (uint64_t)e->n_pages * page_bytes;
     if ((int64_t)e->n_pages * PAGE_TOKENS < e->context)

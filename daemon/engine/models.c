@@ -505,6 +505,10 @@ static void describe(struct slot *slot)
     mem_look(mem, bytes, &look);
     mem_describe(&look, cache, sizeof cache);
     spread_describe(&loaded->spread, words->nodes, sizeof words->nodes);
+    size_t used = strlen(words->nodes);
+    if (slot->place->n_nodes > 1)
+        snprintf(words->nodes + used, sizeof words->nodes - used,
+                 "; each talk's latent cache is on one of them");
     snprintf(words->memory, sizeof words->memory, "weights %s; latent cache %s", weights, cache);
 }
 

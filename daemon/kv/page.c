@@ -5,12 +5,20 @@
 #include <string.h>
 
 #include "place/mem.h"
+#include "place/plan_nodes.h"
+
+struct home {
+    struct page *free; /* used before, the last one first: its memory is warm */
+    int n_touched; /* pages from here on were never given out: not even their structs are touched */
+    int end;
+    int used;
+};
 
 struct page_pool {
     struct page *page;
-    struct page *free; /* used before, the last one first: its memory is warm */
+    struct home home[TOPO_MAX_NODES]; /* each has pages up to its end */
+    int n_homes;
     int total, used;
-    int n_touched; /* pages from here on were never given out: not even their structs are touched */
     size_t page_bytes;
     void *mem;
     size_t mem_bytes, pages_bytes;
@@ -57,6 +65,8 @@ int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t b
         return err_set(err, r, "no memory for %llu pages of latent cache, %zu bytes each",
                        (unsigned long long)total, page_bytes);
     pool->total = (int)total;
+    pool->n_homes = 1;
+    pool->home[0].end = (int)total;
     *ret = TAKE(pool);
     return 0;
 }
@@ -68,6 +78,39 @@ void page_pool_close(struct page_pool *pool)
     mem_free(pool->mem, pool->mem_bytes);
     mem_free(pool->page, pool->pages_bytes);
     free(pool);
+}
+
+void page_pool_spread(struct page_pool *pool, const struct place *place)
+{
+    int os[TOPO_MAX_NODES], n = 0;
+    for (int j = 0; j < place->n_nodes; j++)
+        if (place->node[j].workers > 0) /* nobody is near the others */
+            os[n++] = place->node[j].os;
+    if (n < 2 || n > pool->total)
+        return;
+    pool->n_homes = n;
+    for (int i = 0; i < n; i++) {
+        int begin = (int)((int64_t)pool->total * i / n);
+        struct home *home = &pool->home[i];
+        *home = (struct home){.n_touched = begin, .end = (int)((int64_t)pool->total * (i + 1) / n)};
+        if (os[i] >= 0) /* a wish: where weights are not bound either, status says so */
+            mem_bind(pool->mem, pool->mem_bytes, (size_t)begin * pool->page_bytes,
+                     (size_t)home->end * pool->page_bytes, os[i]);
+    }
+}
+
+int page_pool_homes(const struct page_pool *pool)
+{
+    return pool->n_homes;
+}
+
+int page_pool_quiet_home(const struct page_pool *pool)
+{
+    int best = 0;
+    for (int i = 1; i < pool->n_homes; i++)
+        if (pool->home[i].used < pool->home[best].used)
+            best = i;
+    return best;
 }
 
 const void *page_pool_memory(const struct page_pool *pool, size_t *bytes)
@@ -86,18 +129,32 @@ int page_pool_used(const struct page_pool *pool)
     return pool->used;
 }
 
-struct page *page_take(struct page_pool *pool, uint32_t uid)
+/* A page of one home. */
+static struct page *take(struct page_pool *pool, int at)
 {
-    struct page *page = pool->free;
+    struct home *home = &pool->home[at];
+    struct page *page = home->free;
     if (page) {
-        pool->free = page->next_free;
+        home->free = page->next_free;
     } else {
-        if (pool->n_touched == pool->total)
+        if (home->n_touched == home->end)
             return NULL;
-        page = &pool->page[pool->n_touched];
-        page->data = (char *)pool->mem + (size_t)pool->n_touched++ * pool->page_bytes;
+        page = &pool->page[home->n_touched];
+        page->data = (char *)pool->mem + (size_t)home->n_touched++ * pool->page_bytes;
+        page->home = (int16_t)at;
     }
+    home->used++;
     pool->used++;
+    return page;
+}
+
+struct page *page_take(struct page_pool *pool, uint32_t uid, int home)
+{
+    struct page *page = NULL;
+    for (int i = 0; i < pool->n_homes && !page; i++)
+        page = take(pool, (home + i) % pool->n_homes);
+    if (!page)
+        return NULL;
     /* Another user's context never lies in memory that one works on. */
     if (page->dirty && page->uid != uid)
         explicit_bzero(page->data, pool->page_bytes);
@@ -116,7 +173,9 @@ void page_unref(struct page_pool *pool, struct page *page)
 {
     if (--page->refs > 0)
         return;
-    page->next_free = pool->free;
-    pool->free = page;
+    struct home *home = &pool->home[page->home];
+    page->next_free = home->free;
+    home->free = page;
+    home->used--;
     pool->used--;
 }

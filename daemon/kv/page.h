@@ -4,8 +4,9 @@
  *
  * The schema says what a row is; an architecture declares it, so a new kind of cache row needs
  * nothing here. Pages are counted, so that sequences may share them later. Owned by the engine's
- * thread. Memory is reserved at open and touched only when a page is first used; a page given to
- * another user is cleared first.
+ * thread. Where a place has several nodes of memory, each is the home of some pages, and a view
+ * takes its pages at one home while there are any. Memory is reserved at open and touched only when
+ * a page is first used; a page given to another user is cleared first.
  */
 #pragma once
 
@@ -32,7 +33,8 @@ size_t kv_page_bytes(const struct kv_schema *schema, enum mk_type type);
 struct page {
     unsigned refs; /* 0: free */
     uint32_t uid;  /* of the last user */
-    bool dirty;    /* was used before */
+    int16_t home;
+    bool dirty; /* was used before */
     void *data;
     struct page *next_free;
 };
@@ -45,11 +47,17 @@ int page_pool_open(const struct kv_schema *schema, enum mk_type type, uint64_t b
 void page_pool_close(struct page_pool *pool);
 OWN_DEFINE(page_pool, page_pool_close);
 
+/* Makes the place's nodes homes of pages in equal parts. Before the first page is taken. */
+void page_pool_spread(struct page_pool *pool, const struct place *place);
+int page_pool_homes(const struct page_pool *pool);
+/* The home with the fewest used pages. */
+int page_pool_quiet_home(const struct page_pool *pool);
+
 const void *page_pool_memory(const struct page_pool *pool, size_t *bytes);
 int page_pool_total(const struct page_pool *pool);
 int page_pool_used(const struct page_pool *pool);
 
-/* A free page with one reference, NULL if there is none. */
-struct page *page_take(struct page_pool *pool, uint32_t uid);
+/* A free page with one reference, of that home if it has one; NULL if there is none. */
+struct page *page_take(struct page_pool *pool, uint32_t uid, int home);
 void page_ref(struct page *page);
 void page_unref(struct page_pool *pool, struct page *page);

@@ -36,8 +36,10 @@ int view_grow(struct view *view, struct page_pool *pool, int tokens)
     int want = view_pages(tokens);
     if (want > view->room || want - view->n > page_pool_total(pool) - page_pool_used(pool))
         return -ENOSPC;
+    if (view->n == 0)
+        view->home = page_pool_quiet_home(pool);
     while (view->n < want) {
-        struct page *page = page_take(pool, view->uid);
+        struct page *page = page_take(pool, view->uid, view->home);
         view->page[view->n] = page;
         view->data[view->n++] = page->data;
     }

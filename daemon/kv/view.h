@@ -16,6 +16,7 @@ struct view {
     struct page **page; /* [n] the same pages */
     int n, room;
     uint32_t uid;
+    int home; /* where its pages are, chosen with the first of them */
 };
 
 int view_init(struct view *view, int max_tokens, uint32_t uid); /* -ENOMEM */

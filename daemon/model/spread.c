@@ -124,7 +124,8 @@ static int alloc_blocks(struct spread *s, const struct place *place)
         if (r < 0)
             return r;
         if (s->block[j].os >= 0)
-            s->block[j].bound = mem_bind(s->block[j].mem, s->block[j].bytes, s->block[j].os);
+            s->block[j].bound =
+                mem_bind(s->block[j].mem, s->block[j].bytes, 0, s->block[j].bytes, s->block[j].os);
     }
     return 0;
 }

@@ -163,7 +163,14 @@ uint64_t mem_node_room(int os, uint64_t wanted)
     return room;
 }
 
-int mem_bind(void *mem, size_t bytes, int os)
+/* Where a cut at `at` goes: pages are the kernel's unit. */
+static size_t cut_at(size_t bytes, size_t at)
+{
+    size_t page = bytes < LARGE_BYTES ? 4096 : HUGE_PAGE_BYTES;
+    return at >= bytes ? mapped_bytes(bytes) : at / page * page;
+}
+
+int mem_bind(void *mem, size_t bytes, size_t from, size_t to, int os)
 {
     unsigned long mask[1024 / (8 * sizeof(long))] = {0};
     const unsigned bits = 8 * sizeof *mask;
@@ -172,7 +179,10 @@ int mem_bind(void *mem, size_t bytes, int os)
     mask[(unsigned)os / bits] = 1ul << ((unsigned)os % bits);
     /* Preferred, not bound: of a node that is full after all the kernel takes another one's, where
      * binding would end us. */
-    return syscall(SYS_mbind, mem, mapped_bytes(bytes), MPOL_PREFERRED, mask, 1024, 0) == 0
+    from = cut_at(bytes, from);
+    to = cut_at(bytes, to);
+    return from == to || syscall(SYS_mbind, (char *)mem + from, to - from, MPOL_PREFERRED, mask,
+                                 1024, 0) == 0
                ? 0
                : -errno;
 }

@@ -32,9 +32,10 @@ uint64_t mem_set_aside(void);
 /* Bytes that a node of memory has left for blocks of so many in all: of set aside pages where those
  * are enough, else what the kernel can give. */
 uint64_t mem_node_room(int os, uint64_t wanted);
-/* Asks that pages of a block that are not touched yet come from a node while it has some; negative
- * errno where the kernel does not let us. */
-int mem_bind(void *mem, size_t bytes, int os);
+/* Asks that bytes [from, to) of a block of `bytes`, to the nearest huge page, come from a node
+ * while it has some and nobody has touched them; negative errno where the kernel does not let us.
+ */
+int mem_bind(void *mem, size_t bytes, size_t from, size_t to, int os);
 /* Percent of a block's touched pages, by a sample, that lie on the node; -1: nobody knows. */
 int mem_node_percent(const void *mem, size_t bytes, int os);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kv/view.h"
+#include "place/plan_nodes.h"
 
 static const struct kv_schema schema = {.n_layers = 3, .row_elements = 24};
 
@@ -40,17 +41,17 @@ static void pages_are_counted(void **state)
 {
     (void)state;
     struct page_pool *pool = open_pool(2);
-    struct page *a = page_take(pool, 1), *b = page_take(pool, 1);
+    struct page *a = page_take(pool, 1, 0), *b = page_take(pool, 1, 0);
     assert_non_null(a);
     assert_non_null(b);
     assert_ptr_not_equal(a->data, b->data);
-    assert_null(page_take(pool, 1));
+    assert_null(page_take(pool, 1, 0));
     page_ref(a);
     page_unref(pool, a);
     assert_int_equal(page_pool_used(pool), 2);
     page_unref(pool, a);
     assert_int_equal(page_pool_used(pool), 1);
-    assert_ptr_equal(page_take(pool, 1), a);
+    assert_ptr_equal(page_take(pool, 1, 0), a);
     page_pool_close(pool);
 }
 
@@ -59,10 +60,10 @@ static void another_user_finds_nothing(void **state)
     (void)state;
     struct page_pool *pool = open_pool(1);
     size_t bytes = kv_page_bytes(&schema, MK_F16);
-    struct page *page = page_take(pool, 1000);
+    struct page *page = page_take(pool, 1000, 0);
     memset(page->data, 0x55, bytes);
     page_unref(pool, page);
-    page = page_take(pool, 1001);
+    page = page_take(pool, 1001, 0);
     for (size_t i = 0; i < bytes; i++)
         assert_int_equal(((char *)page->data)[i], 0);
     page_pool_close(pool);
@@ -93,6 +94,42 @@ static void a_view_grows_whole_or_not_at_all(void **state)
     page_pool_close(pool);
 }
 
+static void views_stay_at_home(void **state)
+{
+    (void)state;
+    static const struct node_room node[] = {
+        {.os = -1, .workers = 2}, {.os = -1, .workers = 0}, {.os = -1, .workers = 1}};
+    const struct place place = {.n_nodes = 3, .node = node};
+    struct page_pool *pool = open_pool(7); /* 3 and 4: one node has no workers */
+    page_pool_spread(pool, &place);
+    assert_int_equal(page_pool_homes(pool), 2);
+    struct view view[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(view_init(&view[i], 500, 7), 0);
+    assert_int_equal(view_grow(&view[0], pool, 64), 0);
+    assert_int_equal(view_grow(&view[1], pool, 32), 0);
+    assert_int_equal(view_grow(&view[2], pool, 1), 0); /* where fewer are used */
+    assert_int_equal(view[0].home, 0);
+    assert_int_equal(view[1].home, 1);
+    assert_int_equal(view[2].home, 1);
+    assert_int_equal(view_grow(&view[0], pool, 160), 0); /* one at home, two away */
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(view[0].page[i]->home, i >= 3);
+    assert_int_equal(view_grow(&view[1], pool, 33), -ENOSPC);
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < i; j++)
+            assert_ptr_not_equal(view[0].data[i], view[0].data[j]);
+    view_fini(&view[0], pool); /* each page goes back to where it was */
+    assert_int_equal(page_pool_quiet_home(pool), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(page_take(pool, 7, 0)->home, 0);
+    assert_int_equal(page_take(pool, 7, 0)->home, 1);
+    view_fini(&view[1], pool);
+    view_fini(&view[2], pool);
+    assert_int_equal(page_pool_used(pool), 4);
+    page_pool_close(pool);
+}
+
 static long resident_bytes(void)
 {
     long all, resident = 0;
@@ -110,7 +147,7 @@ static void pages_not_taken_cost_nothing(void **state)
     long before = resident_bytes();
     struct page_pool *pool = open_pool(3000000);
     for (int i = 0; i < 100; i++)
-        memset(page_take(pool, 1)->data, 1, kv_page_bytes(&schema, MK_F16));
+        memset(page_take(pool, 1, 0)->data, 1, kv_page_bytes(&schema, MK_F16));
     assert_true(resident_bytes() - before < 24 << 20);
     assert_int_equal(page_pool_used(pool), 100);
     page_pool_close(pool);
@@ -123,6 +160,7 @@ int main(void)
         cmocka_unit_test(pages_are_counted),
         cmocka_unit_test(another_user_finds_nothing),
         cmocka_unit_test(a_view_grows_whole_or_not_at_all),
+        cmocka_unit_test(views_stay_at_home),
         cmocka_unit_test(pages_not_taken_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
