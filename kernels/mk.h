@@ -135,7 +135,7 @@ struct mk_mat {
 enum {
     MK_ATTEND_PART = 1024, /* tokens of a part: answers' caches are cut by position, see mk_merge */
     MK_ATTEND_KEYS = 128,  /* tokens that sets with tiles take at once */
-    MK_ATTEND_ROWS = 64,   /* most queries of mk_attend_rows; more heads are taken by turns */
+    MK_ATTEND_HEADS = 64,  /* heads that they take at once; more are taken by turns */
 };
 
 /* What a softmax over some tokens comes to: the largest score, and Σ e^(score - top). */
@@ -192,43 +192,74 @@ struct mk_merge {
 
 #define MK_ATTEND_PADDED(n) (((n) + 31) / 32 * 32)
 
-/**
- * The same as mk_attend and mk_merge for one head of several rows of a sequence's prompt, each with
- * its own end; for sets that gain by it, NULL in the table of others.
- *
- *   q       [m][ldq] float32, out [m][ldo], as above, but divided
- *   n       [m] tokens visible to each row, n ≥ 1; the cache is written up to the largest
- *   m       1 … MK_ATTEND_ROWS
- *   tmp     mk_attend_rows_tmp(latent, rope) floats, 64-byte aligned
- *   order   blocks of MK_ATTEND_KEYS by position, one running softmax a row
- *   cache   bf16
- *   rounds  queries and weights to bf16; sums are float32
- */
-struct mk_attend_rows {
-    const float *q;
-    const int32_t *n;
-    const void *const *page;
-    float *out;
-    float *tmp;
-    int m, ldq, ldo;
-    int latent, rope;
-    int page_tokens;
-};
-
-static inline size_t mk_attend_rows_tmp(int latent, int rope)
-{
-    size_t width = (size_t)MK_ATTEND_PADDED(latent + rope),
-           padded = (size_t)MK_ATTEND_PADDED(latent);
-    size_t halves = (MK_ATTEND_ROWS + MK_ATTEND_KEYS) * width + 4 * MK_ATTEND_ROWS * MK_ATTEND_KEYS;
-    return halves / 2 + MK_ATTEND_KEYS * MK_ATTEND_ROWS + MK_ATTEND_ROWS * padded +
-           3 * MK_ATTEND_ROWS;
-}
-
 static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
 {
     size_t page = (size_t)page_tokens * (size_t)(latent + rope) + 4 * (size_t)page_tokens + 64;
-    size_t tiles = mk_attend_rows_tmp(latent, rope);
+    size_t width = (size_t)MK_ATTEND_PADDED(latent + rope),
+           padded = (size_t)MK_ATTEND_PADDED(latent);
+    size_t halves =
+        (MK_ATTEND_HEADS + MK_ATTEND_KEYS) * width + 4 * MK_ATTEND_HEADS * MK_ATTEND_KEYS;
+    size_t tiles = halves / 2 + MK_ATTEND_KEYS * MK_ATTEND_HEADS + MK_ATTEND_HEADS * padded +
+                   3 * MK_ATTEND_HEADS;
     return page > tiles ? page : tiles;
+}
+
+enum {
+    MK_PROMPT_ROWS = 64,   /* most rows of mk_prompt_rows */
+    MK_PROMPT_SPAN = 1024, /* most tokens whose keys and values lie ready, cut by position */
+};
+
+/**
+ * Attention of a prompt's rows with keys and values made from the latents, for one head: a quarter
+ * of the products of the absorbed form. For sets that gain by it, NULL in the table of others.
+ *
+ *   key(t) = [k_bᵀ · c_t | kpe_t]     value(t) = v_b · c_t     score(t) = q · key(t)
+ *
+ * prompt_head takes the head's matrices; for each span in order, prompt_expand makes its keys and
+ * values, and prompt_attend lets rows see them, as many at a time as there are.
+ *
+ *   k_b, v_b  float32 [latent][nope] and [value][latent]
+ *   tmp       mk_prompt_tmp(…) floats, 64-byte aligned; holds the head and the span
+ *   cache     bf16
+ *   rounds    everything that is multiplied to bf16; sums are float32
+ */
+struct mk_prompt {
+    int latent, nope, rope, value;
+    float *tmp;
+};
+
+/* Tokens [from, to) of a sequence: from a multiple of MK_PROMPT_SPAN, and at most so many. */
+struct mk_prompt_span {
+    const void *const *page;
+    int page_tokens;
+    int from, to;
+};
+
+/**
+ * Rows of the sequence, in the order of their positions.
+ *
+ *   q       [m][ldq] float32: nope, then rotated part; the softmax scale multiplied in
+ *   n       [m] tokens visible to each row, n ≥ 1
+ *   m       1 … MK_PROMPT_ROWS
+ *   out     [m][ldo] float32, `value` wide, peak [m]: what is known after the spans so far, of
+ *           which the first writes them; out is divided once a row has seen its n tokens
+ */
+struct mk_prompt_rows {
+    const float *q;
+    const int32_t *n;
+    float *out;
+    struct mk_peak *peak;
+    int m, ldq, ldo;
+};
+
+static inline size_t mk_prompt_tmp(int latent, int nope, int rope, int value)
+{
+    size_t padded = (size_t)MK_ATTEND_PADDED(latent), values = (size_t)MK_ATTEND_PADDED(value);
+    size_t key = (size_t)MK_ATTEND_PADDED(nope) + (size_t)MK_ATTEND_PADDED(rope);
+    size_t halves = padded * ((size_t)MK_ATTEND_PADDED(nope) + values) +
+                    MK_PROMPT_SPAN * (key + values) + MK_PROMPT_ROWS * (key + MK_ATTEND_KEYS) +
+                    32 * padded;
+    return halves / 2 + MK_PROMPT_ROWS * (MK_ATTEND_KEYS + values + 3) + 1024;
 }
 
 /* ------------------------------------------------------------------ router */
@@ -289,7 +320,11 @@ struct mk {
     void (*softmax)(float *x, int n);
     void (*attend)(const struct mk_attend *a);
     void (*merge)(const struct mk_merge *m);
-    void (*attend_rows)(const struct mk_attend_rows *a); /* NULL: row by row is as good */
+    enum mk_type latents; /* the number format in which attend likes the cache best */
+    void (*prompt_head)(const struct mk_prompt *p, const float *k_b, const float *v_b);
+    void (*prompt_expand)(const struct mk_prompt *p, const struct mk_prompt_span *span);
+    void (*prompt_attend)(const struct mk_prompt *p, const struct mk_prompt_span *span,
+                          const struct mk_prompt_rows *rows);
     void (*route)(const struct mk_route *r, const float *logits, int32_t *expert, float *weight,
                   float *tmp);
     /* dst[n] of `type` (F32, F16, BF16; round to nearest even) from float32, for the cache. */
@@ -342,6 +377,7 @@ void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
+void mk_amx_prompt(struct mk *mk);
 extern const struct mk_mat mk_avx512_rows[MK_TYPE_COUNT]; /* of types that are rows */
 /* gemm_coarse of strips; NULL: a type without */
 extern void (*const mk_avx512_mul[MK_TYPE_COUNT])(const struct mk_mm *mm);

@@ -51,6 +51,7 @@ static void init_amx(struct mk *mk)
 {
     mk_amx_mat(mk);
     mk_amx_attn(mk);
+    mk_amx_prompt(mk);
 }
 #else
 #define init_amx NULL

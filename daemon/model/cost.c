@@ -22,7 +22,8 @@ static void add_mla(struct cost *cost, const struct op_mla *op, enum mk_type cac
     add(cost, &op->v_b, op->heads, (double)rows * op->heads);
     add(cost, &op->out, 1, rows);
     cost->cache += (double)row * context * rows / sharing;
-    cost->operations += 2.0 * rows * context * op->heads * (2 * op->latent + op->rope);
+    int products = sharing > 1 ? op->nope + op->rope + op->value : 2 * op->latent + op->rope;
+    cost->operations += 2.0 * rows * context * op->heads * products;
 }
 
 static void add_moe(struct cost *cost, const struct op_moe *op, int rows)

@@ -9,7 +9,8 @@
 struct cost {
     double weights; /* bytes of packed weights; of experts as many as independent routers choose */
     double cache;   /* bytes of latents read */
-    double operations; /* multiplications and additions, attention absorbed; no norms, no softmax */
+    double operations; /* multiplications and additions, no norms, no softmax; attention is absorbed
+                        * but where rows share what they read: then keys and values are made */
 };
 
 /* Rows of a step at these depths: `rows` of them, each reading `context` cached tokens, `sharing`

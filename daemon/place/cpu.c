@@ -206,7 +206,7 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
         return r;
     cpu->place = (struct place){
         .ops = &place_cpu,
-        .cache_type = cpu->mk.attend_rows ? MK_BF16 : MK_F16, /* tiles take bf16 as it lies */
+        .cache_type = cpu->mk.latents,
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
         .attention = "absorbed",

@@ -19,8 +19,8 @@
 #include "place/topo.h"
 
 enum {
-    NORM_ROWS = SCRATCH_FEW,      /* rows of a tile of row-wise work */
-    ATTEND_ROWS = MK_ATTEND_ROWS, /* rows times heads of a tile of a prompt's attention */
+    NORM_ROWS = SCRATCH_FEW, /* rows of a tile of row-wise work */
+    ATTEND_ROWS = 64,        /* rows times heads that attend in the absorbed form together */
 };
 
 struct cpu {

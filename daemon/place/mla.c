@@ -282,7 +282,7 @@ static int next_answers(const struct job *job, int first)
  * some. */
 static int heads_together(const struct job *job, int parts)
 {
-    int heads = job->op->mla.heads, together = MK_ATTEND_ROWS;
+    int heads = job->op->mla.heads, together = MK_ATTEND_HEADS;
     while (together > 1 && ceil_div(heads, together) * parts < job->cpu->place.threads)
         together /= 2;
     return together;
@@ -339,31 +339,66 @@ static void attend_heads(const struct job *job, int worker, int head, int heads,
                heads * op->latent);
 }
 
-/* One head of rows [first, first + m), together. */
-static void attend_prompt(const struct job *job, int worker, int head, int first, int m)
+/* Rows of a head's matrix as floats. */
+static void unpack_matrix(const struct job *job, const struct weight *w, int head, float *dst)
+{
+    const struct mk_mat *mat = &job->cpu->mk.mat[w->type];
+    for (int row = 0; row < w->n; row++, dst += w->k) {
+        int first, end;
+        const void *packed = job_find_rows(w, head, row, &first, &end);
+        mat->row(dst, packed, end - first, w->k, row - first);
+    }
+}
+
+/* One head of rows of one prompt, with keys and values made from the latents: of each span once. */
+static void attend_prompt(const struct job *job, int worker, int head, const struct block *block)
 {
     const struct op_mla *op = &job->op->mla;
-    const struct cpu *cpu = job->cpu;
-    struct worker_scratch *w = &cpu->scratch.worker[worker];
-    int32_t n[MK_ATTEND_ROWS];
-    for (int i = 0; i < m; i++)
-        n[i] = job->rows->position[first + i] + 1;
-    look_at_pages(job, w, first, n[m - 1]);
-    absorb(job, worker, head, first, m, w->absorbed, op->latent + op->rope);
-    cpu->mk.attend_rows(&(struct mk_attend_rows){
-        .q = w->absorbed,
-        .n = n,
-        .page = w->page,
-        .out = w->latent,
-        .tmp = w->attend,
-        .m = m,
-        .ldq = op->latent + op->rope,
-        .ldo = op->latent,
-        .latent = op->latent,
-        .rope = op->rope,
-        .page_tokens = op->page_tokens,
-    });
-    reveal(job, worker, head, first, m, w->latent, op->latent);
+    const struct mk *mk = &job->cpu->mk;
+    const struct scratch *s = &job->cpu->scratch;
+    struct worker_scratch *w = &s->worker[worker];
+    int key = op->nope + op->rope, ldq = op->heads * key, ldo = op->heads * op->value;
+    const int32_t *position = job->rows->position + block->first;
+    float *q = s->q + (size_t)block->first * (size_t)ldq + (size_t)head * (size_t)key;
+    float *out = s->o + (size_t)block->first * (size_t)ldo + (size_t)head * (size_t)op->value;
+
+    struct mk_prompt prompt = {op->latent, op->nope, op->rope, op->value, w->attend};
+    float *v_b = w->matrices + (size_t)op->latent * (size_t)op->nope;
+    unpack_matrix(job, &op->k_b, head, w->matrices);
+    unpack_matrix(job, &op->v_b, head, v_b);
+    mk->prompt_head(&prompt, w->matrices, v_b);
+    for (int i = 0; i < block->m; i++) {
+        float *one = q + (size_t)i * (size_t)ldq;
+        mk->rope(one + op->nope, op->cs->data + (size_t)(block->first + i) * (size_t)op->rope,
+                 op->rope);
+        for (int c = 0; c < key; c++)
+            one[c] *= op->scale;
+    }
+
+    int n = position[block->m - 1] + 1;
+    look_at_pages(job, w, block->first, n);
+    for (int from = 0; from < n; from += MK_PROMPT_SPAN) {
+        struct mk_prompt_span span = {w->page, op->page_tokens, from,
+                                      min_int(from + MK_PROMPT_SPAN, n)};
+        mk->prompt_expand(&prompt, &span);
+        for (int i = 0, m; i < block->m; i += m) {
+            int32_t seen[MK_PROMPT_ROWS];
+            m = min_int(MK_PROMPT_ROWS, block->m - i);
+            for (int j = 0; j < m; j++)
+                seen[j] = position[i + j] + 1;
+            if (seen[m - 1] > from)
+                mk->prompt_attend(&prompt, &span,
+                                  &(struct mk_prompt_rows){
+                                      .q = q + (size_t)i * (size_t)ldq,
+                                      .n = seen,
+                                      .out = out + (size_t)i * (size_t)ldo,
+                                      .peak = w->peak + i,
+                                      .m = m,
+                                      .ldq = ldq,
+                                      .ldo = ldo,
+                                  });
+        }
+    }
 }
 
 /* First the last blocks of rows, which see the most. */
@@ -374,20 +409,18 @@ static void mla_prompts(void *arg, int worker, int tile)
     const struct scratch *s = &job->cpu->scratch;
     const struct block *block = &s->block[s->n_blocks - 1 - tile / job->n_tiles];
     int head = tile % job->n_tiles * job->tile_n;
-    if (job->cpu->mk.attend_rows)
-        attend_prompt(job, worker, head, block->first, block->m);
+    if (job->cpu->mk.prompt_attend)
+        attend_prompt(job, worker, head, block);
     else
         attend_heads(job, worker, head, min_int(job->tile_n, op->heads - head), block->first,
                      block->m);
 }
 
-/* Cuts the step's rows of prompts into blocks of neighbours of one prompt. A block's queries of a
- * tile are at most ATTEND_ROWS. */
-static void cut_blocks(struct job *job)
+/* Cuts the step's rows of prompts into blocks of neighbours of one prompt. */
+static void cut_blocks(struct job *job, int most)
 {
     const struct rows *rows = job->rows;
     struct scratch *s = &job->cpu->scratch;
-    int most = ATTEND_ROWS / job->tile_n;
     s->n_blocks = 0;
     for (int i = rows->n_decode, m; i < rows->n; i += m) {
         for (m = 1; m < most && i + m < rows->n && rows->page[i + m] == rows->page[i];)
@@ -396,12 +429,21 @@ static void cut_blocks(struct job *job)
     }
 }
 
+/* Rows that share a head's keys and values: all, but every worker wants two tiles or so. */
+static int rows_together(const struct job *job)
+{
+    int blocks = ceil_div(2 * job->cpu->place.threads, job->op->mla.heads);
+    int most = ceil_div(job->rows->n - job->rows->n_decode, blocks);
+    return ceil_div(max_int(most, 1), MK_PROMPT_ROWS) * MK_PROMPT_ROWS;
+}
+
 static void run_prompts(struct job *job)
 {
     enum { HEADS_AT_ONCE = 4 }; /* more don't fit into registers */
-    job->tile_n = job->cpu->mk.attend_rows ? 1 : HEADS_AT_ONCE;
+    bool expands = job->cpu->mk.prompt_attend;
+    job->tile_n = expands ? 1 : HEADS_AT_ONCE;
     job->n_tiles = ceil_div(job->op->mla.heads, job->tile_n);
-    cut_blocks(job);
+    cut_blocks(job, expands ? rows_together(job) : ATTEND_ROWS / HEADS_AT_ONCE);
     job_run(job, mla_prompts, job->n_tiles * job->cpu->scratch.n_blocks);
 }
 

@@ -54,7 +54,7 @@ struct op_begin {
     int rope;
 };
 
-/* x += attention(norm(x)): multi-head latent attention of one layer, in the absorbed form.
+/* x += attention(norm(x)): multi-head latent attention of one layer.
  * The latent and its rotated key are stored at the row's position before anybody reads. */
 struct op_mla {
     struct buf *x, *cs;

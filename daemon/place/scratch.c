@@ -11,7 +11,8 @@
 struct need {
     size_t hidden, q_rank, q, kv, o, wide, shared, experts, used;
     size_t k;      /* longest row of any weight */
-    size_t attend; /* floats of mk_attend_tmp and mk_attend_rows_tmp */
+    size_t attend; /* floats of mk_attend_tmp and mk_prompt_tmp */
+    size_t matrices;
     size_t latent, width, pages, heads, parts;
 };
 
@@ -39,7 +40,8 @@ static void need_mla(struct need *need, const struct op_mla *op)
     grow(&need->heads, (size_t)op->heads);
     grow(&need->parts, (size_t)(op->max_tokens / MK_ATTEND_PART + 1));
     grow(&need->attend, mk_attend_tmp(op->page_tokens, op->latent, op->rope));
-    grow(&need->attend, mk_attend_rows_tmp(op->latent, op->rope));
+    grow(&need->attend, mk_prompt_tmp(op->latent, op->nope, op->rope, op->value));
+    grow(&need->matrices, (size_t)op->latent * (size_t)(op->nope + op->value));
     const struct weight *all[] = {&op->q_a, &op->q_b, &op->kv_a, &op->k_b, &op->v_b, &op->out};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         need_weight(need, all[i]);
@@ -140,6 +142,8 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
             .router = cut_floats(c, SCRATCH_FEW * need->experts),
             .route = cut_floats(c, 2 * need->experts),
             .h = cut_floats(c, SCRATCH_FEW * normed),
+            .matrices = cut_floats(c, need->matrices),
+            .peak = cut(c, rows, sizeof *w.peak),
             .page = cut(c, need->pages, sizeof *w.page),
         };
         if (c->mem)

@@ -17,13 +17,15 @@ enum { SCRATCH_FEW = 8 }; /* rows that a worker may norm for itself */
 
 struct worker_scratch {     /* one a thread: nobody else touches it */
     _Alignas(64) float *mm; /* mk_mm_tmp of the longest row and all rows of a step */
-    float *attend;          /* mk_attend_tmp or mk_attend_rows_tmp */
+    float *attend;          /* mk_attend_tmp or mk_prompt_tmp */
     float *absorbed;        /* [attend_rows][latent + rope] */
     float *latent;          /* [attend_rows][latent] */
     float *router;          /* [SCRATCH_FEW][experts] */
     float *route;           /* mk->route's tmp */
     float *h;               /* [SCRATCH_FEW][hidden or q_rank] normed input of few rows */
     uint64_t normed;        /* number of that input */
+    float *matrices;        /* a head's k_b and v_b */
+    struct mk_peak *peak;   /* [rows] */
     const void **page;      /* pages of the longest context */
 };
 

@@ -113,5 +113,8 @@ void mk_ref_attn(struct mk *mk)
 {
     mk->attend = attend;
     mk->merge = merge;
-    mk->attend_rows = NULL;
+    mk->latents = MK_F16;
+    mk->prompt_head = NULL;
+    mk->prompt_expand = NULL;
+    mk->prompt_attend = NULL;
 }

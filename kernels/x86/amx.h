@@ -17,18 +17,19 @@ enum {
     LINE = 2 * STEP,    /* bytes of a row of a tile */
 };
 
-/* All eight registers whole. The user of tiles ends with _tile_release(). */
+/* All eight registers whole. The user of tiles ends with _tile_release(). Constant, since gcc 12
+ * believes that only the first 8 bytes are read and may drop what was stored behind them. */
 INLINE void open_tiles(void)
 {
-    struct {
+    static const struct {
         uint8_t palette, start_row, reserved[14];
         uint16_t bytes[16];
         uint8_t rows[16];
-    } __attribute__((aligned(64))) config = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        config.bytes[i] = LINE;
-        config.rows[i] = ROWS;
-    }
+    } __attribute__((aligned(64))) config = {
+        .palette = 1,
+        .bytes = {LINE, LINE, LINE, LINE, LINE, LINE, LINE, LINE},
+        .rows = {ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS},
+    };
     _tile_loadconfig(&config);
 }
 

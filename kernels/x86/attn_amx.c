@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Latent attention on AMX over a cache of bf16: up to MK_ATTEND_ROWS queries at once, which are the
- * heads of one row of an answer, or one head of several rows of a prompt.
+ * Latent attention on AMX over a cache of bf16: up to MK_ATTEND_HEADS heads of a row of an answer
+ * at once; a query is one head's.
  *
  * Tiles take the cache as it lies. 16 rows are the left factor of the scores; and the right factor
  * of the sums, where a row of 32 elements passes for 16 pairs: weights that are zero for the second
@@ -22,7 +22,7 @@
 enum {
     KEYS = MK_ATTEND_KEYS,
     KEY_TILES = KEYS / ROWS,
-    SCORE_LINE = MK_ATTEND_ROWS * sizeof(float),
+    SCORE_LINE = MK_ATTEND_HEADS * sizeof(float),
     SUMS = ROWS * ROWS,   /* of a tile */
     BEFORE_SHRINKING = 8, /* by how much scores may pass `top` before sums are brought down */
     FETCH_SCORE = 24,     /* cache lines that are fetched ahead at each step of the scores, */
@@ -48,10 +48,9 @@ struct area {         /* how tmp is cut */
     uint16_t *q;      /* [groups][steps] right factors: 16 queries each */
     uint16_t *k;      /* [KEYS][steps · 32] copies of cache rows that are no tile as they lie */
     uint16_t *p;      /* [groups][KEY_TILES][2] left factors: weights of 16 queries, even and odd */
-    float *score;     /* [KEYS][MK_ATTEND_ROWS] */
+    float *score;     /* [KEYS][MK_ATTEND_HEADS] */
     float *out;       /* [groups][dims][2] tiles of sums: even and odd ones of 32 elements */
     float *top, *sum; /* [groups · 16] of the running softmax */
-    int32_t *n;       /* [groups · 16] tokens that a query sees */
     int groups, steps, dims;
     const uint16_t *key[KEY_TILES]; /* 16 rows each, `steps · 32` numbers apart */
     struct ahead ahead;
@@ -77,19 +76,16 @@ static struct area lay_out(float *tmp, const struct cache *c, int m)
                        .steps = (int)width / STEP,
                        .dims = (int)latent / STEP,
                        .q = (uint16_t *)tmp};
-    ret.k = ret.q + MK_ATTEND_ROWS * width;
+    ret.k = ret.q + MK_ATTEND_HEADS * width;
     ret.p = ret.k + KEYS * width;
-    ret.score = (float *)(ret.p + 4 * MK_ATTEND_ROWS * KEYS);
-    ret.out = ret.score + KEYS * MK_ATTEND_ROWS;
-    ret.top = ret.out + MK_ATTEND_ROWS * latent;
-    ret.sum = ret.top + MK_ATTEND_ROWS;
-    ret.n = (int32_t *)(ret.sum + MK_ATTEND_ROWS);
+    ret.score = (float *)(ret.p + 4 * MK_ATTEND_HEADS * KEYS);
+    ret.out = ret.score + KEYS * MK_ATTEND_HEADS;
+    ret.top = ret.out + MK_ATTEND_HEADS * latent;
+    ret.sum = ret.top + MK_ATTEND_HEADS;
     return ret;
 }
 
-/* m queries; each sees n[i] tokens, or all of them `most`. */
-static void begin(const struct area *area, const float *q, int ldq, int m, int width,
-                  const int32_t *n, int most)
+static void begin(const struct area *area, const float *q, int ldq, int m, int width)
 {
     for (int g = 0; g < area->groups; g++) {
         const float *row[ROWS];
@@ -98,8 +94,6 @@ static void begin(const struct area *area, const float *q, int ldq, int m, int w
             row[r] = q + (size_t)(g * ROWS + r) * (size_t)ldq;
         pack_columns(row, rows, width, area->steps,
                      area->q + (size_t)g * (size_t)area->steps * TILE);
-        for (int r = 0; r < ROWS; r++) /* a missing query sees one token, and nobody looks */
-            area->n[g * ROWS + r] = !n ? most : r < rows ? n[g * ROWS + r] : 1;
         _mm512_store_ps(area->top + g * ROWS, _mm512_set1_ps(-INFINITY));
         _mm512_store_ps(area->sum + g * ROWS, _mm512_setzero_ps());
     }
@@ -190,12 +184,12 @@ INLINE void score_groups(struct area *area, int tile, int group, int tiles)
         }
         fetch(&area->ahead, FETCH_SCORE / 2);
     }
-    float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_ROWS + group * ROWS;
+    float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_HEADS + group * ROWS;
     _tile_stored(0, score, SCORE_LINE);
     _tile_stored(1, score + ROWS, SCORE_LINE);
     if (tiles > 1) {
-        _tile_stored(2, score + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
-        _tile_stored(3, score + ROWS + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+        _tile_stored(2, score + ROWS * MK_ATTEND_HEADS, SCORE_LINE);
+        _tile_stored(3, score + ROWS + ROWS * MK_ATTEND_HEADS, SCORE_LINE);
     }
 }
 
@@ -223,12 +217,12 @@ INLINE void score_tiles(struct area *area, int tile, int group, int tiles)
             fetch(&area->ahead, FETCH_SCORE);
         }
     }
-    float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_ROWS + group * ROWS;
+    float *score = area->score + (size_t)tile * ROWS * MK_ATTEND_HEADS + group * ROWS;
     _tile_stored(0, score, SCORE_LINE);
     if (tiles > 1) {
-        _tile_stored(1, score + ROWS * MK_ATTEND_ROWS, SCORE_LINE);
-        _tile_stored(2, score + 2 * ROWS * MK_ATTEND_ROWS, SCORE_LINE);
-        _tile_stored(3, score + 3 * ROWS * MK_ATTEND_ROWS, SCORE_LINE);
+        _tile_stored(1, score + ROWS * MK_ATTEND_HEADS, SCORE_LINE);
+        _tile_stored(2, score + 2 * ROWS * MK_ATTEND_HEADS, SCORE_LINE);
+        _tile_stored(3, score + 3 * ROWS * MK_ATTEND_HEADS, SCORE_LINE);
     }
 }
 
@@ -251,30 +245,26 @@ static void score_block(struct area *area, int tiles)
 
 /* ------------------------------------------------------------------ weights */
 
-/* Weights of 16 queries for the block's tiles, relative to `top`; by how much the past shrinks.
- * some: not every query sees every token. */
-INLINE __m512 weigh_block(struct area *area, int group, int from, int tiles, bool some)
+/* Weights of 16 queries for n tokens of the block, relative to `top`; by how much the past shrinks.
+ */
+static __m512 weigh(struct area *area, int group, int n)
 {
     const float *score = area->score + group * ROWS;
-    __m512i seen =
-        _mm512_sub_epi32(_mm512_load_si512(area->n + group * ROWS), _mm512_set1_epi32(from));
     __m512 before = _mm512_load_ps(area->top + group * ROWS), best = _mm512_set1_ps(-INFINITY);
-    for (int t = 0; t < tiles * ROWS; t++) {
-        __mmask16 mask = some ? _mm512_cmpgt_epi32_mask(seen, _mm512_set1_epi32(t)) : 0xffff;
-        best = _mm512_mask_max_ps(best, mask, _mm512_load_ps(score + t * MK_ATTEND_ROWS), best);
-    }
+    for (int t = 0; t < n; t++)
+        best = _mm512_max_ps(_mm512_load_ps(score + t * MK_ATTEND_HEADS), best);
     __m512 edge = _mm512_add_ps(before, _mm512_set1_ps(BEFORE_SHRINKING));
     __m512 top = _mm512_mask_mov_ps(before, _mm512_cmp_ps_mask(best, edge, _CMP_GT_OQ), best);
 
     __m512 total = _mm512_setzero_ps();
     uint16_t *p = area->p + (size_t)group * KEY_TILES * 2 * TILE;
-    for (int tile = 0; tile < tiles; tile++, p += 2 * TILE) {
+    for (int tile = 0; tile * ROWS < n; tile++, p += 2 * TILE) {
         __m512i weight[ROWS];
         for (int r = 0; r < ROWS; r++) {
             int t = tile * ROWS + r;
-            __mmask16 mask = some ? _mm512_cmpgt_epi32_mask(seen, _mm512_set1_epi32(t)) : 0xffff;
-            __m512 x = exp16(_mm512_sub_ps(_mm512_load_ps(score + t * MK_ATTEND_ROWS), top));
-            x = _mm512_maskz_mov_ps(mask, x);
+            __m512 x = _mm512_setzero_ps();
+            if (t < n)
+                x = exp16(_mm512_sub_ps(_mm512_load_ps(score + t * MK_ATTEND_HEADS), top));
             total = _mm512_add_ps(total, x);
             weight[r] = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
         }
@@ -290,15 +280,6 @@ INLINE __m512 weigh_block(struct area *area, int group, int from, int tiles, boo
     _mm512_store_ps(area->sum + group * ROWS, _mm512_add_ps(sum, total));
     _mm512_store_ps(area->top + group * ROWS, top);
     return shrink;
-}
-
-static __m512 weigh(struct area *area, int group, int from, int tiles)
-{
-    __m512i seen =
-        _mm512_sub_epi32(_mm512_load_si512(area->n + group * ROWS), _mm512_set1_epi32(from));
-    if (_mm512_cmplt_epi32_mask(seen, _mm512_set1_epi32(tiles * ROWS)))
-        return weigh_block(area, group, from, tiles, true);
-    return weigh_block(area, group, from, tiles, false);
 }
 
 /* ------------------------------------------------------------------ sums */
@@ -373,7 +354,7 @@ static void attend_tokens(const struct cache *c, struct area *area, int from, in
         take_keys(c, area, from, n, next);
         score_block(area, tiles);
         for (int g = 0; g < area->groups; g++) {
-            __m512 shrink = weigh(area, g, from, tiles);
+            __m512 shrink = weigh(area, g, n);
             if (!fresh && _mm512_cmp_ps_mask(shrink, _mm512_set1_ps(1), _CMP_NEQ_UQ))
                 shrink_out(area, g, shrink);
         }
@@ -381,8 +362,8 @@ static void attend_tokens(const struct cache *c, struct area *area, int from, in
     }
 }
 
-/* Sums of m queries, each over its `by`, in the order of elements. */
-static void finish(const struct area *area, int m, int latent, const float *by, float *out, int ldo)
+/* Sums of m queries in the order of elements. */
+static void finish(const struct area *area, int m, int latent, float *out, int ldo)
 {
     const __m512i first_half =
         _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -391,15 +372,13 @@ static void finish(const struct area *area, int m, int latent, const float *by, 
         const float *src = area->out + (size_t)(i / ROWS) * (size_t)area->dims * 2 * SUMS +
                            (size_t)(i % ROWS) * ROWS;
         float *dst = out + (size_t)i * (size_t)ldo;
-        __m512 sum = _mm512_set1_ps(by ? by[i] : 1);
         for (int c = 0; c < latent; c += STEP, src += 2 * SUMS) {
             __m512 even = _mm512_load_ps(src), odd = _mm512_load_ps(src + SUMS);
             __m512 low = _mm512_permutex2var_ps(even, first_half, odd);
             __m512 high = _mm512_permutex2var_ps(even, second_half, odd);
-            _mm512_mask_storeu_ps(dst + c, first(latent - c), _mm512_div_ps(low, sum));
+            _mm512_mask_storeu_ps(dst + c, first(latent - c), low);
             if (latent - c > ROWS)
-                _mm512_mask_storeu_ps(dst + c + ROWS, first(latent - c - ROWS),
-                                      _mm512_div_ps(high, sum));
+                _mm512_mask_storeu_ps(dst + c + ROWS, first(latent - c - ROWS), high);
         }
     }
 }
@@ -415,36 +394,19 @@ static void attend(const struct mk_attend *a)
     struct cache cache = cache_of(a->page, a->page_tokens, a->latent, a->rope);
     open_tiles();
     for (int h = 0, m; h < a->n_heads; h += m) {
-        m = a->n_heads - h < MK_ATTEND_ROWS ? a->n_heads - h : MK_ATTEND_ROWS;
+        m = a->n_heads - h < MK_ATTEND_HEADS ? a->n_heads - h : MK_ATTEND_HEADS;
         struct area area = lay_out(a->tmp, &cache, m);
-        begin(&area, a->q + (size_t)h * (size_t)a->ldq, a->ldq, m, a->latent + a->rope, NULL,
-              a->to);
+        begin(&area, a->q + (size_t)h * (size_t)a->ldq, a->ldq, m, a->latent + a->rope);
         attend_tokens(&cache, &area, a->from, a->to, a->next > a->to ? a->next : a->to);
-        finish(&area, m, a->latent, NULL, a->out + (size_t)h * (size_t)a->ldo, a->ldo);
+        finish(&area, m, a->latent, a->out + (size_t)h * (size_t)a->ldo, a->ldo);
         for (int i = 0; i < m; i++)
             a->peak[h + i] = (struct mk_peak){area.top[i], area.sum[i]};
     }
     _tile_release();
 }
 
-/* ------------------------------------------------------------------ rows of a prompt */
-
-static void attend_rows(const struct mk_attend_rows *a)
-{
-    struct cache cache = cache_of(a->page, a->page_tokens, a->latent, a->rope);
-    struct area area = lay_out(a->tmp, &cache, a->m);
-    int most = 0;
-    for (int i = 0; i < a->m; i++)
-        most = a->n[i] > most ? a->n[i] : most;
-    begin(&area, a->q, a->ldq, a->m, a->latent + a->rope, a->n, most);
-    open_tiles();
-    attend_tokens(&cache, &area, 0, most, most);
-    _tile_release();
-    finish(&area, a->m, a->latent, area.sum, a->out, a->ldo);
-}
-
 void mk_amx_attn(struct mk *mk)
 {
     mk->attend = attend;
-    mk->attend_rows = attend_rows;
+    mk->latents = MK_BF16;
 }

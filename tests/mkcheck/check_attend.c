@@ -2,7 +2,7 @@
  *
  * Latent attention against double precision: widths with tails, full and broken pages, one part of
  * the cache and many, one head and many, guarded pages; and a head's bits alone must be its bits in
- * company.
+ * company. Rows of prompts likewise, where a set makes keys and values for them.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ struct rounding {
 
 static struct rounding rounding_of(const struct mk *mk, enum mk_type type, int width)
 {
-    if (type == MK_BF16 && mk->attend_rows) /* pairs added one by one */
+    if (type == MK_BF16 && mk->latents == MK_BF16) /* pairs added one by one */
         return (struct rounding){.factor = 0x1p-9, .sum = (width / 2 + 2) * 0x1p-23};
     return (struct rounding){.sum = sum_tolerance(mk->isa, width)};
 }
@@ -205,114 +205,220 @@ static void check_case(struct check *check, const struct mk *mk, enum mk_type ty
 
 /* ------------------------------------------------------------------ rows of a prompt */
 
-/* Some of the rows give the bits that they gave among all. */
-static void check_rows_alone(struct check *check, const struct mk *mk, struct mk_attend_rows a)
+struct prompt_shape {
+    int latent, nope, rope, value, page_tokens;
+    int m, n; /* rows, and what the last one sees; they follow each other */
+};
+
+/* All that a call of the three kernels reads and writes. */
+struct prompt {
+    struct prompt_shape shape;
+    struct mk_prompt head;
+    struct mk_prompt_rows rows;
+    float *q, *k_b, *v_b;
+    int32_t *n;
+    const void **page;
+    float *latents; /* [n][latent + rope] as cached */
+};
+
+/* The rows from `first` on, m of them, as if they were all. */
+static void attend_prompt(const struct mk *mk, const struct prompt *p, int first, int m)
 {
-    size_t bytes = (size_t)a.latent * sizeof(float);
-    float *all = malloc((size_t)a.m * bytes);
-    for (int i = 0; i < a.m; i++)
-        memcpy(all + (size_t)i * (size_t)a.latent, a.out + (size_t)i * (size_t)a.ldo, bytes);
-    struct mk_attend_rows part = a;
-    for (int from = 0; from < a.m; from += part.m) {
-        part.m = 1 + random_below(check, a.m - from);
-        part.q = a.q + (size_t)from * (size_t)a.ldq;
-        part.n = a.n + from;
-        part.out = a.out + (size_t)from * (size_t)a.ldo;
-        mk->attend_rows(&part);
+    struct mk_prompt_rows rows = p->rows;
+    int most = p->n[first + m - 1];
+    mk->prompt_head(&p->head, p->k_b, p->v_b);
+    for (int from = 0; from < most; from += MK_PROMPT_SPAN) {
+        struct mk_prompt_span span = {p->page, p->shape.page_tokens, from, from + MK_PROMPT_SPAN};
+        span.to = span.to < most ? span.to : most;
+        mk->prompt_expand(&p->head, &span);
+        for (int i = first, some; i < first + m; i += some) {
+            some = first + m - i < MK_PROMPT_ROWS ? first + m - i : MK_PROMPT_ROWS;
+            rows.q = p->rows.q + (size_t)i * (size_t)rows.ldq;
+            rows.n = p->n + i;
+            rows.out = p->rows.out + (size_t)i * (size_t)rows.ldo;
+            rows.peak = p->rows.peak + i;
+            rows.m = some;
+            mk->prompt_attend(&p->head, &span, &rows);
+        }
     }
-    for (int i = 0; i < a.m; i++)
-        if (memcmp(all + (size_t)i * (size_t)a.latent, a.out + (size_t)i * (size_t)a.ldo, bytes))
+}
+
+/* One row in double precision; `slack` is how far roundings to bf16 may take it. */
+static void exact_prompt(const struct prompt *p, const double *key, const double *key_size,
+                         const double *value, const double *value_size, int row, double *out,
+                         double *slack)
+{
+    const struct prompt_shape *s = &p->shape;
+    int width = s->nope + s->rope, n = p->n[row];
+    const float *q = p->q + (size_t)row * (size_t)p->rows.ldq;
+    double *score = malloc((size_t)n * sizeof(double)), top = -INFINITY, sum = 0, off = 0;
+    for (int t = 0; t < n; t++) {
+        double size = 0;
+        score[t] = 0;
+        for (int c = 0; c < width; c++) {
+            size_t at = (size_t)t * (size_t)width + (size_t)c;
+            score[t] += (double)q[c] * key[at];
+            size += fabs((double)q[c]) * key_size[at];
+        }
+        top = fmax(top, score[t]);
+        off = fmax(off, size);
+    }
+    for (int t = 0; t < n; t++)
+        sum += score[t] = exp(score[t] - top);
+    /* Three roundings to bf16 on a score's way (k_b, the key, the query), each half a unit of 2^-8;
+     * of a value's two, and one of its weight; e^ within 2^-14. Sums are long but exact to 2^-23.
+     */
+    double long_sum = (s->latent + width + n) * 0x1p-23;
+    double of_score = 2 * off * (3 * 0x1p-9 + long_sum) * 1.01;
+    double of_weight = of_score > 1 ? INFINITY : exp(of_score) - 1;
+    for (int c = 0; c < s->value; c++) {
+        double size = 0;
+        out[c] = 0;
+        for (int t = 0; t < n; t++) {
+            size_t at = (size_t)t * (size_t)s->value + (size_t)c;
+            out[c] += score[t] / sum * value[at];
+            size += score[t] / sum * value_size[at];
+        }
+        slack[c] = (of_weight + (1 + of_weight) * (3 * 0x1p-9 + 0x1p-13 + long_sum)) * size + 1e-37;
+    }
+    free(score);
+}
+
+static void check_prompt_rows(struct check *check, const struct prompt *p)
+{
+    const struct prompt_shape *s = &p->shape;
+    int width = s->nope + s->rope, row = s->latent + s->rope;
+    size_t keys = (size_t)s->n * (size_t)width, values = (size_t)s->n * (size_t)s->value;
+    double *key = calloc(2 * (keys + values + (size_t)s->value), sizeof(double));
+    double *key_size = key + keys, *value = key_size + keys, *value_size = value + values;
+    double *out = value_size + values, *slack = out + s->value;
+    for (int t = 0; t < s->n; t++) {
+        const float *c = p->latents + (size_t)t * (size_t)row;
+        for (int d = 0; d < width; d++) {
+            size_t at = (size_t)t * (size_t)width + (size_t)d;
+            for (int l = 0; d < s->nope && l < s->latent; l++) {
+                double term = (double)c[l] * p->k_b[l * s->nope + d];
+                key[at] += term;
+                key_size[at] += fabs(term);
+            }
+            if (d >= s->nope)
+                key_size[at] = fabs(key[at] = c[s->latent + d - s->nope]);
+        }
+        for (int e = 0; e < s->value; e++)
+            for (int l = 0; l < s->latent; l++) {
+                double term = (double)c[l] * p->v_b[e * s->latent + l];
+                value[(size_t)t * (size_t)s->value + (size_t)e] += term;
+                value_size[(size_t)t * (size_t)s->value + (size_t)e] += fabs(term);
+            }
+    }
+    for (int i = 0; i < s->m; i += i % 3 ? 5 : 1) {
+        exact_prompt(p, key, key_size, value, value_size, i, out, slack);
+        for (int c = 0; c < s->value; c++) {
+            double is = p->rows.out[(size_t)i * (size_t)p->rows.ldo + (size_t)c];
+            if (!(fabs(is - out[c]) <= slack[c]))
+                check_fail(check, "out[%d][%d] is %.9g, expected %.9g ± %.3g", i, c, is, out[c],
+                           slack[c]);
+        }
+    }
+    free(key);
+}
+
+/* Rows in pieces give the bits that they gave together. */
+static void check_pieces(struct check *check, const struct mk *mk, const struct prompt *p)
+{
+    size_t bytes = (size_t)p->shape.value * sizeof(float);
+    float *all = malloc((size_t)p->shape.m * bytes);
+    for (int i = 0; i < p->shape.m; i++)
+        memcpy(all + (size_t)i * (size_t)p->shape.value,
+               p->rows.out + (size_t)i * (size_t)p->rows.ldo, bytes);
+    for (int first = 0, m; first < p->shape.m; first += m) {
+        m = 1 + random_below(check, p->shape.m - first);
+        attend_prompt(mk, p, first, m);
+    }
+    for (int i = 0; i < p->shape.m; i++)
+        if (memcmp(all + (size_t)i * (size_t)p->shape.value,
+                   p->rows.out + (size_t)i * (size_t)p->rows.ldo, bytes))
             check_fail(check, "row %d has other bits with other rows beside it", i);
     free(all);
 }
 
-/* m rows that see n, n - 1, … or any number of tokens, at least one. */
-static void check_rows_case(struct check *check, const struct mk *mk, int m, struct shape s,
-                            float loud)
+static void check_prompt(struct check *check, const struct mk *mk, struct prompt_shape s,
+                         float loud)
 {
-    check_begin(check,
-                "%s attend_rows: rows %d, %d + %d wide, %d tokens in pages of %d, scores x %g",
-                mk->isa, m, s.latent, s.rope, s.to, s.page_tokens, (double)loud);
-    int width = s.latent + s.rope, extra = random_below(check, 4);
-    struct mk_attend_rows a = {.m = m,
-                               .ldq = width + extra,
-                               .ldo = s.latent + extra,
-                               .latent = s.latent,
-                               .rope = s.rope,
-                               .page_tokens = s.page_tokens};
-    int32_t n[MK_ATTEND_ROWS];
-    for (int i = 0; i < m; i++)
-        n[i] = i == 0 ? s.to : 1 + random_below(check, s.to);
-    a.n = n;
-    size_t q_size = (size_t)(m - 1) * (size_t)a.ldq + (size_t)width;
-    size_t out_size = (size_t)(m - 1) * (size_t)a.ldo + (size_t)s.latent;
-    float *q = guard(GUARD_Q, q_size * sizeof(float));
+    check_begin(
+        check,
+        "%s prompt: %d rows, %d + %d to %d, latent %d, %d tokens in pages of %d, scores x %g",
+        mk->isa, s.m, s.nope, s.rope, s.value, s.latent, s.n, s.page_tokens, (double)loud);
+    int width = s.nope + s.rope, row = s.latent + s.rope;
+    struct prompt p = {.shape = s, .head = {s.latent, s.nope, s.rope, s.value, NULL}};
+    size_t scratch = mk_prompt_tmp(s.latent, s.nope, s.rope, s.value) * sizeof(float);
+    p.head.tmp = guard(GUARD_TMP, scratch);
+    memset(p.head.tmp, 0xff, scratch);
+    p.rows.ldq = width + random_below(check, 4);
+    p.rows.ldo = s.value + random_below(check, 4);
+    size_t q_size = (size_t)(s.m - 1) * (size_t)p.rows.ldq + (size_t)width;
+    size_t out_size = (size_t)(s.m - 1) * (size_t)p.rows.ldo + (size_t)s.value;
+    p.rows.q = p.q = guard(GUARD_Q, q_size * sizeof(float));
+    p.rows.out = guard(GUARD_OUT, out_size * sizeof(float));
+    memset(p.rows.out, 0xff, out_size * sizeof(float));
+    p.rows.peak = guard(GUARD_PEAK, (size_t)s.m * sizeof(*p.rows.peak));
+    size_t matrices = (size_t)s.latent * (size_t)(s.nope + s.value);
+    p.k_b = guard(GUARD_PART, matrices * sizeof(float));
+    p.v_b = p.k_b + s.latent * s.nope;
     for (size_t i = 0; i < q_size; i++)
-        q[i] = random_float(check) * loud / sqrtf((float)width);
-    a.q = q;
-    a.out = guard(GUARD_OUT, out_size * sizeof(float));
-    size_t scratch = (mk_attend_rows_tmp(s.latent, s.rope) * sizeof(float) + 63) / 64 * 64;
-    a.tmp = guard(GUARD_TMP, scratch);
-    memset(a.tmp, 0xff, scratch);
-    memset(a.out, 0xff, out_size * sizeof(float));
+        p.q[i] = random_float(check) * loud / sqrtf((float)width);
+    for (size_t i = 0; i < matrices; i++)
+        p.k_b[i] = random_float(check) / sqrtf((float)s.latent);
+    p.n = malloc((size_t)s.m * sizeof(*p.n));
+    for (int i = 0; i < s.m; i++)
+        p.n[i] = s.n - s.m + 1 + i;
 
-    size_t row_bytes = mk_row_bytes(MK_BF16, (size_t)width);
-    float *rows = malloc((size_t)s.to * (size_t)width * sizeof(float));
-    uint8_t *cache = guard(GUARD_LAST, (size_t)s.to * row_bytes);
-    fill_floats(check, PATTERN_RANDOM, rows, (size_t)s.to * (size_t)width);
-    mk->store(cache, MK_BF16, rows, s.to * width);
-    mk_ref_unpack(MK_BF16, cache, rows, (size_t)s.to * (size_t)width);
-    const void **page = malloc((size_t)s.to * sizeof *page);
-    for (int p = 0; p * s.page_tokens < s.to; p++)
-        page[p] = cache + (size_t)p * (size_t)s.page_tokens * row_bytes;
-    a.page = page;
+    size_t row_bytes = mk_row_bytes(MK_BF16, (size_t)row);
+    uint8_t *cache = guard(GUARD_LAST, (size_t)s.n * row_bytes);
+    p.latents = malloc((size_t)s.n * (size_t)row * sizeof(float));
+    fill_floats(check, PATTERN_RANDOM, p.latents, (size_t)s.n * (size_t)row);
+    mk->store(cache, MK_BF16, p.latents, s.n * row);
+    mk_ref_unpack(MK_BF16, cache, p.latents, (size_t)s.n * (size_t)row);
+    p.page = malloc((size_t)s.n * sizeof(*p.page));
+    for (int i = 0; i * s.page_tokens < s.n; i++)
+        p.page[i] = cache + (size_t)i * (size_t)s.page_tokens * row_bytes;
 
-    mk->attend_rows(&a);
-    double *expected = malloc((size_t)s.latent * sizeof(double));
-    double *slack = malloc((size_t)s.latent * sizeof(double));
-    for (int i = 0; i < m; i++) {
-        struct shape one = s;
-        one.to = n[i];
-        exact_head(&one, rounding_of(mk, MK_BF16, width), rows, q + (size_t)i * (size_t)a.ldq,
-                   expected, slack);
-        for (int c = 0; c < s.latent; c++) {
-            double is = a.out[(size_t)i * (size_t)a.ldo + (size_t)c];
-            if (!(fabs(is - expected[c]) <= slack[c]))
-                check_fail(check, "out[%d][%d] is %.9g, expected %.9g ± %.3g", i, c, is,
-                           expected[c], slack[c]);
-        }
-    }
-    check_rows_alone(check, mk, a);
-
-    int bad = random_below(check, m);
-    q[(size_t)bad * (size_t)a.ldq + (size_t)random_below(check, width)] = NAN;
-    mk->attend_rows(&a);
-    for (int c = 0; c < s.latent; c++)
-        for (int i = 0; i < m; i++)
-            if (!isnan(a.out[(size_t)i * (size_t)a.ldo + (size_t)c]) != (i != bad))
+    attend_prompt(mk, &p, 0, s.m);
+    check_prompt_rows(check, &p);
+    check_pieces(check, mk, &p);
+    int bad = random_below(check, s.m);
+    p.q[(size_t)bad * (size_t)p.rows.ldq + (size_t)random_below(check, width)] = NAN;
+    attend_prompt(mk, &p, 0, s.m);
+    for (int i = 0; i < s.m; i++)
+        for (int c = 0; c < s.value; c++)
+            if (!isnan(p.rows.out[(size_t)i * (size_t)p.rows.ldo + (size_t)c]) != (i != bad))
                 check_fail(check, "a NaN in query %d, and out[%d][%d] is %g", bad, i, c,
-                           (double)a.out[(size_t)i * (size_t)a.ldo + (size_t)c]);
-    free(expected);
-    free(slack);
-    free(rows);
-    free(page);
+                           (double)p.rows.out[(size_t)i * (size_t)p.rows.ldo + (size_t)c]);
+    free(p.page);
+    free(p.latents);
+    free(p.n);
 }
 
-static void check_rows(struct check *check, const struct mk *mk, const int (*widths)[2], int count)
+static void check_prompts(struct check *check, const struct mk *mk)
 {
-    static const int many[] = {1, 2, 15, 16, 17, 31, 33, 48, 63, MK_ATTEND_ROWS};
-    static const int page_sizes[] = {1, 7, 16, 32, 128};
-    for (int w = 0; w < count; w++)
-        for (int round = 0; round < 12; round++) {
-            struct shape s = {.n_heads = 1,
-                              .latent = widths[w][0],
-                              .rope = widths[w][1],
-                              .page_tokens = page_sizes[random_below(check, 5)],
-                              .to = 1};
-            s.to += round == 0 ? 0 : random_below(check, 3 * MK_ATTEND_KEYS);
-            s.part = s.to;
-            check_rows_case(check, mk, many[random_below(check, 10)], s, round % 2 ? 1 : 30);
+    static const int widths[][4] = {{1, 1, 0, 1},      {5, 3, 2, 4},     {8, 8, 8, 16},
+                                    {33, 20, 7, 33},   {64, 32, 16, 32}, {32, 64, 64, 64},
+                                    {100, 40, 20, 50}, {160, 96, 32, 80}};
+    static const int page_sizes[] = {1, 7, 16, 32, 128}, many[] = {1, 2, 16, 17, 33, 64, 65, 130};
+    for (size_t w = 0; w < sizeof(widths) / sizeof(widths[0]); w++)
+        for (int round = 0; round < 8; round++) {
+            struct prompt_shape s = {widths[w][0], widths[w][1], widths[w][2], widths[w][3],
+                                     page_sizes[random_below(check, 5)]};
+            s.m = many[round];
+            s.n = s.m + (round % 3 ? random_below(check, 3 * MK_ATTEND_KEYS) : 0);
+            check_prompt(check, mk, s, round % 4 ? 1 : 30);
         }
+    struct prompt_shape real = {512, 128, 64, 128, 32, 33, 200}; /* V2 and V3 */
+    check_prompt(check, mk, real, 1);
+    for (int past = -1; past <= 1; past++) { /* spans */
+        struct prompt_shape s = {32, 16, 16, 32, 32, 70, 2 * MK_PROMPT_SPAN + past};
+        check_prompt(check, mk, s, 1);
+    }
 }
 
 /* Pages, parts and ends, on and off their edges. */
@@ -353,6 +459,6 @@ void check_attend(struct check *check, const struct mk *mk)
         check_case(check, mk, MK_BF16, s, 30);
         check_case(check, mk, MK_F16, s, 30);
     }
-    if (mk->attend_rows)
-        check_rows(check, mk, widths, count);
+    if (mk->prompt_attend)
+        check_prompts(check, mk);
 }
