@@ -429,6 +429,7 @@ static void cancel_all(struct engine *e)
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
+    place_drive(e->place);
     while (!atomic_load(&e->stop)) {
         accept_commands(e);
         drop_cancelled(e);

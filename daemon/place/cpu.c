@@ -98,6 +98,11 @@ static void cpu_rest(struct place *place)
     pool_rest(((struct cpu *)place)->pool);
 }
 
+static void cpu_drive(struct place *place)
+{
+    pool_pin_caller(((struct cpu *)place)->pool);
+}
+
 static int cpu_prepare(struct place *place, const struct op *ops, int n_ops, int max_rows,
                        struct err *err)
 {
@@ -234,5 +239,6 @@ const struct place_ops place_cpu = {
     .scratch_bytes = cpu_scratch_bytes,
     .submit = cpu_submit,
     .rest = cpu_rest,
+    .drive = cpu_drive,
     .describe = cpu_describe,
 };

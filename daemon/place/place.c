@@ -32,6 +32,12 @@ void place_close(struct place *place)
         place->ops->close(place);
 }
 
+void place_drive(struct place *place)
+{
+    if (place->ops->drive)
+        place->ops->drive(place);
+}
+
 void place_describe(const struct place *place, struct place_words *ret)
 {
     *ret = (struct place_words){0};

@@ -84,6 +84,9 @@ struct place_ops {
     void (*submit)(struct place *place, const struct op *ops, int n_ops, const struct rows *rows);
     /* The step is over: workers may sleep. */
     void (*rest)(struct place *place);
+    /* The calling thread will drive the place and do little else: it may be pinned. NULL: no need.
+     */
+    void (*drive)(struct place *place);
     /* NULL: nothing to say. Any thread. */
     void (*describe)(const struct place *place, struct place_words *ret);
 };
@@ -95,6 +98,7 @@ extern const struct place_ops *const place_table[]; /* ended by NULL */
 /* -EINVAL names an unknown kind or instruction set; -ENOTSUP one that this machine lacks. */
 int place_open(const struct place_spec *spec, struct place **ret, struct err *err);
 void place_close(struct place *place);
+void place_drive(struct place *place);
 void place_describe(const struct place *place, struct place_words *ret);
 OWN_DEFINE(place, place_close);
 

@@ -174,17 +174,28 @@ static void sleep_until_woken(struct pool *pool, unsigned seen_job)
     atomic_fetch_sub(&pool->sleepers, 1);
 }
 
+/* The calling thread to the worker's core. */
+static void pin(const struct worker *worker)
+{
+    cpu_set_t set;
+    if (worker->cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET(worker->cpu, &set);
+    /* A wish: in a container the processor may be gone by now; then the kernel places us. */
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void pool_pin_caller(struct pool *pool)
+{
+    pin(&pool->worker[0]);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *me = arg;
     struct pool *pool = me->pool;
-    if (me->cpu >= 0) {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        CPU_SET(me->cpu, &set);
-        /* A wish: in a container the processor may be gone by now; then the kernel places us. */
-        pthread_setaffinity_np(pthread_self(), sizeof set, &set);
-    }
+    pin(me);
     unsigned seen = 0; /* job */
     int idle = 0;
     while (!atomic_load_explicit(&pool->stop, memory_order_relaxed)) {

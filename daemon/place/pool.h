@@ -30,6 +30,10 @@ typedef void (*tile_fn)(void *arg, int worker, int tile);
 /* Shares in proportion to weight[worker], not alike. Before the first job. */
 void pool_weigh(struct pool *pool, const double *weight);
 
+/* Pins the calling thread, which is to call pool_run(), to the first core of the topology: for
+ * threads that do nothing else, as those they start inherit it. */
+void pool_pin_caller(struct pool *pool);
+
 /* Runs fn(arg, worker, tile) for each tile in [0, n_tiles), every one exactly once; worker is in
  * [0, threads). Writes of all tiles are visible to the caller on return. */
 void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles);

@@ -217,6 +217,42 @@ static void many_tiles_run_once(void **state)
     free(ran);
 }
 
+struct where {
+    int cpu[2];
+    atomic_int came;
+};
+
+static void look(void *arg, int worker, int index)
+{
+    (void)index;
+    struct where *where = arg;
+    where->cpu[worker] = sched_getcpu();
+    atomic_fetch_add(&where->came, 1);
+    pool_await(&where->came, 2);
+}
+
+static void workers_stay_on_their_cores(void **state)
+{
+    (void)state;
+    struct topo topo;
+    struct err err;
+    cpu_set_t before;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(topo_read(TOPO_AUTO, &topo, &err), 0);
+    if (topo.n_cores < 2)
+        skip();
+    struct pool *pool = start(2);
+    pool_pin_caller(pool);
+    for (int round = 0; round < 100; round++) {
+        struct where where = {.cpu = {-1, -1}};
+        pool_run(pool, look, &where, 2);
+        assert_int_equal(where.cpu[0], topo.cpu[0]);
+        assert_int_equal(where.cpu[1], topo.cpu[1]);
+    }
+    pool_free(pool);
+    sched_setaffinity(0, sizeof before, &before);
+}
+
 static double cpu_seconds(void)
 {
     struct timespec t;
@@ -256,6 +292,7 @@ int main(void)
         cmocka_unit_test(two_lists_run_once),
         cmocka_unit_test(nodes_have_weights_and_help_themselves_first),
         cmocka_unit_test(many_tiles_run_once),
+        cmocka_unit_test(workers_stay_on_their_cores),
         cmocka_unit_test(resting_workers_sleep),
         cmocka_unit_test(no_tiles_is_no_work),
     };
