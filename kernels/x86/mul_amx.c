@@ -2,9 +2,9 @@
  *
  * Products of many rows with strips on AMX: int8 tiles.
  *
- * Two strips are unpacked for all of k, as tiles that stay in the L2 cache, and then meet all rows
- * of x. Integers are summed over a group of 256, then floats over groups in order: mk_ref_mul() bit
- * for bit. Pure; any thread.
+ * A few strips are unpacked for all of k, as tiles that stay in the L2 cache. Then group by group,
+ * whose tiles stay in the L1 cache, they meet all rows of x. Integers are summed over a group of
+ * 256, then floats over groups in order: mk_ref_mul() bit for bit. Pure; any thread.
  */
 #include <immintrin.h>
 #include <string.h>
@@ -15,17 +15,19 @@
 #include "strip_avx512.h"
 
 enum {
-    BYTES = 64,                /* numbers of the inner dimension in a tile */
-    BLOCK = 2 * ROWS,          /* rows of x, and of weights, at once */
+    BYTES = 64, /* numbers of the inner dimension in a tile */
+    X_TILES = 3,
+    W_TILES = 2,               /* tiles of x and of weights at once: six of sums */
+    PANEL = MK_MM_PANEL,       /* weight rows that are unpacked together */
     TILE_BYTES = ROWS * BYTES, /* of any tile */
 };
 
 struct area {       /* how mm->tmp is cut */
-    int32_t *sums;  /* [2][2] tiles: of 16 rows of x and a strip */
-    float *acc;     /* [BLOCK][BLOCK] */
+    int32_t *sums;  /* [2][X_TILES][W_TILES] tiles: of 16 rows of x and a strip; twice, in turn */
+    float *acc;     /* [rows][PANEL] */
     float *x_step;  /* [groups][rows] */
-    float *w_step;  /* [2][groups][ROWS] */
-    uint8_t *panel; /* [2][k / 64] tiles of 16 times 4 columns of a strip */
+    float *w_step;  /* [PANEL / ROWS][groups][ROWS] */
+    uint8_t *panel; /* [PANEL / ROWS][k / 64] tiles of 16 times 4 columns of a strip */
     uint8_t *x;     /* [rows / 16][k / 64] tiles of 16 rows */
     uint8_t *row;   /* one rounded row */
     int steps;      /* tiles along k */
@@ -39,11 +41,11 @@ static void lay_out(const struct mk_mm *mm, struct area *ret)
     ret->steps = (int)padded / BYTES;
     ret->groups = (mm->k + MK_DOT_GROUP - 1) / MK_DOT_GROUP;
     ret->sums = (int32_t *)mm->tmp;
-    ret->acc = mm->tmp + 4 * ROWS * ROWS;
-    ret->w_step = ret->acc + BLOCK * BLOCK;
-    ret->x_step = ret->w_step + (size_t)2 * (size_t)ret->groups * ROWS;
+    ret->acc = mm->tmp + 2 * X_TILES * W_TILES * ROWS * ROWS;
+    ret->w_step = ret->acc + (size_t)ret->rows * PANEL;
+    ret->x_step = ret->w_step + (size_t)PANEL * (size_t)ret->groups;
     ret->panel = (uint8_t *)(ret->x_step + (size_t)ret->groups * (size_t)ret->rows);
-    ret->x = ret->panel + BLOCK * padded;
+    ret->x = ret->panel + PANEL * padded;
     ret->row = ret->x + (size_t)ret->rows * padded;
 }
 
@@ -78,84 +80,133 @@ static void pack_x(const struct mk_mm *mm, const struct area *area)
 
 /* ------------------------------------------------------------------ sums */
 
-/* Group g of `b` tiles of rows of x times `a` strips, into area->sums. */
-INLINE void multiply_group(const struct area *area, const uint8_t *x, const uint8_t *w, int g,
-                           int b, int a)
+/* What is multiplied at once: group `group` of `a` tiles of rows of x from row i on, and of `b`
+ * strips of the panel. */
+struct block {
+    int group, i, a, strip, b;
+};
+
+/* Tiles 0 … 5 are the sums, [X_TILES][W_TILES]. */
+INLINE void multiply_tiles(const struct area *area, struct block at, int a, int b)
 {
     const int each = MK_DOT_GROUP / BYTES;
     size_t next = (size_t)area->steps * TILE_BYTES;
-    int end = (g + 1) * each < area->steps ? (g + 1) * each : area->steps;
+    const uint8_t *x = area->x + (size_t)(at.i / ROWS) * next;
+    const uint8_t *w = area->panel + (size_t)at.strip * next;
+    int end = (at.group + 1) * each < area->steps ? (at.group + 1) * each : area->steps;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int s = g * each; s < end; s++) {
-        size_t at = (size_t)s * TILE_BYTES;
-        _tile_loadd(4, x + at, LINE);
-        _tile_loadd(6, w + at, LINE);
-        _tile_dpbssd(0, 4, 6);
+    _tile_zero(4);
+    _tile_zero(5);
+    for (int s = at.group * each; s < end; s++) {
+        size_t step = (size_t)s * TILE_BYTES;
+        _tile_loadd(7, w + step, LINE);
+        _tile_loadd(6, x + step, LINE);
+        _tile_dpbssd(0, 6, 7);
         if (a > 1) {
-            _tile_loadd(7, w + next + at, LINE);
-            _tile_dpbssd(1, 4, 7);
+            _tile_loadd(6, x + next + step, LINE);
+            _tile_dpbssd(2, 6, 7);
         }
-        if (b > 1) {
-            _tile_loadd(5, x + next + at, LINE);
-            _tile_dpbssd(2, 5, 6);
+        if (a > 2) {
+            _tile_loadd(6, x + 2 * next + step, LINE);
+            _tile_dpbssd(4, 6, 7);
         }
-        if (a > 1 && b > 1)
-            _tile_dpbssd(3, 5, 7);
+        if (b > 1) { /* the last tile of x is still there */
+            _tile_loadd(7, w + next + step, LINE);
+            if (a > 2) {
+                _tile_dpbssd(5, 6, 7);
+                _tile_loadd(6, x + next + step, LINE);
+            }
+            if (a > 1) {
+                _tile_dpbssd(3, 6, 7);
+                _tile_loadd(6, x + step, LINE);
+            }
+            _tile_dpbssd(1, 6, 7);
+        }
     }
-    _tile_stored(0, area->sums, LINE);
-    if (a > 1)
-        _tile_stored(1, area->sums + ROWS * ROWS, LINE);
-    if (b > 1)
-        _tile_stored(2, area->sums + 2 * ROWS * ROWS, LINE);
-    if (a > 1 && b > 1)
-        _tile_stored(3, area->sums + 3 * ROWS * ROWS, LINE);
 }
 
-/* What a group's integers add to the rows' sums; the first writes them. */
-INLINE void add_group(const struct area *area, const float *x_step, int g, int b, int a)
+static void multiply_block(const struct area *area, struct block at)
 {
-    for (int strip = 0; strip < a; strip++) {
-        __m512 w_step = _mm512_loadu_ps(area->w_step + (size_t)(strip * area->groups + g) * ROWS);
-        for (int r = 0; r < b * ROWS; r++) {
-            const int32_t *sums =
-                area->sums + (r / ROWS * 2 + strip) * ROWS * ROWS + r % ROWS * ROWS;
-            float *acc = area->acc + r * BLOCK + strip * ROWS;
-            __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums));
+    switch (at.a * 2 + at.b) {
+    case 3 * 2 + 2:
+        multiply_tiles(area, at, 3, 2);
+        break;
+    case 3 * 2 + 1:
+        multiply_tiles(area, at, 3, 1);
+        break;
+    case 2 * 2 + 2:
+        multiply_tiles(area, at, 2, 2);
+        break;
+    case 2 * 2 + 1:
+        multiply_tiles(area, at, 2, 1);
+        break;
+    case 1 * 2 + 2:
+        multiply_tiles(area, at, 1, 2);
+        break;
+    default:
+        multiply_tiles(area, at, 1, 1);
+    }
+}
+
+static void store_block(int32_t *sums)
+{
+    _tile_stored(0, sums, LINE);
+    _tile_stored(1, sums + ROWS * ROWS, LINE);
+    _tile_stored(2, sums + 2 * ROWS * ROWS, LINE);
+    _tile_stored(3, sums + 3 * ROWS * ROWS, LINE);
+    _tile_stored(4, sums + 4 * ROWS * ROWS, LINE);
+    _tile_stored(5, sums + 5 * ROWS * ROWS, LINE);
+}
+
+/* What a block's integers add to the rows' sums; the first group writes them. */
+static void add_block(const struct area *area, struct block at, const int32_t *sums)
+{
+    const float *x_step = area->x_step + (size_t)at.group * (size_t)area->rows + at.i;
+    for (int s = 0; s < at.b; s++) {
+        __m512 w_step = _mm512_loadu_ps(area->w_step +
+                                        (size_t)((at.strip + s) * area->groups + at.group) * ROWS);
+        for (int r = 0; r < at.a * ROWS; r++) {
+            const int32_t *from = sums + (r / ROWS * W_TILES + s) * ROWS * ROWS + r % ROWS * ROWS;
+            float *acc = area->acc + (at.i + r) * PANEL + (at.strip + s) * ROWS;
+            __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(from));
             sum = _mm512_mul_ps(sum, _mm512_set1_ps(x_step[r]));
-            sum = _mm512_fmadd_ps(sum, w_step, g ? _mm512_load_ps(acc) : _mm512_setzero_ps());
-            _mm512_store_ps(acc, sum);
+            __m512 before = at.group ? _mm512_load_ps(acc) : _mm512_setzero_ps();
+            _mm512_store_ps(acc, _mm512_fmadd_ps(sum, w_step, before));
         }
     }
 }
 
-INLINE void multiply_block(const struct area *area, int i, int b, int a)
+/* Tiles of x that are taken next of `left`: no lone one at the end, if that can be. */
+static int next_tiles(int left)
 {
-    const uint8_t *x = area->x + (size_t)(i / ROWS) * (size_t)area->steps * TILE_BYTES;
-    for (int g = 0; g < area->groups; g++) {
-        multiply_group(area, x, area->panel, g, b, a);
-        add_group(area, area->x_step + (size_t)g * (size_t)area->rows + (size_t)i, g, b, a);
-    }
+    return left == X_TILES + 1 ? 2 : left < X_TILES ? left : X_TILES;
 }
 
-/* Rows of x from row i on, up to BLOCK, times the strips of the panel, `a` of them. */
-static void block(const struct mk_mm *mm, const struct area *area, int i, int j, int a)
+/* All rows of x times `strips` strips. While tiles multiply, the sums of the block before become
+ * floats. */
+static void multiply_panel(const struct area *area, int strips)
 {
-    int rows = mm->m - i < BLOCK ? mm->m - i : BLOCK;
-    if (rows > ROWS && a > 1)
-        multiply_block(area, i, 2, 2);
-    else if (rows > ROWS)
-        multiply_block(area, i, 2, 1);
-    else if (a > 1)
-        multiply_block(area, i, 1, 2);
-    else
-        multiply_block(area, i, 1, 1);
-    for (int strip = 0; strip < a; strip++)
-        for (int r = 0; r < rows; r++)
-            put(mm, i + r, j + strip * STRIP_ROWS,
-                _mm512_load_ps(area->acc + r * BLOCK + strip * ROWS));
+    struct block at = {0}, before = {0};
+    int32_t *sums = area->sums, *sums_before = sums + X_TILES * W_TILES * ROWS * ROWS;
+    for (at.group = 0; at.group < area->groups; at.group++)
+        for (at.i = 0; at.i < area->rows; at.i += at.a * ROWS) {
+            at.a = next_tiles((area->rows - at.i) / ROWS);
+            for (at.strip = 0; at.strip < strips; at.strip += W_TILES) {
+                at.b = strips - at.strip < W_TILES ? strips - at.strip : W_TILES;
+                multiply_block(area, at);
+                if (before.a)
+                    add_block(area, before, sums_before);
+                store_block(sums);
+                int32_t *swapped = sums;
+                sums = sums_before;
+                sums_before = swapped;
+                before = at;
+            }
+        }
+    add_block(area, before, sums_before);
 }
 
 /* ------------------------------------------------------------------ weights */
@@ -184,12 +235,16 @@ INLINE void multiply(const struct mk_mm *mm, enum mk_type type)
     lay_out(mm, &area);
     pack_x(mm, &area);
     open_tiles();
-    for (int j = mm->n0 / STRIP_ROWS * STRIP_ROWS; j < mm->n1; j += 2 * STRIP_ROWS) {
-        int a = mm->n1 - j > STRIP_ROWS ? 2 : 1;
-        for (int strip = 0; strip < a; strip++)
+    for (int j = mm->n0 / STRIP_ROWS * STRIP_ROWS; j < mm->n1; j += PANEL) {
+        int end = mm->n1 - j < PANEL ? mm->n1 : j + PANEL;
+        int strips = (end - j + STRIP_ROWS - 1) / STRIP_ROWS;
+        for (int strip = 0; strip < strips; strip++)
             unpack_strip(type, mm, &area, j + strip * STRIP_ROWS, strip);
-        for (int i = 0; i < mm->m; i += BLOCK)
-            block(mm, &area, i, j, a);
+        multiply_panel(&area, strips);
+        for (int i = 0; i < mm->m; i++)
+            for (int strip = 0; strip < strips; strip++)
+                put(mm, i, j + strip * STRIP_ROWS,
+                    _mm512_load_ps(area.acc + i * PANEL + strip * ROWS));
     }
     _tile_release();
 }
