@@ -33,29 +33,35 @@ INLINE bool in_registers(enum mk_type type)
     return type == MK_F32 || type == MK_F16 || type == MK_BF16 || type == MK_FP8_E4M3;
 }
 
-INLINE __m128i load16(const uint8_t *p)
-{
-    return _mm_loadu_si128((const void *)p);
-}
-
 INLINE __m256i load32(const uint8_t *p)
 {
     return _mm256_loadu_si256((const void *)p);
 }
 
-/* Sixteen e4m3 bytes: their bits where a float has them, and the small ones as integers. */
-INLINE __m512 e4m3(const uint8_t *p)
+/* 32 e4m3 bytes as halves 256 times too small: both have their bits in this order, small ones too.
+ */
+INLINE __m512i e4m3_halves(const uint8_t *p)
 {
-    __m512i q = _mm512_cvtepu8_epi32(load16(p));
-    __m512i size = _mm512_and_si512(q, _mm512_set1_epi32(0x7f));
-    __mmask16 none = _mm512_cmpeq_epi32_mask(size, _mm512_set1_epi32(0x7f));
-    __mmask16 small = _mm512_cmplt_epi32_mask(size, _mm512_set1_epi32(8));
-    __m512i bits = _mm512_add_epi32(_mm512_slli_epi32(size, 20), _mm512_set1_epi32(120 << 23));
-    __m512 value = _mm512_mask_mul_ps(_mm512_castsi512_ps(bits), small, _mm512_cvtepi32_ps(size),
-                                      _mm512_set1_ps(0x1p-9f));
-    value = _mm512_mask_mov_ps(value, none, _mm512_set1_ps(__builtin_nanf("")));
-    __m512i sign = _mm512_slli_epi32(_mm512_srli_epi32(q, 7), 31);
-    return _mm512_or_ps(value, _mm512_castsi512_ps(sign));
+    __m512i q = _mm512_slli_epi16(_mm512_cvtepi8_epi16(load32(p)), 7);
+    return _mm512_and_si512(q, _mm512_set1_epi16((short)0xbf80));
+}
+
+/* 64 e4m3 bytes times a scale. */
+INLINE void e4m3(const uint8_t *p, float scale, __m512 v[4])
+{
+    const __m512i size = _mm512_set1_epi8(0x7f);
+    __mmask64 none = _mm512_cmpeq_epi8_mask(_mm512_and_si512(_mm512_loadu_si512(p), size), size);
+    for (int half = 0; half < 2; half++) {
+        __m512i q = e4m3_halves(p + 32 * half);
+        v[2 * half] = _mm512_cvtph_ps(_mm512_castsi512_si256(q));
+        v[2 * half + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(q, 1));
+    }
+    for (int c = 0; c < 4; c++)
+        v[c] = _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_mul_ps(v[c], _mm512_set1_ps(256)));
+    if (__builtin_expect(none != 0, 0)) /* no number */
+        for (int c = 0; c < 4; c++)
+            v[c] = _mm512_mask_mov_ps(v[c], (__mmask16)(none >> 16 * c),
+                                      _mm512_set1_ps(__builtin_nanf("")));
 }
 
 /* Group g of a block of FP8, or the group at w (others), as four chunks. */
@@ -71,12 +77,11 @@ INLINE void unpack_group(enum mk_type type, const uint8_t *w, int g, __m512 v[4]
         for (int c = 0; c < 4; c++)
             v[c] = _mm512_castsi512_ps(
                 _mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(w + 32 * c)), 16));
-    else
-        for (int c = 0; c < 4; c++) {
-            float scale;
-            memcpy(&scale, w, sizeof(scale));
-            v[c] = _mm512_mul_ps(_mm512_set1_ps(scale), e4m3(w + 4 + 64 * g + 16 * c));
-        }
+    else {
+        float scale;
+        memcpy(&scale, w, sizeof(scale));
+        e4m3(w + 4 + 64 * g, scale, v);
+    }
 }
 
 /* Chunk c behind the last whole group at w, of which n weights exist; the rest is zero. */
