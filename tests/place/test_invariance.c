@@ -14,7 +14,7 @@
 #include "../fixture/loaded.h"
 
 enum { PROMPT = 75, LONG_PROMPT = 530, ANSWER = 9 };
-enum { MAX_NEIGHBOURS = 16, DEEP = 4, DEEP_ANSWER = 3, MAX_THREADS = 4 };
+enum { MAX_NEIGHBOURS = 16, DEEP = 4, DEEP_ANSWER = 3, READ_ON = 50, MAX_THREADS = 4 };
 
 struct mix { /* how a prompt is read */
     int chunk, neighbours;
@@ -120,6 +120,27 @@ static void run_deep(struct loaded_model *m, int neighbours, float *logits)
         view_fini(&view[s], m->pool);
 }
 
+/* READ_ON tokens of a prompt across the edge of a span, the last one's logits wanted. */
+static void run_on(struct loaded_model *m, int chunk, float *logits)
+{
+    static struct loaded_step step;
+    const int depth = MK_PROMPT_SPAN - READ_ON / 2;
+    struct view view;
+    if (view_init(&view, depth + READ_ON, 0) < 0 || view_grow(&view, m->pool, depth + READ_ON) < 0)
+        abort();
+    fill(m, &view, 0);
+    for (int done = 0, n; done < READ_ON; done += n) {
+        n = READ_ON - done < chunk ? READ_ON - done : chunk;
+        loaded_step_clear(&step);
+        for (int i = done; i < done + n; i++)
+            loaded_step_add(&step, &view, token_of(m, 0, i), depth + i, i == READ_ON - 1);
+        forward_run(m->forward, &step.rows);
+    }
+    forward_logits(m->forward, 0, logits);
+    forward_rest(m->forward);
+    view_fini(&view, m->pool);
+}
+
 static void check_same(const float *truth, const float *is, size_t bytes, const char *isa,
                        const char *what, int threads, struct mix mix)
 {
@@ -159,6 +180,13 @@ static void check_deep(struct loaded_model *const *models, const char *isa)
         for (int o = 0; o < DEEP; o += DEEP - 1) {
             run_deep(models[threads], o, logits);
             check_same(truth, logits, bytes, isa, "answered at depth", threads, (struct mix){1, o});
+        }
+    run_on(models[1], READ_ON, truth);
+    for (int threads = 1; models[threads]; threads++)
+        for (int chunk = 11; chunk <= READ_ON; chunk += 22) {
+            run_on(models[threads], chunk, logits);
+            check_same(truth, logits, bytes, isa, "read on at depth", threads,
+                       (struct mix){chunk, 0});
         }
     free(truth);
     free(logits);
