@@ -371,6 +371,7 @@ void mk_ref_mat(struct mk *mk);
 void mk_ref_vec(struct mk *mk);
 void mk_ref_attn(struct mk *mk);
 void mk_avx2_mat(struct mk *mk);
+void mk_avx2_strip(struct mk *mk);
 void mk_avx2_vec(struct mk *mk);
 void mk_avx2_attn(struct mk *mk);
 void mk_avx512_mat(struct mk *mk);

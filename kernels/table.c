@@ -27,6 +27,7 @@ void mk_ref_init(struct mk *ret)
 static void init_avx2(struct mk *mk)
 {
     mk_avx2_mat(mk);
+    mk_avx2_strip(mk);
     mk_avx2_vec(mk);
     mk_avx2_attn(mk);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Multiplication on AVX2 with FMA and F16C.
+ * Multiplication by floats on AVX2 with FMA and F16C, of types that are rows.
  *
  * A dot product is cut into chunks of 8; chunk c goes to accumulator c % 2, lane by lane, and the
  * 16 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp
@@ -12,8 +12,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "codes.h"
+#include "inline.h"
 #include "mk.h"
+#include "strip.h"
 
 enum {
     CHUNK = 8,        /* floats a register */
@@ -30,8 +31,7 @@ enum {
 /* Types unpacked here; rows of others come from the reference, through tmp. */
 INLINE bool in_registers(enum mk_type type)
 {
-    return type != MK_IQ1_S && type != MK_IQ1_M && type != MK_IQ2_XXS && type != MK_IQ2_XS &&
-           type != MK_IQ2_S && type != MK_IQ3_XXS && type != MK_IQ3_S && type != MK_NVFP4;
+    return type == MK_F32 || type == MK_F16 || type == MK_BF16 || type == MK_FP8_E4M3;
 }
 
 /* Only these can end within a group. */
@@ -40,59 +40,14 @@ INLINE bool has_tail(enum mk_type type)
     return type == MK_F32 || type == MK_F16 || type == MK_BF16;
 }
 
-/* What a K block says about its groups, before the weights are touched. */
-struct block {
-    float step[16];   /* of each 16 weights; Q4_K, Q5_K, IQ4_XS: of 32, 8 of them */
-    float offset[16]; /* subtracted: Q2_K of 16 weights, Q4_K and Q5_K of 32 */
-};
-
-INLINE __m256 splat_f16(const uint8_t *p)
-{
-    uint16_t h;
-    memcpy(&h, p, sizeof(h));
-    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
-}
-
 INLINE __m128i load8(const uint8_t *p)
 {
     return _mm_loadl_epi64((const void *)p);
 }
 
-INLINE __m256 signed_bytes(__m128i v)
+INLINE __m128i load16(const uint8_t *p)
 {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v));
-}
-
-INLINE void open_block(enum mk_type type, const uint8_t *w, struct block *b)
-{
-    if (type == MK_Q4_K || type == MK_Q5_K) { /* the upper four's high bits are set apart */
-        uint32_t s[3];
-        memcpy(s, w + 4, sizeof(s));
-        __m128i scale = _mm_set_epi32(0, 0, (int)((s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030)),
-                                      (int)(s[0] & 0x3f3f3f3f));
-        __m128i minimum =
-            _mm_set_epi32(0, 0, (int)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030)),
-                          (int)(s[1] & 0x3f3f3f3f));
-        _mm256_storeu_ps(b->step, _mm256_mul_ps(splat_f16(w), signed_bytes(scale)));
-        _mm256_storeu_ps(b->offset, _mm256_mul_ps(splat_f16(w + 2), signed_bytes(minimum)));
-    }
-    if (type == MK_IQ4_XS)
-        _mm256_storeu_ps(b->step, _mm256_mul_ps(splat_f16(w), _mm256_cvtepi32_ps(iq4_scales(w))));
-    if (type == MK_Q2_K || type == MK_Q3_K || type == MK_Q6_K)
-        for (int half = 0; half < 2; half++) {
-            __m128i s = type == MK_Q6_K   ? load8(w + 192 + 8 * half)
-                        : type == MK_Q2_K ? load8(w + 8 * half)
-                        : half            ? _mm_srli_si128(q3_scales(w + 96), 8)
-                                          : q3_scales(w + 96);
-            __m256 d = splat_f16(w + (type == MK_Q6_K ? 208 : type == MK_Q3_K ? 108 : 80));
-            if (type == MK_Q2_K) {
-                __m128i minimum = _mm_and_si128(_mm_srli_epi16(s, 4), _mm_set1_epi8(15));
-                _mm256_storeu_ps(b->offset + 8 * half,
-                                 _mm256_mul_ps(splat_f16(w + 82), signed_bytes(minimum)));
-                s = _mm_and_si128(s, _mm_set1_epi8(15));
-            }
-            _mm256_storeu_ps(b->step + 8 * half, _mm256_mul_ps(d, signed_bytes(s)));
-        }
+    return _mm_loadu_si128((const void *)p);
 }
 
 /* Eight e4m3 bytes: their bits where a float has them, and the small ones as integers. */
@@ -110,52 +65,20 @@ INLINE __m256 e4m3(const uint8_t *p)
     return _mm256_or_ps(value, _mm256_castsi256_ps(mark));
 }
 
-/* Group g of an opened block (K types, FP8), or the group at w (others), as four chunks. */
-INLINE void unpack_group(enum mk_type type, const uint8_t *w, const struct block *b, int g,
-                         __m256 v[4])
+/* Group g of a block of FP8, or the group at w (others), as four chunks. */
+INLINE void unpack_group(enum mk_type type, const uint8_t *w, int g, __m256 v[4])
 {
-    if (type == MK_F32)
-        for (int c = 0; c < 4; c++)
+    for (int c = 0; c < 4; c++)
+        if (type == MK_F32)
             v[c] = _mm256_loadu_ps((const void *)(w + 32 * c));
-    if (type == MK_F16)
-        for (int c = 0; c < 4; c++)
+        else if (type == MK_F16)
             v[c] = _mm256_cvtph_ps(load16(w + 16 * c));
-    if (type == MK_BF16)
-        for (int c = 0; c < 4; c++)
+        else if (type == MK_BF16)
             v[c] = _mm256_castsi256_ps(
                 _mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(w + 16 * c)), 16));
-    if (type == MK_FP8_E4M3)
-        for (int c = 0; c < 4; c++)
+        else
             v[c] =
                 _mm256_mul_ps(_mm256_broadcast_ss((const void *)w), e4m3(w + 4 + 32 * g + 8 * c));
-    if (type == MK_Q8_0)
-        for (int c = 0; c < 4; c++)
-            v[c] = _mm256_mul_ps(splat_f16(w), signed_bytes(load8(w + 2 + 8 * c)));
-    if (has_tail(type) || type == MK_FP8_E4M3 || type == MK_Q8_0)
-        return;
-
-    __m256i q = codes(type, w, g);
-    __m128i half[2] = {_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)};
-    for (int c = 0; c < 4; c++) {
-        __m128i eight = c % 2 ? _mm_unpackhi_epi64(half[c / 2], half[c / 2]) : half[c / 2];
-        __m256 code = signed_bytes(eight);
-        if (type == MK_Q2_K)
-            v[c] = _mm256_sub_ps(_mm256_mul_ps(_mm256_set1_ps(b->step[2 * g + c / 2]), code),
-                                 _mm256_set1_ps(b->offset[2 * g + c / 2]));
-        else if (type == MK_Q3_K || type == MK_Q6_K)
-            v[c] = _mm256_mul_ps(_mm256_set1_ps(b->step[2 * g + c / 2]), code);
-        else if (type == MK_Q4_K || type == MK_Q5_K)
-            v[c] = _mm256_sub_ps(_mm256_mul_ps(_mm256_set1_ps(b->step[g]), code),
-                                 _mm256_set1_ps(b->offset[g]));
-        else if (type == MK_IQ4_XS)
-            v[c] = _mm256_mul_ps(_mm256_set1_ps(b->step[g]), code);
-        else if (type == MK_MXFP4)
-            v[c] = _mm256_mul_ps(_mm256_set1_ps(e8m0_half(w[0])), code);
-        else
-            v[c] = _mm256_mul_ps(splat_f16(w), code);
-        if (type == MK_Q4_1 || type == MK_Q5_1)
-            v[c] = _mm256_add_ps(v[c], splat_f16(w + 2));
-    }
 }
 
 INLINE __m256i first(int n)
@@ -179,19 +102,7 @@ INLINE __m256 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
 
 INLINE int block_elements(enum mk_type type)
 {
-    switch (type) {
-    case MK_FP8_E4M3:
-        return 128;
-    case MK_Q2_K:
-    case MK_Q3_K:
-    case MK_Q4_K:
-    case MK_Q5_K:
-    case MK_Q6_K:
-    case MK_IQ4_XS:
-        return 256;
-    default:
-        return GROUP;
-    }
+    return type == MK_FP8_E4M3 ? 128 : GROUP;
 }
 
 INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
@@ -202,14 +113,12 @@ INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
     }
     const int elements = block_elements(type);
     size_t bytes = mk_row_bytes(type, (size_t)elements);
-    struct block b;
     __m256 v[4];
     int c = 0;
 
     for (; c + elements <= k; c += elements, w += bytes) {
-        open_block(type, w, &b);
         for (int g = 0; g < elements / GROUP; g++) {
-            unpack_group(type, w, &b, g, v);
+            unpack_group(type, w, g, v);
             for (int i = 0; i < 4; i++)
                 _mm256_storeu_ps(dst + c + GROUP * g + CHUNK * i, v[i]);
         }
@@ -259,7 +168,6 @@ INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *
 {
     const int elements = block_elements(type);
     size_t bytes = mk_row_bytes(type, (size_t)elements);
-    struct block b;
     __m256 v[4], acc[GEMV_X_BLOCK][2];
     int c = 0;
 
@@ -268,9 +176,8 @@ INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *
     for (; c + elements <= k; c += elements, w += bytes) {
         for (size_t line = 0; line < bytes; line += 64)
             _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
-        open_block(type, w, &b);
         for (int g = 0; g < elements / GROUP; g++) {
-            unpack_group(type, w, &b, g, v);
+            unpack_group(type, w, g, v);
             for (int m = 0; m < M; m++) {
                 const float *at = x[m] + c + GROUP * g;
                 acc[m][0] = _mm256_fmadd_ps(v[0], _mm256_loadu_ps(at), acc[m][0]);
@@ -409,7 +316,7 @@ INLINE void gemm(const struct mk_mm *mm, enum mk_type type)
 
 enum { GEMM_LEAST = 3 }; /* fewer rows don't repay the way through tmp */
 
-#define FUNCTIONS(id, name, gguf, elements, bytes)                                                 \
+#define FUNCTIONS(id)                                                                              \
     static size_t pack_size_##id(int n, int k)                                                     \
     {                                                                                              \
         return (size_t)n * mk_row_bytes(MK_##id, (size_t)k);                                       \
@@ -438,24 +345,25 @@ enum { GEMM_LEAST = 3 }; /* fewer rows don't repay the way through tmp */
         unpack_row(MK_##id, (const uint8_t *)w + (size_t)j * mk_row_bytes(MK_##id, (size_t)k), k,  \
                    dst);                                                                           \
     }
-MK_TYPE_MAP(FUNCTIONS)
+PLAIN_TYPES(FUNCTIONS)
 #undef FUNCTIONS
 
-#define MAT(id, name, gguf, elements, bytes)                                                       \
-    {.isa = "avx2",                                                                                \
-     .type = MK_##id,                                                                              \
-     .layout = MK_ROWS,                                                                            \
-     .pack_size = pack_size_##id,                                                                  \
-     .pack = pack_##id,                                                                            \
-     .gemv = gemv_##id,                                                                            \
-     .gemm = gemm_##id,                                                                            \
-     .gemm_coarse = gemm_##id,                                                                     \
-     .row = row_##id},
-static const struct mk_mat mat[MK_TYPE_COUNT] = {MK_TYPE_MAP(MAT)};
+#define MAT(id)                                                                                    \
+    [MK_##id] = {.isa = "avx2",                                                                    \
+                 .type = MK_##id,                                                                  \
+                 .layout = MK_ROWS,                                                                \
+                 .pack_size = pack_size_##id,                                                      \
+                 .pack = pack_##id,                                                                \
+                 .gemv = gemv_##id,                                                                \
+                 .gemm = gemm_##id,                                                                \
+                 .gemm_coarse = gemm_##id,                                                         \
+                 .row = row_##id},
+static const struct mk_mat mat[MK_TYPE_COUNT] = {PLAIN_TYPES(MAT)};
 #undef MAT
 
 void mk_avx2_mat(struct mk *mk)
 {
     for (int t = 0; t < MK_TYPE_COUNT; t++)
-        mk->mat[t] = mat[t];
+        if (mat[t].isa)
+            mk->mat[t] = mat[t];
 }
