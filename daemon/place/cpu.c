@@ -50,10 +50,12 @@ static void head_logits(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_head *op = &job->op->head;
+    struct made_rows rows = job_input_rows(job, 0, worker);
     job_multiply(
         job->cpu, worker, &op->head, 0,
         (struct mk_mm){
-            .x = job_input_rows(job, worker),
+            .x = rows.x,
+            .rounded = rows.rounded,
             .y = op->logits->data,
             .m = job->rows->n_wanted,
             .ldx = op->head.k,
@@ -67,13 +69,20 @@ static void head_logits(void *arg, int worker, int tile)
 static void run_head(struct job *job)
 {
     const struct op_head *op = &job->op->head;
-    if (job->rows->n_wanted == 0)
+    int n = job->rows->n_wanted;
+    if (n == 0)
         return;
-    job_run_norm(job, (struct input){.x = op->x->data,
-                                     .which = job->rows->wanted,
-                                     .norm = &op->norm,
-                                     .eps = op->eps,
-                                     .n = job->rows->n_wanted});
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = op->x->data,
+                      .which = job->rows->wanted,
+                      .norm = &op->norm,
+                      .eps = op->eps,
+                      .n = n,
+                      .k = op->head.k,
+                      .n_rounded = job->cpu->mk.mat[op->head.type].few == MK_CODES ? n : 0,
+                      .is_few = is_few(n),
+                  });
     job->tile_n = job_tile_rows(job, op->head.n);
     job_run(job, head_logits, ceil_div(op->head.n, job->tile_n));
 }

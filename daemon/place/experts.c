@@ -17,8 +17,10 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
                     int n0, int n1)
 {
     struct cpu *cpu = job->cpu;
+    struct made_rows made = job_input_rows(job, 0, worker);
     struct mk_mm mm = {
-        .x = job_input_rows(job, worker),
+        .x = made.x,
+        .rounded = made.rounded,
         .y = hidden,
         .xrow = rows,
         .m = m,
@@ -53,16 +55,34 @@ static void ffn_down(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_ffn *op = &job->op->ffn;
-    job_project(job, worker, &op->down, job->cpu->scratch.hidden, op->x->data, true, tile);
+    job_project(job, worker, &op->down, op->x->data, true, tile);
 }
 
 void ffn_run(struct job *job)
 {
     const struct op_ffn *op = &job->op->ffn;
-    job_run_norm(job, (struct input){
-                          .x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = job->rows->n});
+    int n = job->rows->n;
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = op->x->data,
+                      .norm = &op->norm,
+                      .eps = op->eps,
+                      .n = n,
+                      .k = op->gate.k,
+                      .n_rounded = max_int(job_round_for(job, &op->gate, false),
+                                           job_round_for(job, &op->up, false)),
+                      .is_few = is_few(n),
+                  });
     job->tile_n = job_tile_rows(job, op->gate.n);
     job_run(job, ffn_gate_up, ceil_div(op->gate.n, job->tile_n));
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = job->cpu->scratch.hidden,
+                      .n = n,
+                      .k = op->down.k,
+                      .n_rounded = job_round_for(job, &op->down, false),
+                      .is_few = is_few(n),
+                  });
     job->tile_n = job_tile_rows(job, op->down.n);
     job_run(job, ffn_down, ceil_div(op->down.n, job->tile_n));
 }
@@ -105,9 +125,9 @@ static void moe_route(void *arg, int worker, int tile)
     const struct job *job = arg;
     const struct scratch *s = &job->cpu->scratch;
     int first = tile * NORM_ROWS, m = min_int(NORM_ROWS, job->rows->n - first);
-    float *h = s->h + (size_t)first * (size_t)job->input.norm->k,
-          *logits = s->worker[worker].router;
-    job_norm_rows(job, first, m, h);
+    float *logits = s->worker[worker].router;
+    job_make_rows(job, 0, first, m);
+    const float *h = s->h + (size_t)first * (size_t)job->op->moe.router.k;
     router_rows(job, worker, h, first, m, logits, 0, job->op->moe.route.n_experts);
     choose(job, worker, first, m, logits);
 }
@@ -153,7 +173,7 @@ static void route_parts(struct job *job, int worker)
         return;
     for (int part; (part = atomic_fetch_add_explicit(&job->next_part, 1, memory_order_relaxed)) <
                    job->n_parts;) {
-        router_rows(job, worker, job_input_rows(job, worker), 0, job->rows->n, s->logits,
+        router_rows(job, worker, job_input_rows(job, 0, worker).x, 0, job->rows->n, s->logits,
                     part * job->part_n, min_int((part + 1) * job->part_n, op->route.n_experts));
         if (atomic_fetch_add_explicit(&job->parts_done, 1, memory_order_acq_rel) + 1 < job->n_parts)
             continue;
@@ -208,6 +228,8 @@ static void moe_down(void *arg, int worker, int tile)
     const struct job *job = arg;
     const struct op_moe *op = &job->op->moe;
     struct scratch *s = &job->cpu->scratch;
+    struct made_rows slots = job_input_rows(job, 0, worker);
+    size_t bytes = mk_rounded_bytes(op->down.k);
     struct mk_mm mm = {
         .y = op->x->data,
         .ldx = op->down.k,
@@ -218,13 +240,16 @@ static void moe_down(void *arg, int worker, int tile)
     };
     for (int a = 0; a < s->n_active; a++) {
         int expert = s->active[a], start = s->expert_start[expert];
-        mm.x = s->hidden + (size_t)start * (size_t)op->down.k;
+        mm.x = slots.x + (size_t)start * (size_t)op->down.k;
+        mm.rounded = slots.rounded ? slots.rounded + (size_t)start * bytes : NULL;
         mm.yrow = s->slot_row + start;
         mm.m = s->expert_start[expert + 1] - start;
         job_multiply_expert(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
     }
     if (op->shared_down.data) {
-        mm.x = s->shared_hidden;
+        struct made_rows shared = job_input_rows(job, 1, worker);
+        mm.x = shared.x;
+        mm.rounded = shared.rounded;
         mm.yrow = NULL;
         mm.m = job->rows->n;
         mm.ldx = op->shared_down.k;
@@ -232,12 +257,51 @@ static void moe_down(void *arg, int worker, int tile)
     }
 }
 
+/* What the experts made: rows of all slots, and of the shared one. */
+static void run_down_inputs(struct job *job)
+{
+    const struct op_moe *op = &job->op->moe;
+    const struct scratch *s = &job->cpu->scratch;
+    int n = job->rows->n, slots = n * op->route.n_used;
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = s->hidden,
+                      .n = slots,
+                      .k = op->down.k,
+                      .n_rounded = job_round_for(job, &op->down, true) ? slots : 0,
+                      .is_few = is_few(n),
+                  });
+    if (op->shared_down.data)
+        job_run_input(job, 1,
+                      (struct input){
+                          .x = s->shared_hidden,
+                          .n = n,
+                          .k = op->shared_down.k,
+                          .n_rounded = job_round_for(job, &op->shared_down, false),
+                          .is_few = is_few(n),
+                      });
+}
+
 void moe_run(struct job *job)
 {
     const struct op_moe *op = &job->op->moe;
     struct scratch *s = &job->cpu->scratch;
     int n = job->rows->n;
-    job_set_input(job, (struct input){.x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = n});
+    int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
+    int n_rounded = max_int(job_round_for(job, &op->gate, true), job_round_for(job, &op->up, true));
+    if (shared_n)
+        n_rounded = max_int(n_rounded, max_int(job_round_for(job, &op->shared_gate, false),
+                                               job_round_for(job, &op->shared_up, false)));
+    job_set_input(job, 0,
+                  (struct input){
+                      .x = op->x->data,
+                      .norm = &op->norm,
+                      .eps = op->eps,
+                      .n = n,
+                      .k = op->gate.k,
+                      .n_rounded = n_rounded,
+                      .is_few = is_few(n),
+                  });
     if (is_few(n)) {
         job->part_n = job_tile_rows(job, op->route.n_experts);
         job->n_parts = ceil_div(op->route.n_experts, job->part_n);
@@ -249,10 +313,10 @@ void moe_run(struct job *job)
     }
     atomic_store(&job->routed, !is_few(n));
 
-    int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
     job->tile_n = job_tile_rows(job, job->n_slots * op->gate.n + shared_n);
     job->n_tiles = ceil_div(op->gate.n, job->tile_n);
     job_run_two(job, moe_gate_up, ceil_div(shared_n, job->tile_n), job->n_slots * job->n_tiles);
+    run_down_inputs(job);
     job->tile_n = job_tile_rows(job, op->down.n);
     job_run(job, moe_down, ceil_div(op->down.n, job->tile_n));
 }

@@ -65,6 +65,8 @@ static void multiply_part(const struct mk_mat *mat, struct mk_mm mm, int n_decod
         mm.xrow += mm.m;
     else
         mm.x += (size_t)mm.m * (size_t)mm.ldx;
+    if (mm.rounded && !mm.xrow)
+        mm.rounded = (const uint8_t *)mm.rounded + (size_t)mm.m * mk_rounded_bytes(mm.k);
     if (mm.yrow)
         mm.yrow += mm.m;
     else
@@ -102,55 +104,99 @@ void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight 
     multiply(cpu, worker, w, index, mm, n_decode, true);
 }
 
-void job_norm_rows(const struct job *job, int first, int m, float *h)
+/* ------------------------------------------------------------------ inputs */
+
+static bool is_rounding(enum mk_arithmetic arithmetic)
 {
-    const struct input *in = &job->input;
-    size_t k = (size_t)in->norm->k;
-    for (int i = first; i < first + m; i++, h += k)
-        job->cpu->mk.rms_norm(h, in->x + (size_t)(in->which ? in->which[i] : i) * k, in->norm->data,
-                              in->norm->k, in->eps);
+    return arithmetic == MK_CODES || arithmetic == MK_BYTES;
+}
+
+int job_round_for(const struct job *job, const struct weight *w, bool is_expert)
+{
+    const struct mk_mat *mat = &job->cpu->mk.mat[w->type];
+    const struct rows *rows = job->rows;
+    if (rows->n_decode < rows->n && is_rounding(is_expert ? mat->coarse : mat->many))
+        return rows->n;
+    return is_rounding(mat->few) ? rows->n_decode : 0;
+}
+
+/* Rows [first, first + m) of the input, normed to h where it has a norm. */
+static void make_rows(const struct job *job, const struct input *in, int first, int m, float *h,
+                      uint8_t *rounded)
+{
+    const struct mk *mk = &job->cpu->mk;
+    size_t k = (size_t)in->k, bytes = mk_rounded_bytes(in->k);
+    for (int i = first; i < first + m; i++, h += k, rounded += bytes) {
+        const float *x = in->x + (size_t)(in->which ? in->which[i] : i) * k;
+        if (in->norm) {
+            mk->rms_norm(h, x, in->norm->data, in->k, in->eps);
+            x = h;
+        }
+        if (i < in->n_rounded)
+            mk->round(rounded, x, in->k);
+    }
+}
+
+void job_make_rows(const struct job *job, int index, int first, int m)
+{
+    const struct input *in = &job->input[index];
+    struct scratch *s = &job->cpu->scratch;
+    make_rows(job, in, first, m, s->h + (size_t)first * (size_t)in->k,
+              s->rounded[index] + (size_t)first * mk_rounded_bytes(in->k));
+}
+
+void job_set_input(struct job *job, int index, struct input input)
+{
+    job->input[index] = input;
+    job->input[index].number = ++job->cpu->n_inputs;
+}
+
+struct made_rows job_input_rows(const struct job *job, int index, int worker)
+{
+    const struct input *in = &job->input[index];
+    struct scratch *s = &job->cpu->scratch;
+    struct worker_scratch *w = &s->worker[worker];
+    if (in->is_few && w->made[index] != in->number) {
+        make_rows(job, in, 0, in->n, w->h, w->rounded[index]);
+        w->made[index] = in->number;
+    }
+    const float *h = in->is_few ? w->h : s->h;
+    const uint8_t *rounded = in->is_few ? w->rounded[index] : s->rounded[index];
+    return (struct made_rows){in->norm ? h : in->x, in->n_rounded ? rounded : NULL};
 }
 
 static void norm(void *arg, int worker, int tile)
 {
     (void)worker;
     const struct job *job = arg;
-    int first = tile * NORM_ROWS;
-    job_norm_rows(job, first, min_int(NORM_ROWS, job->input.n - first),
-                  job->cpu->scratch.h + (size_t)first * (size_t)job->input.norm->k);
+    job_make_rows(job, 0, tile * NORM_ROWS, min_int(NORM_ROWS, job->input[0].n - tile * NORM_ROWS));
 }
 
-void job_set_input(struct job *job, struct input input)
+static void round_shared(void *arg, int worker, int tile)
 {
-    job->input = input;
-    job->input.number = ++job->cpu->n_inputs;
+    (void)worker;
+    const struct job *job = arg;
+    job_make_rows(job, 1, tile * NORM_ROWS, min_int(NORM_ROWS, job->input[1].n - tile * NORM_ROWS));
 }
 
-const float *job_input_rows(const struct job *job, int worker)
+void job_run_input(struct job *job, int index, struct input input)
 {
-    struct scratch *s = &job->cpu->scratch;
-    struct worker_scratch *w = &s->worker[worker];
-    if (!is_few(job->input.n))
-        return s->h;
-    if (w->normed != job->input.number)
-        job_norm_rows(job, 0, job->input.n, w->h);
-    w->normed = job->input.number;
-    return w->h;
+    job_set_input(job, index, input);
+    int rows = input.norm ? input.n : input.n_rounded;
+    if (input.is_few || rows == 0)
+        return;
+    job_run_phase(job, input.norm ? "norm" : "round", index ? round_shared : norm, 0,
+                  ceil_div(rows, NORM_ROWS));
 }
 
-void job_run_norm(struct job *job, struct input input)
+void job_project(const struct job *job, int worker, const struct weight *w, float *y, bool add,
+                 int tile)
 {
-    job_set_input(job, input);
-    if (!is_few(input.n))
-        job_run(job, norm, ceil_div(input.n, NORM_ROWS));
-}
-
-void job_project(const struct job *job, int worker, const struct weight *w, const float *x,
-                 float *y, bool add, int tile)
-{
+    struct made_rows rows = job_input_rows(job, 0, worker);
     job_multiply(job->cpu, worker, w, 0,
                  (struct mk_mm){
-                     .x = x,
+                     .x = rows.x,
+                     .rounded = rows.rounded,
                      .y = y,
                      .m = job->rows->n,
                      .ldx = w->k,

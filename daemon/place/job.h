@@ -33,14 +33,22 @@ struct cpu {
     uint64_t n_inputs; /* so far: their numbers */
 };
 
-/* Rows that an op's matrices multiply: h[i] = norm(x[which[i]]). */
+/* Rows that an op's matrices multiply: norm(x[which[i]]), or x[i] without a norm. */
 struct input {
     const float *x;
     const int32_t *which; /* NULL: all in order */
     const struct weight *norm;
     float eps;
-    int n;
+    int n, k;
+    int n_rounded; /* the first so many are rounded to integers as well: job_round_for() */
+    bool is_few;   /* every worker makes them for itself */
     uint64_t number;
+};
+
+/* What every worker finds of an input: n rows, k apart, and mk_rounded_bytes(k) apart, or NULL. */
+struct made_rows {
+    const float *x;
+    const uint8_t *rounded;
 };
 
 /* What a phase works on; one at a time, on the caller's stack. */
@@ -48,8 +56,8 @@ struct job {
     struct cpu *cpu;
     const struct op *op;
     const struct rows *rows;
-    struct input input;
-    int tile_n;      /* weight rows of a tile */
+    struct input input[SCRATCH_INPUTS]; /* the second where what experts share is another */
+    int tile_n;                         /* weight rows of a tile */
     int n_tiles;     /* tiles of the first matrix, or of an expert, where a phase has several */
     atomic_int left; /* tiles of kv_a that have not been multiplied */
 
@@ -103,18 +111,22 @@ void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int
 void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight *w, int index,
                          struct mk_mm mm, int n_decode);
 
-/* Tile `tile` of y (+)= x · wᵀ for all rows. */
-void job_project(const struct job *job, int worker, const struct weight *w, const float *x,
-                 float *y, bool add, int tile);
+/* Tile `tile` of y (+)= x · wᵀ for all rows x of the first input. */
+void job_project(const struct job *job, int worker, const struct weight *w, float *y, bool add,
+                 int tile);
 
-/* The phases that follow read rows of this input by job_input_rows(): few are normed by each worker
- * that asks, when it asks first; many by job_run_norm() in a phase of their own, or by the caller,
- * into scratch's h. */
-void job_set_input(struct job *job, struct input input);
-void job_run_norm(struct job *job, struct input input);
-const float *job_input_rows(const struct job *job, int worker);
-/* Rows [first, first + m) of the input become rows of h. */
-void job_norm_rows(const struct job *job, int first, int m, float *h);
+/* How many rows of the step are to be rounded for products with w: those that a kernel would
+ * round, tile by tile, if nobody had. */
+int job_round_for(const struct job *job, const struct weight *w, bool is_expert);
+
+/* The phases that follow read rows of input `index` by job_input_rows(): few are made by each
+ * worker that asks, when it asks first; many by job_run_input() in a phase of their own, or by
+ * job_make_rows() in a phase of the caller's. */
+void job_set_input(struct job *job, int index, struct input input);
+void job_run_input(struct job *job, int index, struct input input);
+struct made_rows job_input_rows(const struct job *job, int index, int worker);
+/* Rows [first, first + m), in the memory that all workers share. */
+void job_make_rows(const struct job *job, int index, int first, int m);
 
 /* The ops that are large: mla.c, experts.c. */
 void mla_run(struct job *job);

@@ -46,13 +46,12 @@ static void mla_down(void *arg, int worker, int tile)
     struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
     struct scratch *s = &job->cpu->scratch;
-    const float *h = job_input_rows(job, worker);
     if (tile >= job->n_tiles) {
-        job_project(job, worker, op->q_rank ? &op->q_a : &op->q_b, h,
-                    op->q_rank ? s->q_latent : s->q, false, tile - job->n_tiles);
+        job_project(job, worker, op->q_rank ? &op->q_a : &op->q_b, op->q_rank ? s->q_latent : s->q,
+                    false, tile - job->n_tiles);
         return;
     }
-    job_project(job, worker, &op->kv_a, h, s->kv, false, tile);
+    job_project(job, worker, &op->kv_a, s->kv, false, tile);
     if (is_few(job->rows->n) && atomic_fetch_sub_explicit(&job->left, 1, memory_order_acq_rel) == 1)
         store_rows(job, 0, job->rows->n);
 }
@@ -60,8 +59,7 @@ static void mla_down(void *arg, int worker, int tile)
 static void mla_query(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
-    job_project(job, worker, &job->op->mla.q_b, job_input_rows(job, worker), job->cpu->scratch.q,
-                false, tile);
+    job_project(job, worker, &job->op->mla.q_b, job->cpu->scratch.q, false, tile);
 }
 
 /* The pages of a row's sequence as this layer sees them. */
@@ -82,9 +80,13 @@ static void late_query(const struct job *job, int worker, int head, int first, i
 {
     const struct op_mla *op = &job->op->mla;
     int width = op->nope + op->rope;
+    struct made_rows rows = job_input_rows(job, 0, worker);
     job_multiply(job->cpu, worker, &op->q_b, 0,
                  (struct mk_mm){
-                     .x = job_input_rows(job, worker) + (size_t)first * (size_t)op->q_b.k,
+                     .x = rows.x + (size_t)first * (size_t)op->q_b.k,
+                     .rounded = rows.rounded
+                                    ? rows.rounded + (size_t)first * mk_rounded_bytes(op->q_b.k)
+                                    : NULL,
                      .y = job->cpu->scratch.q + (size_t)first * (size_t)op->q_b.n,
                      .m = m,
                      .ldx = op->q_b.k,
@@ -451,27 +453,43 @@ static void mla_out(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_mla *op = &job->op->mla;
-    job_project(job, worker, &op->out, job->cpu->scratch.o, op->x->data, true, tile);
+    job_project(job, worker, &op->out, op->x->data, true, tile);
 }
 
 void mla_run(struct job *job)
 {
     const struct op_mla *op = &job->op->mla;
     int n = job->rows->n;
-    job_run_norm(job, (struct input){.x = op->x->data, .norm = &op->norm, .eps = op->eps, .n = n});
-    int n_query = op->q_rank ? op->q_a.n : op->q_b.n;
-    job->tile_n = job_tile_rows(job, n_query + op->kv_a.n);
+    const struct weight *query = op->q_rank ? &op->q_a : &op->q_b;
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = op->x->data,
+                      .norm = &op->norm,
+                      .eps = op->eps,
+                      .n = n,
+                      .k = op->kv_a.k,
+                      .n_rounded = max_int(job_round_for(job, &op->kv_a, false),
+                                           job_round_for(job, query, false)),
+                      .is_few = is_few(n),
+                  });
+    job->tile_n = job_tile_rows(job, query->n + op->kv_a.n);
     job->n_tiles = ceil_div(op->kv_a.n, job->tile_n);
     atomic_store(&job->left, job->n_tiles);
-    job_run(job, mla_down, job->n_tiles + ceil_div(n_query, job->tile_n));
+    job_run(job, mla_down, job->n_tiles + ceil_div(query->n, job->tile_n));
     if (!is_few(n))
         job_run(job, mla_store, ceil_div(n, NORM_ROWS));
 
     if (op->q_rank) {
-        job_run_norm(job, (struct input){.x = job->cpu->scratch.q_latent,
-                                         .norm = &op->q_a_norm,
-                                         .eps = op->eps,
-                                         .n = n});
+        job_run_input(job, 0,
+                      (struct input){
+                          .x = job->cpu->scratch.q_latent,
+                          .norm = &op->q_a_norm,
+                          .eps = op->eps,
+                          .n = n,
+                          .k = op->q_rank,
+                          .n_rounded = job_round_for(job, &op->q_b, false),
+                          .is_few = is_few(n),
+                      });
     }
     if (op->q_rank && !is_query_late(job)) {
         job->tile_n = job_tile_rows(job, op->q_b.n);
@@ -479,6 +497,14 @@ void mla_run(struct job *job)
     }
     run_answers(job);
     run_prompts(job);
+    job_run_input(job, 0,
+                  (struct input){
+                      .x = job->cpu->scratch.o,
+                      .n = n,
+                      .k = op->out.k,
+                      .n_rounded = job_round_for(job, &op->out, false),
+                      .is_few = is_few(n),
+                  });
     job->tile_n = job_tile_rows(job, op->out.n);
     job_run(job, mla_out, ceil_div(op->out.n, job->tile_n));
 }

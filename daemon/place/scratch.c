@@ -14,6 +14,7 @@ struct need {
     size_t attend; /* floats of mk_attend_tmp and mk_prompt_tmp */
     size_t matrices;
     size_t latent, width, pages, heads, parts;
+    size_t rounded[SCRATCH_INPUTS]; /* bytes a row of the step */
 };
 
 static void grow(size_t *most, size_t value)
@@ -27,6 +28,12 @@ static void need_weight(struct need *need, const struct weight *w)
     grow(&need->k, (size_t)w->k);
 }
 
+/* `times` rows of length k for each of the step, as integers. */
+static void need_rounded(struct need *need, int input, size_t times, int k)
+{
+    grow(&need->rounded[input], times * mk_rounded_bytes(k));
+}
+
 static void need_mla(struct need *need, const struct op_mla *op)
 {
     grow(&need->hidden, (size_t)op->norm.k);
@@ -34,6 +41,9 @@ static void need_mla(struct need *need, const struct op_mla *op)
     grow(&need->q, (size_t)op->heads * (size_t)(op->nope + op->rope));
     grow(&need->kv, (size_t)(op->latent + op->rope));
     grow(&need->o, (size_t)op->heads * (size_t)op->value);
+    need_rounded(need, 0, 1, op->norm.k);
+    need_rounded(need, 0, 1, op->q_rank);
+    need_rounded(need, 0, 1, op->out.k);
     grow(&need->latent, (size_t)op->latent);
     grow(&need->width, (size_t)(op->latent + op->rope));
     grow(&need->pages, (size_t)(op->max_tokens / op->page_tokens + 1));
@@ -55,6 +65,9 @@ static void need_moe(struct need *need, const struct op_moe *op)
     grow(&need->used, used);
     grow(&need->wide, used * (size_t)op->gate.n);
     grow(&need->shared, (size_t)op->shared_gate.n);
+    need_rounded(need, 0, 1, op->norm.k);
+    need_rounded(need, 0, used, op->down.k);
+    need_rounded(need, 1, 1, op->shared_down.k);
     const struct weight *all[] = {&op->router, &op->gate, &op->down, &op->shared_gate,
                                   &op->shared_down};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -73,6 +86,8 @@ static void need_op(struct need *need, const struct op *op)
     case OP_FFN:
         grow(&need->hidden, (size_t)op->ffn.norm.k);
         grow(&need->wide, (size_t)op->ffn.gate.n);
+        need_rounded(need, 0, 1, op->ffn.norm.k);
+        need_rounded(need, 0, 1, op->ffn.down.k);
         need_weight(need, &op->ffn.gate);
         need_weight(need, &op->ffn.down);
         break;
@@ -81,6 +96,7 @@ static void need_op(struct need *need, const struct op *op)
         break;
     case OP_HEAD:
         grow(&need->hidden, (size_t)op->head.norm.k);
+        need_rounded(need, 0, 1, op->head.norm.k);
         need_weight(need, &op->head.head);
         break;
     }
@@ -109,6 +125,8 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
 {
     size_t normed = need->hidden > need->q_rank ? need->hidden : need->q_rank;
     s->h = cut_floats(c, rows * normed);
+    for (int i = 0; i < SCRATCH_INPUTS; i++)
+        s->rounded[i] = cut(c, rows, need->rounded[i]);
     s->q_latent = cut_floats(c, rows * need->q_rank);
     s->q = cut_floats(c, rows * need->q);
     s->kv = cut_floats(c, rows * need->kv);
@@ -146,6 +164,8 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
             .peak = cut(c, rows, sizeof *w.peak),
             .page = cut(c, need->pages, sizeof *w.page),
         };
+        for (int j = 0; j < SCRATCH_INPUTS; j++)
+            w.rounded[j] = cut(c, SCRATCH_FEW, need->rounded[j]);
         if (c->mem)
             s->worker[i] = w;
     }

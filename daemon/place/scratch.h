@@ -13,20 +13,24 @@
 #include "base/err.h"
 #include "place/op.h"
 
-enum { SCRATCH_FEW = 8 }; /* rows that a worker may norm for itself */
+enum {
+    SCRATCH_FEW = 8,    /* rows of a step that a worker may make for itself */
+    SCRATCH_INPUTS = 2, /* job.h */
+};
 
-struct worker_scratch {     /* one a thread: nobody else touches it */
-    _Alignas(64) float *mm; /* mk_mm_tmp of the longest row and all rows of a step */
-    float *attend;          /* mk_attend_tmp or mk_prompt_tmp */
-    float *absorbed;        /* [attend_rows][latent + rope] */
-    float *latent;          /* [attend_rows][latent] */
-    float *router;          /* [SCRATCH_FEW][experts] */
-    float *route;           /* mk->route's tmp */
-    float *h;               /* [SCRATCH_FEW][hidden or q_rank] normed input of few rows */
-    uint64_t normed;        /* number of that input */
-    float *matrices;        /* a head's k_b and v_b */
-    struct mk_peak *peak;   /* [rows] */
-    const void **page;      /* pages of the longest context */
+struct worker_scratch {               /* one a thread: nobody else touches it */
+    _Alignas(64) float *mm;           /* mk_mm_tmp of the longest row and all rows of a step */
+    float *attend;                    /* mk_attend_tmp or mk_prompt_tmp */
+    float *absorbed;                  /* [attend_rows][latent + rope] */
+    float *latent;                    /* [attend_rows][latent] */
+    float *router;                    /* [SCRATCH_FEW][experts] */
+    float *route;                     /* mk->route's tmp */
+    float *h;                         /* [SCRATCH_FEW][hidden or q_rank] normed input of few rows */
+    uint8_t *rounded[SCRATCH_INPUTS]; /* [SCRATCH_FEW] times the rows of a token: as integers */
+    uint64_t made[SCRATCH_INPUTS];    /* numbers of the inputs that are made */
+    float *matrices;                  /* a head's k_b and v_b */
+    struct mk_peak *peak;             /* [rows] */
+    const void **page;                /* pages of the longest context */
 };
 
 enum { SCRATCH_ANSWERS = 32 }; /* rows of answers that attend together */
@@ -36,11 +40,12 @@ struct block { /* rows [first, first + m) */
 };
 
 struct scratch {
-    float *h;              /* [rows][hidden or q_rank] normed input */
-    float *q_latent;       /* [rows][q_rank] */
-    float *q;              /* [rows][heads · (nope + rope)] */
-    float *kv;             /* [rows][latent + rope] */
-    float *o;              /* [rows][heads · value] */
+    float *h;                         /* [rows][hidden or q_rank] normed input */
+    uint8_t *rounded[SCRATCH_INPUTS]; /* inputs as integers, of the longest op */
+    float *q_latent;                  /* [rows][q_rank] */
+    float *q;                         /* [rows][heads · (nope + rope)] */
+    float *kv;                        /* [rows][latent + rope] */
+    float *o;                         /* [rows][heads · value] */
     float *hidden, *other; /* [rows · experts used][expert width], or [rows][dense width] */
     float *shared_hidden, *shared_other; /* [rows][shared width] */
     float *logits;                       /* [SCRATCH_FEW][experts] of the router */
