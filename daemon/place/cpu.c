@@ -223,7 +223,7 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
         .cache_type = cpu->mk.latents,
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
-        .attention = "absorbed",
+        .attention = cpu->mk.prompt_expand ? "prompts expanded, answers absorbed" : "absorbed",
     };
     cpu->place.node = cpu->node;
     cpu->place.n_nodes = plan_node_rooms(&cpu->topo, cpu->place.threads, spec->nodes, cpu->node);

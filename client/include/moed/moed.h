@@ -356,7 +356,7 @@ struct moed_receipt {
     const char *place;     /* "cpu", "ref" */
     const char *isa;       /* the kernels' instruction set: "c", "avx2", "avx512", "amx" */
     const char *cache;     /* number format of cached latents: "F16", "BF16", "F32" */
-    const char *attention; /* the rule by which a row attends: "absorbed", "expanded" */
+    const char *attention; /* how rows attend, in words: "absorbed" */
 };
 enum moed_finish {
     MOED_FINISH_NONE = 0, /* it goes on */
