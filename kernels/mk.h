@@ -382,6 +382,7 @@ void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
 void mk_amx_prompt(struct mk *mk);
 extern const struct mk_mat mk_avx512_rows[MK_TYPE_COUNT]; /* of types that are rows */
+extern void (*const mk_avx512_many[MK_TYPE_COUNT])(const struct mk_mm *mm); /* gemm of strips */
 /* gemm_coarse of strips; NULL: a type without */
 extern void (*const mk_avx512_mul[MK_TYPE_COUNT])(const struct mk_mm *mm);
 extern void (*const mk_amx_mul[MK_TYPE_COUNT])(const struct mk_mm *mm);

@@ -16,6 +16,7 @@
 
 enum {
     X_BLOCK = 4,  /* x rows that share what was unpacked */
+    MANY = 8,     /* fewer rows don't repay laying out a strip */
     AHEAD = 4096, /* bytes prefetched: the hardware alone lags behind */
 };
 
@@ -267,6 +268,10 @@ INLINE void dot(const struct mk_mm *mm, enum mk_type type)
     {                                                                                              \
         dot(mm, MK_##id);                                                                          \
     }                                                                                              \
+    static void gemm_##id(const struct mk_mm *mm)                                                  \
+    {                                                                                              \
+        (mm->m < MANY ? dot_##id : mk_avx512_many[MK_##id])(mm);                                   \
+    }                                                                                              \
     static void row_##id(float *dst, const void *w, int n, int k, int j)                           \
     {                                                                                              \
         (void)n;                                                                                   \
@@ -282,8 +287,8 @@ STRIP_TYPES(FUNCTIONS)
                  .pack_size = pack_size_##id,                                                      \
                  .pack = pack_##id,                                                                \
                  .gemv = dot_##id,                                                                 \
-                 .gemm = dot_##id,                                                                 \
-                 .gemm_coarse = dot_##id,                                                          \
+                 .gemm = gemm_##id,                                                                \
+                 .gemm_coarse = gemm_##id,                                                         \
                  .few = MK_CODES,                                                                  \
                  .many = MK_CODES,                                                                 \
                  .coarse = MK_CODES,                                                               \
