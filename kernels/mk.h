@@ -8,8 +8,8 @@
  * are the truth; every faster one proves in tests/mkcheck that it agrees.
  *
  * What one row computes depends on that row alone: y[i] has the same bits for every m, n0 and n1,
- * so that an answer never depends on its neighbours. gemv and gemm of one mk_mat may differ: which
- * of them a row takes is the row's own nature, never how many rows happen to meet.
+ * so that an answer never depends on its neighbours. gemv, gemm and gemm_coarse of one mk_mat may
+ * differ: which a row takes is the row's own nature, never how many rows happen to meet.
  */
 #pragma once
 
