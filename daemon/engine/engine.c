@@ -17,21 +17,14 @@
 #include "base/ring.h"
 #include "engine/batch.h"
 #include "engine/budget.h"
+#include "engine/outbox.h"
+#include "engine/request.h"
+#include "engine/slots.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "place/mem.h"
 #include "place/place.h"
 #include "text/token.h"
-
-enum { EVENTS = 1024, FULL_RING_NS = 500000 };
-
-/* A call as both threads see it. The loop takes a slot at submit and gives it back when it has
- * popped DONE, so the engine never looks at a slot that means another call. */
-struct slot {
-    uint64_t call; /* generation << 32 | index; 0: free. The loop's. */
-    uint32_t generation;
-    atomic_bool cancelled, paused;
-};
 
 struct command {
     uint64_t call;
@@ -53,11 +46,9 @@ struct engine {
     int n_pages;
     uint64_t cache_bytes;
 
-    struct ring *commands, *events;
-    struct slot *slot;
-    int n_slots, n_calls; /* the loop's */
-    void (*wake)(void *arg);
-    void *arg;
+    struct ring *commands;
+    struct slots slots;
+    struct outbox outbox;
     sem_t work;
     atomic_bool stop;
     pthread_t thread;
@@ -74,7 +65,6 @@ struct engine {
     struct seq **active;
     int n_active, n_reserved;
     struct seq *queue, **queue_end;
-    bool told; /* events were pushed since the last wake */
 };
 
 static uint64_t now_ns(void)
@@ -84,75 +74,7 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-struct engine_request *engine_request_new(void)
-{
-    struct engine_request *request = calloc(1, sizeof *request);
-    if (request) {
-        request->top_logprobs = -1;
-        sample_params_init(&request->sample);
-    }
-    return request;
-}
-
-void engine_request_free(struct engine_request *request)
-{
-    if (!request)
-        return;
-    for (int i = 0; i < request->n_stops; i++)
-        free(request->stops[i]);
-    free(request->stops);
-    free(request->prompt);
-    free(request->sample.bias);
-    free(request);
-}
-
-static struct slot *slot_of(const struct engine *e, uint64_t call)
-{
-    return &e->slot[(uint32_t)call];
-}
-
 /* ------------------------------------------------------------------ events */
-
-/* Waits for the loop if it lags by a thousand events; it never waits for us, so this ends. */
-static void push_event(struct engine *e, const struct engine_event *event)
-{
-    while (!ring_push(e->events, event)) {
-        if (atomic_load(&e->stop))
-            return;
-        e->wake(e->arg);
-        nanosleep(&(struct timespec){.tv_nsec = FULL_RING_NS}, NULL);
-    }
-    e->told = true;
-}
-
-/* How much of the text fits a record without cutting a character. */
-static size_t whole_characters(const char *text, size_t bytes)
-{
-    if (bytes <= ENGINE_TEXT_BYTES)
-        return bytes;
-    size_t n = ENGINE_TEXT_BYTES;
-    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
-        n--;
-    return n;
-}
-
-/* Sends the event with its text; what doesn't fit a record goes ahead of it, since a reader takes
- * the text first and then acts on the token. */
-static void push_text(struct engine *e, struct engine_event *event, const char *text, size_t bytes)
-{
-    while (bytes > ENGINE_TEXT_BYTES) {
-        struct engine_event more = {.call = event->call, .kind = ENGINE_MORE};
-        size_t n = whole_characters(text, bytes);
-        memcpy(more.text, text, n);
-        more.n_text = (uint16_t)n;
-        push_event(e, &more);
-        text += n;
-        bytes -= n;
-    }
-    memcpy(event->text, text, bytes);
-    event->n_text = (uint16_t)bytes;
-    push_event(e, event);
-}
 
 static void count_up(atomic_uint_fast64_t *counter, uint64_t n)
 {
@@ -166,7 +88,8 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
     size_t bytes;
     detok_finish(&seq->detok, &text, &bytes);
     if (bytes)
-        push_text(e, &(struct engine_event){.call = seq->call, .kind = ENGINE_MORE}, text, bytes);
+        outbox_push_text(&e->outbox, &(struct engine_event){.call = seq->call, .kind = ENGINE_MORE},
+                         text, bytes);
     uint64_t now = now_ns();
     uint64_t started = seq->started_ns ? seq->started_ns : now;
     uint64_t first = seq->first_token_ns ? seq->first_token_ns : now;
@@ -183,7 +106,7 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
     };
     if (reason)
         event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "%s", reason);
-    push_event(e, &event);
+    outbox_push(&e->outbox, &event);
     count_up(how == ENGINE_CANCELLED ? &e->count.cancelled
              : how == ENGINE_ERROR   ? &e->count.errors
                                      : &e->count.done,
@@ -213,7 +136,7 @@ static void accept_commands(struct engine *e)
                                          .n_prompt = n_prompt};
             event.n_text =
                 (uint16_t)snprintf(event.text, sizeof event.text, "no memory for the sequence");
-            push_event(e, &event);
+            outbox_push(&e->outbox, &event);
             count_up(&e->count.errors, 1);
             continue;
         }
@@ -221,11 +144,6 @@ static void accept_commands(struct engine *e)
         *e->queue_end = seq;
         e->queue_end = &seq->next;
     }
-}
-
-static bool is_cancelled(const struct engine *e, const struct seq *seq)
-{
-    return atomic_load_explicit(&slot_of(e, seq->call)->cancelled, memory_order_relaxed);
 }
 
 static int index_of(const struct engine *e, const struct seq *seq)
@@ -250,7 +168,7 @@ static void drop_cancelled(struct engine *e)
 {
     for (struct seq **at = &e->queue; *at;) {
         struct seq *seq = *at;
-        if (!is_cancelled(e, seq)) {
+        if (!slots_is_cancelled(&e->slots, seq->call)) {
             at = &seq->next;
             continue;
         }
@@ -262,7 +180,7 @@ static void drop_cancelled(struct engine *e)
         e->queue_end = &(*e->queue_end)->next;
     for (int i = 0; i < e->n_active; i++) {
         struct seq *seq = e->active[i];
-        if (!is_cancelled(e, seq))
+        if (!slots_is_cancelled(&e->slots, seq->call))
             continue;
         e->active[i] = NULL;
         e->n_reserved -= seq->n_pages;
@@ -293,11 +211,6 @@ static void admit(struct engine *e)
 
 /* ------------------------------------------------------------------ a step */
 
-static bool is_paused(const struct engine *e, const struct seq *seq)
-{
-    return atomic_load_explicit(&slot_of(e, seq->call)->paused, memory_order_relaxed);
-}
-
 static void add_rows(struct engine *e, struct seq *seq, int n)
 {
     if (n > seq_n_waiting(seq))
@@ -315,10 +228,10 @@ static void fill_batch(struct engine *e)
     for (int home = 0; home < page_pool_homes(e->pool); home++)
         for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
             if (seq_is_decoding(e->active[i]) && e->active[i]->view.home == home &&
-                !is_paused(e, e->active[i]))
+                !slots_is_paused(&e->slots, e->active[i]->call))
                 add_rows(e, e->active[i], 1);
     for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
-        if (!seq_is_decoding(e->active[i]) && !is_paused(e, e->active[i]))
+        if (!seq_is_decoding(e->active[i]) && !slots_is_paused(&e->slots, e->active[i]->call))
             add_rows(e, e->active[i], batch_room(&e->batch));
 }
 
@@ -364,7 +277,7 @@ static bool step_sequence(struct engine *e, struct seq *seq, int logits)
     const char *text;
     size_t bytes;
     detok_push(&seq->detok, id, &text, &bytes);
-    push_text(e, &event, text, bytes);
+    outbox_push_text(&e->outbox, &event, text, bytes);
 
     if (seq->detok.stopped ||
         (vocab_is_end(model_vocab(e->model), id) && !seq->request->ignore_end)) {
@@ -413,15 +326,12 @@ static void publish(struct engine *e)
     atomic_store_explicit(&e->count.queued, (unsigned)queued, memory_order_relaxed);
     atomic_store_explicit(&e->count.pages_used, (unsigned)page_pool_used(e->pool),
                           memory_order_relaxed);
-    if (e->told)
-        e->wake(e->arg);
-    e->told = false;
+    outbox_tell(&e->outbox);
 }
 
 static void cancel_all(struct engine *e)
 {
-    for (int i = 0; i < e->n_slots; i++)
-        atomic_store(&e->slot[i].cancelled, true);
+    slots_cancel_all(&e->slots);
     accept_commands(e);
     drop_cancelled(e);
 }
@@ -494,12 +404,11 @@ static int open_memory(struct engine *e)
 {
     int vocab = model_hparams(e->model)->vocab;
     int sequences = e->config.max_sequences;
-    e->n_slots = sequences + e->config.max_queue;
-    e->slot = calloc((size_t)e->n_slots, sizeof *e->slot);
+    int calls = sequences + e->config.max_queue;
     e->active = calloc((size_t)sequences, sizeof *e->active);
     e->logits = calloc((size_t)vocab, sizeof *e->logits);
     e->banned = calloc((size_t)vocab, 1);
-    if (!e->slot || !e->active || !e->logits || !e->banned)
+    if (!e->active || !e->logits || !e->banned)
         return -ENOMEM;
     for (int32_t id = 0; id < vocab; id++)
         e->banned[id] =
@@ -508,9 +417,9 @@ static int open_memory(struct engine *e)
     if (r == 0)
         r = candidates_init(&e->candidates, vocab);
     if (r == 0)
-        r = ring_new((size_t)e->n_slots, sizeof(struct command), &e->commands);
+        r = slots_init(&e->slots, calls);
     if (r == 0)
-        r = ring_new(EVENTS, sizeof(struct engine_event), &e->events);
+        r = ring_new((size_t)calls, sizeof(struct command), &e->commands);
     return r;
 }
 
@@ -536,14 +445,14 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
     e->model = model;
     e->place = place;
     e->config = *config;
-    e->wake = wake;
-    e->arg = arg;
     e->queue_end = &e->queue;
     sem_init(&e->work, 0, 0);
     if (e->config.step_rows < e->config.max_sequences)
         e->config.step_rows = e->config.max_sequences;
     e->context = model_hparams(model)->context;
-    int r = open_memory(e);
+    int r = outbox_init(&e->outbox, wake, arg);
+    if (r == 0)
+        r = open_memory(e);
     if (r < 0)
         return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
     r = forward_new(model, e->config.step_rows, e->config.max_sequences, &e->forward, err);
@@ -563,6 +472,7 @@ void engine_close(struct engine *e)
     if (!e)
         return;
     if (e->started) {
+        outbox_close(&e->outbox);
         atomic_store(&e->stop, true);
         sem_post(&e->work);
         pthread_join(e->thread, NULL);
@@ -572,9 +482,9 @@ void engine_close(struct engine *e)
     batch_fini(&e->batch);
     candidates_fini(&e->candidates);
     ring_free(e->commands);
-    ring_free(e->events);
+    outbox_fini(&e->outbox);
     sem_destroy(&e->work);
-    free(e->slot);
+    slots_fini(&e->slots);
     free(e->active);
     free(e->logits);
     free(e->banned);
@@ -583,59 +493,15 @@ void engine_close(struct engine *e)
 
 /* ------------------------------------------------------------------ the loop's side */
 
-static int check_request(const struct engine *e, const struct engine_request *q, struct err *err)
-{
-    if (q->n_prompt < 1)
-        return err_set(err, -EINVAL, "the prompt is empty");
-    if (q->top_logprobs < -1 || q->top_logprobs > ENGINE_MAX_TOP)
-        return err_set(err, -EINVAL, "top_logprobs is %d, expected at most %d", q->top_logprobs,
-                       ENGINE_MAX_TOP);
-    if (q->n_prompt > e->context)
-        return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
-                       e->context);
-    int32_t vocab = vocab_size(model_vocab(e->model));
-    for (int i = 0; i < q->n_prompt; i++)
-        if (q->prompt[i] < 0 || q->prompt[i] >= vocab)
-            return err_set(err, -EINVAL, "token %d of the prompt is %d, expected 0 to %d", i,
-                           q->prompt[i], vocab - 1);
-    for (int i = 0; i < q->sample.n_bias; i++)
-        if (q->sample.bias[i].id < 0 || q->sample.bias[i].id >= vocab)
-            return err_set(err, -EINVAL, "logit_bias names token %d, expected 0 to %d",
-                           q->sample.bias[i].id, vocab - 1);
-    struct detok trial; /* says which stop string is bad */
-    int r = detok_init(&trial, model_vocab(e->model), false, (const char *const *)q->stops,
-                       q->n_stops, err);
-    if (r == 0)
-        detok_fini(&trial);
-    return r;
-}
-
-static struct slot *free_slot(struct engine *e)
-{
-    if (e->n_calls == e->n_slots)
-        return NULL;
-    for (int i = 0; i < e->n_slots; i++)
-        if (!e->slot[i].call)
-            return &e->slot[i];
-    return NULL;
-}
-
 int engine_submit(struct engine *e, struct engine_request *request, uint64_t *call, struct err *err)
 {
-    int r = check_request(e, request, err);
+    int r = request_check(request, model_vocab(e->model), e->context, err);
     if (r < 0)
         return r;
-    struct slot *slot = free_slot(e);
+    const struct slot *slot = slots_take(&e->slots);
     if (!slot)
         return err_set(err, -EBUSY, "%d requests are running or waiting, no more are taken",
-                       e->n_calls);
-    slot->generation++;
-    if (slot->generation == 0)
-        slot->generation = 1; /* a call is never 0 */
-    slot->call = (uint64_t)slot->generation << 32 | (uint64_t)(slot - e->slot);
-    atomic_store(&slot->cancelled, false);
-    atomic_store(&slot->paused, false);
-    e->n_calls++;
+                       e->slots.n_calls);
     struct command c = {.call = slot->call, .request = request, .submitted_ns = now_ns()};
     if (!ring_push(e->commands, &c))
         abort(); /* it has room for every slot */
@@ -644,17 +510,9 @@ int engine_submit(struct engine *e, struct engine_request *request, uint64_t *ca
     return 0;
 }
 
-static struct slot *find_slot(struct engine *e, uint64_t call)
-{
-    uint32_t index = (uint32_t)call;
-    if (!call || index >= (uint32_t)e->n_slots || e->slot[index].call != call)
-        return NULL;
-    return &e->slot[index];
-}
-
 void engine_cancel(struct engine *e, uint64_t call)
 {
-    struct slot *slot = find_slot(e, call);
+    struct slot *slot = slots_find(&e->slots, call);
     if (!slot)
         return;
     atomic_store(&slot->cancelled, true);
@@ -663,7 +521,7 @@ void engine_cancel(struct engine *e, uint64_t call)
 
 void engine_pause(struct engine *e, uint64_t call, bool paused)
 {
-    struct slot *slot = find_slot(e, call);
+    struct slot *slot = slots_find(&e->slots, call);
     if (!slot)
         return;
     atomic_store(&slot->paused, paused);
@@ -672,13 +530,11 @@ void engine_pause(struct engine *e, uint64_t call, bool paused)
 
 bool engine_poll(struct engine *e, struct engine_event *ret)
 {
-    if (!ring_pop(e->events, ret))
+    if (!outbox_pop(&e->outbox, ret))
         return false;
-    struct slot *slot = find_slot(e, ret->call);
-    if (slot && ret->kind == ENGINE_DONE) {
-        slot->call = 0;
-        e->n_calls--;
-    }
+    struct slot *slot = slots_find(&e->slots, ret->call);
+    if (slot && ret->kind == ENGINE_DONE)
+        slots_give_back(&e->slots, slot);
     return true;
 }
 

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "text/detok.h"
+#include "text/token.h"
+
+struct engine_request *engine_request_new(void)
+{
+    struct engine_request *request = calloc(1, sizeof *request);
+    if (request) {
+        request->top_logprobs = -1;
+        sample_params_init(&request->sample);
+    }
+    return request;
+}
+
+void engine_request_free(struct engine_request *request)
+{
+    if (!request)
+        return;
+    for (int i = 0; i < request->n_stops; i++)
+        free(request->stops[i]);
+    free(request->stops);
+    free(request->prompt);
+    free(request->sample.bias);
+    free(request);
+}
+
+int request_check(const struct engine_request *q, const struct vocab *vocab, int context,
+                  struct err *err)
+{
+    if (q->n_prompt < 1)
+        return err_set(err, -EINVAL, "the prompt is empty");
+    if (q->top_logprobs < -1 || q->top_logprobs > ENGINE_MAX_TOP)
+        return err_set(err, -EINVAL, "top_logprobs is %d, expected at most %d", q->top_logprobs,
+                       ENGINE_MAX_TOP);
+    if (q->n_prompt > context)
+        return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
+                       context);
+    int32_t n_ids = vocab_size(vocab);
+    for (int i = 0; i < q->n_prompt; i++)
+        if (q->prompt[i] < 0 || q->prompt[i] >= n_ids)
+            return err_set(err, -EINVAL, "token %d of the prompt is %d, expected 0 to %d", i,
+                           q->prompt[i], n_ids - 1);
+    for (int i = 0; i < q->sample.n_bias; i++)
+        if (q->sample.bias[i].id < 0 || q->sample.bias[i].id >= n_ids)
+            return err_set(err, -EINVAL, "logit_bias names token %d, expected 0 to %d",
+                           q->sample.bias[i].id, n_ids - 1);
+    struct detok trial; /* says which stop string is bad */
+    int r = detok_init(&trial, vocab, false, (const char *const *)q->stops, q->n_stops, err);
+    if (r == 0)
+        detok_fini(&trial);
+    return r;
+}
