@@ -117,6 +117,8 @@ static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1_
         .isa = word(from->isa),
         .cache = word(from->cache),
         .attention = word(from->attention),
+        .sampler = word(from->sampler),
+        .seed = from->seed,
     };
     return receipt;
 }

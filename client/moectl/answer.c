@@ -6,6 +6,7 @@
 #include "moectl/answer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -172,6 +173,10 @@ static json_t *receipt_json(const struct moed_receipt *r)
     json_object_set_new(object, "isa", screen_json_word(r->isa));
     json_object_set_new(object, "cache", screen_json_word(r->cache));
     json_object_set_new(object, "attention", screen_json_word(r->attention));
+    json_object_set_new(object, "sampler", screen_json_word(r->sampler));
+    char seed[24]; /* in a string: few readers of JSON have integers of 64 bits */
+    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    json_object_set_new(object, "seed", r->seed ? json_string(seed) : json_null());
     return object;
 }
 

@@ -52,7 +52,8 @@ void answer_fini(struct answer *a);
 /* The line of figures on stderr, unless --quiet. */
 void answer_print_figures(const struct answer *a);
 json_t *answer_json_usage(const struct answer *a);
-/* {"place", "isa", "cache", "attention"}: what computed it; null if the daemon doesn't tell */
+/* {"place", "isa", "cache", "attention", "sampler", "seed"}: what computed it; null if the daemon
+ * doesn't tell. The seed is a string, or null where nothing was drawn. */
 json_t *answer_json_receipt(const struct answer *a);
 /* {"model", "text", "thinking", "calls", "finish_reason", "usage", "receipt"}; calls only if there
  * are any */

@@ -26,7 +26,7 @@ void engine_request_free(struct engine_request *request)
         free(request->stops[i]);
     free(request->stops);
     free(request->prompt);
-    free(request->sample.bias);
+    sample_params_fini(&request->sample);
     free(request);
 }
 

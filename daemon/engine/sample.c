@@ -3,12 +3,20 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 void sample_params_init(struct sample_params *params)
 {
     *params = (struct sample_params){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
+}
+
+void sample_params_fini(struct sample_params *params)
+{
+    free(params->bias);
+    *params = (struct sample_params){0};
 }
 
 int candidates_init(struct candidates *c, int vocab)
@@ -136,8 +144,55 @@ static float best_score(const struct candidates *c)
     return best;
 }
 
+/* Drops candidates below a score, the others stay in order. */
+static void keep_above(struct candidates *c, double least)
+{
+    int n = 0;
+    for (int i = 0; i < c->n; i++)
+        if ((double)c->at[i].score >= least)
+            c->at[n++] = c->at[i];
+    c->n = n;
+}
+
+/* What a chain is told in. */
+struct words {
+    char *at;
+    size_t n;
+};
+
+static __attribute__((format(printf, 2, 3))) void say(struct words *w, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(w->at + w->n, SAMPLE_CHAIN_BYTES - w->n, fmt, args);
+    va_end(args);
+    w->n = w->n + (size_t)n < SAMPLE_CHAIN_BYTES ? w->n + (size_t)n : SAMPLE_CHAIN_BYTES - 1;
+}
+
+/* With as few digits as give the same float back. */
+static void say_real(struct words *w, const char *name, float value)
+{
+    char digits[32];
+    for (int n = 6; n <= 9; n++) {
+        snprintf(digits, sizeof digits, "%.*g", n, (double)value);
+        if (strtof(digits, NULL) == value)
+            break;
+    }
+    say(w, "%s=%s ", name, digits);
+}
+
+static bool wants_bias(const struct sample_params *p)
+{
+    return p->n_bias > 0;
+}
+
+static void tell_bias(const struct sample_params *p, struct words *w)
+{
+    say(w, "logit_bias[%d] ", p->n_bias);
+}
+
 /* Before candidates are filtered at[i].id == order of the vocabulary, but banned ids are absent. */
-static void stage_bias(const struct sampler *s, struct candidates *c)
+static void stage_bias(struct sampler *s, struct candidates *c)
 {
     for (int b = 0; b < s->params->n_bias; b++) {
         int32_t id = s->params->bias[b].id;
@@ -154,10 +209,20 @@ static void stage_bias(const struct sampler *s, struct candidates *c)
     }
 }
 
-static void stage_penalties(const struct sampler *s, struct candidates *c)
+static void tell_penalties(const struct sample_params *p, struct words *w)
+{
+    if (p->repetition_penalty != 1)
+        say_real(w, "repetition_penalty", p->repetition_penalty);
+    if (p->presence_penalty != 0)
+        say_real(w, "presence_penalty", p->presence_penalty);
+    if (p->frequency_penalty != 0)
+        say_real(w, "frequency_penalty", p->frequency_penalty);
+}
+
+static void stage_penalties(struct sampler *s, struct candidates *c)
 {
     const struct sample_params *p = s->params;
-    for (int i = 0; s->seen && i < c->n; i++) {
+    for (int i = 0; i < c->n; i++) {
         struct candidate *at = &c->at[i];
         if (s->seen[at->id])
             at->score = at->score > 0 ? at->score / p->repetition_penalty
@@ -167,11 +232,31 @@ static void stage_penalties(const struct sampler *s, struct candidates *c)
     }
 }
 
-static void stage_temperature(const struct sampler *s, struct candidates *c)
+static bool wants_temperature(const struct sample_params *p)
+{
+    return p->temperature != 1;
+}
+
+static void tell_temperature(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "temperature", p->temperature);
+}
+
+static void stage_temperature(struct sampler *s, struct candidates *c)
 {
     float best = best_score(c); /* from it, so that a tiny temperature overflows downwards only */
     for (int i = 0; i < c->n; i++)
         c->at[i].score = (c->at[i].score - best) / s->params->temperature;
+}
+
+static bool wants_top_k(const struct sample_params *p)
+{
+    return p->top_k > 0;
+}
+
+static void tell_top_k(const struct sample_params *p, struct words *w)
+{
+    say(w, "top_k=%d ", p->top_k);
 }
 
 static bool enough_count(void *arg, const struct candidate *last)
@@ -180,11 +265,21 @@ static bool enough_count(void *arg, const struct candidate *last)
     return --*(int *)arg == 0;
 }
 
-static void stage_top_k(const struct sampler *s, struct candidates *c)
+static void stage_top_k(struct sampler *s, struct candidates *c)
 {
     int left = s->params->top_k;
-    if (left > 0 && left < c->n)
+    if (left < c->n)
         keep_best(c, enough_count, &left);
+}
+
+static bool wants_top_p(const struct sample_params *p)
+{
+    return p->top_p < 1;
+}
+
+static void tell_top_p(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "top_p", p->top_p);
 }
 
 struct mass {
@@ -199,10 +294,8 @@ static bool enough_mass(void *arg, const struct candidate *last)
     return m->left <= 0;
 }
 
-static void stage_top_p(const struct sampler *s, struct candidates *c)
+static void stage_top_p(struct sampler *s, struct candidates *c)
 {
-    if (s->params->top_p >= 1)
-        return;
     struct mass m = {.best = best_score(c)};
     double all = 0;
     for (int i = 0; i < c->n; i++)
@@ -211,21 +304,66 @@ static void stage_top_p(const struct sampler *s, struct candidates *c)
     keep_best(c, enough_mass, &m); /* at least the best one stays */
 }
 
-static void stage_min_p(const struct sampler *s, struct candidates *c)
+static bool wants_min_p(const struct sample_params *p)
 {
-    if (s->params->min_p <= 0)
-        return;
-    float least = best_score(c) + logf(s->params->min_p);
-    int n = 0;
-    for (int i = 0; i < c->n; i++)
-        if (c->at[i].score >= least)
-            c->at[n++] = c->at[i];
-    c->n = n;
+    return p->min_p > 0;
 }
 
-typedef void (*stage)(const struct sampler *s, struct candidates *c);
-static const stage logit_stages[] = {stage_bias, stage_penalties};
-static const stage stage_table[] = {stage_temperature, stage_top_k, stage_top_p, stage_min_p};
+static void tell_min_p(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "min_p", p->min_p);
+}
+
+static void stage_min_p(struct sampler *s, struct candidates *c)
+{
+    keep_above(c, (double)(best_score(c) + logf(s->params->min_p)));
+}
+
+struct stage {
+    bool (*is_wanted)(const struct sample_params *p);
+    void (*tell)(const struct sample_params *p, struct words *w);
+    void (*run)(struct sampler *s, struct candidates *c);
+};
+
+static const struct stage logit_stages[] = {
+    /* also where nothing is drawn */
+    {wants_bias, tell_bias, stage_bias},
+    {wants_history, tell_penalties, stage_penalties},
+};
+static const struct stage stage_table[] = {
+    {wants_temperature, tell_temperature, stage_temperature},
+    {wants_top_k, tell_top_k, stage_top_k},
+    {wants_top_p, tell_top_p, stage_top_p},
+    {wants_min_p, tell_min_p, stage_min_p},
+};
+enum {
+    N_LOGIT_STAGES = sizeof logit_stages / sizeof *logit_stages,
+    N_STAGES = sizeof stage_table / sizeof *stage_table,
+};
+
+static void run_stages(const struct stage *stages, int n, struct sampler *s, struct candidates *c)
+{
+    for (int i = 0; i < n; i++)
+        if (stages[i].is_wanted(s->params))
+            stages[i].run(s, c);
+}
+
+static void tell_stages(const struct stage *stages, int n, const struct sample_params *p,
+                        struct words *w)
+{
+    for (int i = 0; i < n; i++)
+        if (stages[i].is_wanted(p))
+            stages[i].tell(p, w);
+}
+
+void sample_chain(const struct sample_params *p, char ret[SAMPLE_CHAIN_BYTES])
+{
+    struct words w = {.at = ret};
+    tell_stages(logit_stages, N_LOGIT_STAGES, p, &w);
+    if (p->temperature > 0)
+        tell_stages(stage_table, N_STAGES, p, &w);
+    say(&w, "%s", p->temperature > 0 ? "draw" : "greedy");
+}
 
 /* ------------------------------------------------------------------ the draw */
 
@@ -276,14 +414,12 @@ int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *bann
     for (int32_t id = 0; id < s->vocab; id++)
         if (!banned[id])
             c->at[c->n++] = (struct candidate){.id = id, .score = logits[id]};
-    for (size_t i = 0; i < sizeof logit_stages / sizeof *logit_stages; i++)
-        logit_stages[i](s, c);
+    run_stages(logit_stages, N_LOGIT_STAGES, s, c);
     if (c->n == 0 || best_score(c) == -INFINITY)
         return -1;
     if (s->params->temperature == 0)
         return greedy(c);
-    for (size_t i = 0; i < sizeof stage_table / sizeof *stage_table; i++)
-        stage_table[i](s, c);
+    run_stages(stage_table, N_STAGES, s, c);
     return draw(s, c);
 }
 

@@ -3,8 +3,9 @@
  * Choosing the next token: a chain of stages over the candidates, repeatable by its seed.
  *
  * Owned by one sequence, on the engine's thread. Ties go to the lower id, so greedy is a function
- * of the logits alone. The chain: bias, penalties, temperature, top-k, top-p, min-p, then a draw.
- * A new stage is a function and a line in stage_table[].
+ * of the logits alone. The chain, always in this order: bias, penalties | temperature, top-k,
+ * top-p, min-p, the draw. What stands behind the bar is passed over when the temperature is 0: then
+ * the best is taken. A new stage is its functions and a line in stage_table[].
  */
 #pragma once
 
@@ -32,6 +33,12 @@ struct sample_params {
 };
 /* Neutral values: temperature 1, everything else off. */
 void sample_params_init(struct sample_params *params);
+void sample_params_fini(struct sample_params *params);
+
+enum { SAMPLE_CHAIN_BYTES = 512 };
+/* The stages that such a request goes through, in order, as the names of its fields and their
+ * values: "temperature=0.8 top_k=40 draw", and "greedy" at the end instead of "draw". */
+void sample_chain(const struct sample_params *params, char ret[SAMPLE_CHAIN_BYTES]);
 
 struct candidate {
     int32_t id;

@@ -47,6 +47,8 @@ struct generation {
     char **stops;
     int n_stops;
     struct models_receipt receipt;
+    char sampler[SAMPLE_CHAIN_BYTES];
+    uint64_t seed;            /* 0: nothing is drawn */
     struct chat_reply *reply; /* NULL: everything is text */
     bool logprobs;
 
@@ -174,12 +176,15 @@ static uint64_t hash_of(struct generation *g)
     return XXH3_64bits_digest(g->hash);
 }
 
-static void fill_receipt(struct models_receipt *from, Moed__V1__Receipt *ret)
+static void fill_receipt(struct generation *g, Moed__V1__Receipt *ret)
 {
-    ret->place = from->place;
-    ret->isa = from->isa;
-    ret->cache = from->cache;
-    ret->attention = from->attention;
+    ret->place = g->receipt.place;
+    ret->isa = g->receipt.isa;
+    ret->cache = g->receipt.cache;
+    ret->attention = g->receipt.attention;
+    ret->sampler = g->sampler;
+    ret->has_seed = g->seed != 0;
+    ret->seed = g->seed;
 }
 
 static void fill_totals(struct generation *g, Moed__V1__GenerateEvent *ev, Moed__V1__Usage *usage)
@@ -236,7 +241,7 @@ static void send_event(struct generation *g, bool last)
     ev.text = as_string(&g->text);
     if (last) {
         fill_totals(g, &ev, &usage);
-        fill_receipt(&g->receipt, &receipt);
+        fill_receipt(g, &receipt);
         ev.receipt = &receipt;
     }
     call_event(g->call, &ev.base, &g->tokens);
@@ -581,6 +586,8 @@ static int copy_request(struct generation *g, const struct ask *ask)
     const struct engine_request *request = ask->request;
     g->logprobs = ask->logprobs;
     g->n_prompt = request->n_prompt;
+    sample_chain(&request->sample, g->sampler);
+    g->seed = request->sample.temperature > 0 ? request->sample.seed : 0;
     if (ask->return_prompt) {
         g->prompt = malloc((size_t)g->n_prompt * sizeof *g->prompt);
         if (!g->prompt)

@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 from ttrpc import (DATA, ND, RC, REQUEST, RO, Answer, Closed, Conn, Failure, blob,  # noqa: E402
-                   envelope, frame, generate, num)
+                   envelope, float32, frame, generate, num)
 
 MOED, MODEL = sys.argv[1:3]
 del sys.argv[1:3]
@@ -26,6 +26,10 @@ PROMPTS = {
     "chinese": "从前有一个小女孩住在森林里",
     "emoji": "🦊🌙 the fox 👩‍👩‍👧‍👦 sang 🎶",
 }
+
+SAMPLERS = (b"", blob(6, num(2, 40)),  # top-k
+            blob(6, float32(3, 0.9) + float32(4, 0.02)),  # top-p and min-p
+            blob(6, float32(5, 1.2) + float32(7, 0.5)))  # penalties
 
 
 class Served(unittest.TestCase):
@@ -84,7 +88,8 @@ class Served(unittest.TestCase):
             with Daemon(MOED, MODEL, args=args) as daemon:
                 with daemon.ready() as conn:
                     self.assertEqual(conn.ask(**asked).last["receipt"],
-                                     dict(place=place, isa=isa, cache=cache, attention="absorbed"))
+                                     dict(place=place, isa=isa, cache=cache, attention="absorbed",
+                                          sampler="greedy", seed=None))
 
     def test_chat_with_and_without_thinking(self):
         question = [("user", "What is memory bandwidth?")]
@@ -166,6 +171,9 @@ class Served(unittest.TestCase):
         self.assertEqual(one, self.conn.ask(seed=7, **ask).ids)
         others = {tuple(self.conn.ask(**ask).ids) for _ in range(4)}
         self.assertGreater(len(others), 1)
+        some = self.conn.ask(**ask)  # a seed that was not given is told
+        self.assertEqual(some.last["receipt"]["sampler"], "draw")
+        self.assertEqual(self.conn.ask(seed=some.last["receipt"]["seed"], **ask).ids, some.ids)
 
     def test_every_script(self):
         for name, text in PROMPTS.items():
@@ -198,6 +206,26 @@ class Served(unittest.TestCase):
         answers = [conns[i % 32].generate(**ask) for i, ask in enumerate(asks)]
         for i, answer in enumerate(answers):
             self.assertEqual(answer.run().text, alone[i], asks[i])
+
+    def test_a_seed_repeats_in_company(self):
+        """Drawn answers have the same bytes alone, all together, and beside those that leave."""
+        asks = [dict(text="Once upon a time, number %d" % (i % 5), max_tokens=40, ignore_end=True,
+                     temperature=1.0, seed=100 + i, extra=SAMPLERS[i % len(SAMPLERS)])
+                for i in range(16)]
+        alone = [self.conn.ask(**ask) for ask in asks]
+        self.assertGreater(len({answer.text for answer in alone}), 8)
+        conns = [self.connect() for _ in range(16)]
+        for order in (range(16), reversed(range(16))):
+            answers = {i: conns[i].generate(**asks[i]) for i in order}
+            noise = [self.connect().generate(text="Noise", temperature=2.0) for _ in range(4)]
+            for i, other in enumerate(noise):
+                for _ in range(i):
+                    other.step()
+                other.conn.close()
+            for i, answer in answers.items():
+                answer.run()
+                self.assertEqual((answer.text, answer.ids, answer.last["text_hash"]),
+                                 (alone[i].text, alone[i].ids, alone[i].last["text_hash"]), asks[i])
 
     def test_cancel_harms_nobody(self):
         golden = self.conn.ask(text="Once upon a time", max_tokens=60).text

@@ -29,7 +29,7 @@ MESSAGES = {
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
               14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt")},
     "Receipt": {1: ("place", "str"), 2: ("isa", "str"), 3: ("cache", "str"),
-                4: ("attention", "str")},
+                4: ("attention", "str"), 5: ("sampler", "str"), 6: ("seed", "int")},
     "CallDelta": {1: ("index", "int"), 2: ("id", "str"), 3: ("name", "str"),
                   4: ("arguments", "str"), 5: ("done", "bool")},
     "Token": {1: ("id", "int"), 2: ("text", "bytes"), 3: ("logprob", "float"), 4: ("top", ["Top"])},

@@ -287,12 +287,7 @@ const struct meta *format_meta(const struct format *format)
     return NULL;
 }
 
-/* ---- engine/sample.h, engine/engine.h */
-void sample_params_init(struct sample_params *params)
-{
-    *params = (struct sample_params){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
-}
-
+/* ---- engine/engine.h */
 struct engine_request *engine_request_new(void)
 {
     n_requests++;
@@ -306,7 +301,7 @@ void engine_request_free(struct engine_request *request)
     for (int i = 0; i < request->n_stops; i++)
         free(request->stops[i]);
     free(request->stops);
-    free(request->sample.bias);
+    sample_params_fini(&request->sample);
     free(request->prompt);
     free(request);
     n_requests--;

@@ -394,6 +394,9 @@ static void test_event_fields(void **state)
     receipt.place = (char *)"cpu";
     receipt.isa = (char *)"amx";
     receipt.attention = (char *)"absorbed";
+    receipt.sampler = (char *)"draw";
+    receipt.has_seed = true;
+    receipt.seed = UINT64_MAX;
     event.receipt = &receipt;
     Moed__V1__CallDelta begun = MOED__V1__CALL_DELTA__INIT, ended = MOED__V1__CALL_DELTA__INIT;
     Moed__V1__CallDelta *calls[] = {&begun, &ended};
@@ -428,6 +431,8 @@ static void test_event_fields(void **state)
     assert_string_equal(e->receipt->isa, "amx");
     assert_string_equal(e->receipt->cache, "");
     assert_string_equal(e->receipt->attention, "absorbed");
+    assert_string_equal(e->receipt->sampler, "draw");
+    assert_true(e->receipt->seed == UINT64_MAX);
     assert_string_equal(e->text, "");
     assert_int_equal(e->n_calls, 2);
     assert_string_equal(e->calls[0]->id, "call_1");

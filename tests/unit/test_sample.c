@@ -264,6 +264,37 @@ static void top_is_sorted_and_stable(void **state)
     assert_int_equal(sample_top(logits, 3, 20, ids), 3);
 }
 
+static const char *chain(const struct sample_params *p)
+{
+    static char words[SAMPLE_CHAIN_BYTES];
+    sample_chain(p, words);
+    return words;
+}
+
+static void a_chain_names_what_is_on(void **state)
+{
+    (void)state;
+    struct sample_params p;
+    sample_params_init(&p);
+    assert_string_equal(chain(&p), "draw");
+    p.temperature = 0.1f; /* with the digits that give this float */
+    p.top_k = 40;
+    p.top_p = 0.123456789f;
+    p.min_p = 1e-30f;
+    assert_string_equal(chain(&p), "temperature=0.1 top_k=40 top_p=0.12345679 min_p=1e-30 draw");
+    struct sample_bias bias = {.id = 1, .bias = 1};
+    p.bias = &bias;
+    p.n_bias = 1;
+    p.presence_penalty = -2;
+    p.temperature = 0; /* what filters is passed over */
+    assert_string_equal(chain(&p), "logit_bias[1] presence_penalty=-2 greedy");
+    p.repetition_penalty = 1.1f;
+    p.frequency_penalty = 0.5f;
+    assert_string_equal(
+        chain(&p),
+        "logit_bias[1] repetition_penalty=1.1 presence_penalty=-2 frequency_penalty=0.5 greedy");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_draw_depends_on_seed_and_index, setup, teardown),
         cmocka_unit_test_setup_teardown(probabilities_are_those_of_all_logits, setup, teardown),
         cmocka_unit_test_setup_teardown(top_is_sorted_and_stable, setup, teardown),
+        cmocka_unit_test(a_chain_names_what_is_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -350,13 +350,16 @@ struct moed_usage {
     int32_t prompt_tokens, cached_tokens, completion_tokens, thinking_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
 };
-/* What computed the answer: with all of it the same a greedy answer has the same bytes. */
+/* What computed the answer: with all of it the same, and the request with this seed, an answer has
+ * the same bytes. */
 struct moed_receipt {
     size_t size;
     const char *place;     /* "cpu", "ref" */
     const char *isa;       /* the kernels' instruction set: "c", "avx2", "avx512", "amx" */
     const char *cache;     /* number format of cached latents: "F16", "BF16", "F32" */
     const char *attention; /* how rows attend, in words: "absorbed" */
+    const char *sampler;   /* the stages that chose tokens: "temperature=0.8 top_k=40 draw" */
+    uint64_t seed;         /* 0: nothing was drawn */
 };
 enum moed_finish {
     MOED_FINISH_NONE = 0, /* it goes on */
