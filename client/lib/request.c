@@ -147,6 +147,9 @@ static const struct field field_table[] = {
     [MOED_SHOW_SPECIAL] = IN_REQUEST(FIELD_FLAG, show_special),
     [MOED_THINKING] = {FIELD_THINKING, false, 0, 0},
     [MOED_TIMEOUT_MS] = IN_REQUEST(FIELD_INT64, timeout_ms),
+    [MOED_TOP_N_SIGMA] = IN_SAMPLING(FIELD_FLOAT, top_n_sigma),
+    [MOED_MIROSTAT_TAU] = IN_SAMPLING(FIELD_FLOAT, mirostat_tau),
+    [MOED_MIROSTAT_ETA] = IN_SAMPLING(FIELD_FLOAT, mirostat_eta),
 };
 
 static const struct field *find_field(enum moed_field name)

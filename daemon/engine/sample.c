@@ -44,7 +44,11 @@ static bool wants_history(const struct sample_params *p)
 
 int sampler_init(struct sampler *s, const struct sample_params *params, int vocab)
 {
-    *s = (struct sampler){.params = params, .vocab = vocab};
+    *s = (struct sampler){
+        .params = params,
+        .vocab = vocab,
+        .max_surprise = 2 * (double)params->mirostat_tau,
+    };
     if (!wants_history(params))
         return 0;
     s->generated = calloc((size_t)vocab, sizeof *s->generated);
@@ -232,6 +236,33 @@ static void stage_penalties(struct sampler *s, struct candidates *c)
     }
 }
 
+static bool wants_top_n_sigma(const struct sample_params *p)
+{
+    return p->top_n_sigma > 0;
+}
+
+static void tell_top_n_sigma(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "top_n_sigma", p->top_n_sigma);
+}
+
+/* What a bias of minus infinity took away has no part in the deviation. */
+static void stage_top_n_sigma(struct sampler *s, struct candidates *c)
+{
+    double sum = 0, squares = 0;
+    int n = 0;
+    for (int i = 0; i < c->n; i++)
+        if (isfinite(c->at[i].score)) {
+            sum += (double)c->at[i].score;
+            n++;
+        }
+    double mean = sum / n;
+    for (int i = 0; i < c->n; i++)
+        if (isfinite(c->at[i].score))
+            squares += ((double)c->at[i].score - mean) * ((double)c->at[i].score - mean);
+    keep_above(c, (double)best_score(c) - (double)s->params->top_n_sigma * sqrt(squares / n));
+}
+
 static bool wants_temperature(const struct sample_params *p)
 {
     return p->temperature != 1;
@@ -319,6 +350,34 @@ static void stage_min_p(struct sampler *s, struct candidates *c)
     keep_above(c, (double)(best_score(c) + logf(s->params->min_p)));
 }
 
+static bool wants_mirostat(const struct sample_params *p)
+{
+    return p->mirostat_tau > 0;
+}
+
+static void tell_mirostat(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "mirostat_tau", p->mirostat_tau);
+    say_real(w, "mirostat_eta", p->mirostat_eta);
+}
+
+/* A surprise is -log2 of the probability among all that got here. */
+static void stage_mirostat(struct sampler *s, struct candidates *c)
+{
+    double best = (double)best_score(c), sum = 0;
+    for (int i = 0; i < c->n; i++)
+        sum += exp((double)c->at[i].score - best);
+    s->log_sum = best + log(sum);
+    keep_above(c, fmin(best, s->log_sum - s->max_surprise * M_LN2));
+}
+
+static void learn_surprise(struct sampler *s, float score)
+{
+    double surprise = (s->log_sum - (double)score) / M_LN2;
+    s->max_surprise -=
+        (double)s->params->mirostat_eta * (surprise - (double)s->params->mirostat_tau);
+}
+
 struct stage {
     bool (*is_wanted)(const struct sample_params *p);
     void (*tell)(const struct sample_params *p, struct words *w);
@@ -331,10 +390,12 @@ static const struct stage logit_stages[] = {
     {wants_history, tell_penalties, stage_penalties},
 };
 static const struct stage stage_table[] = {
+    {wants_top_n_sigma, tell_top_n_sigma, stage_top_n_sigma},
     {wants_temperature, tell_temperature, stage_temperature},
     {wants_top_k, tell_top_k, stage_top_k},
     {wants_top_p, tell_top_p, stage_top_p},
     {wants_min_p, tell_min_p, stage_min_p},
+    {wants_mirostat, tell_mirostat, stage_mirostat},
 };
 enum {
     N_LOGIT_STAGES = sizeof logit_stages / sizeof *logit_stages,
@@ -386,7 +447,7 @@ static int32_t greedy(const struct candidates *c)
     return c->at[best].id;
 }
 
-static int32_t draw(const struct sampler *s, struct candidates *c)
+static const struct candidate *draw(const struct sampler *s, struct candidates *c)
 {
     float best = best_score(c);
     double sum = 0;
@@ -404,7 +465,7 @@ static int32_t draw(const struct sampler *s, struct candidates *c)
         if (left < 0)
             break;
     }
-    return c->at[chosen].id;
+    return &c->at[chosen];
 }
 
 int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *banned,
@@ -420,7 +481,10 @@ int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *bann
     if (s->params->temperature == 0)
         return greedy(c);
     run_stages(stage_table, N_STAGES, s, c);
-    return draw(s, c);
+    const struct candidate *chosen = draw(s, c);
+    if (wants_mirostat(s->params))
+        learn_surprise(s, chosen->score);
+    return chosen->id;
 }
 
 /* ------------------------------------------------------------------ probabilities */

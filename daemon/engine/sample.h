@@ -3,9 +3,10 @@
  * Choosing the next token: a chain of stages over the candidates, repeatable by its seed.
  *
  * Owned by one sequence, on the engine's thread. Ties go to the lower id, so greedy is a function
- * of the logits alone. The chain, always in this order: bias, penalties | temperature, top-k,
- * top-p, min-p, the draw. What stands behind the bar is passed over when the temperature is 0: then
- * the best is taken. A new stage is its functions and a line in stage_table[].
+ * of the logits alone. The chain, always in this order: bias, penalties | top-nσ, temperature,
+ * top-k, top-p, min-p, mirostat 2, the draw. What stands behind the bar is passed over when the
+ * temperature is 0: then the best is taken. Each filter keeps at least the best of what reaches it.
+ * A new stage is its functions and a line in stage_table[].
  */
 #pragma once
 
@@ -22,7 +23,12 @@ struct sample_params {
     float temperature; /* 0: greedy */
     int top_k;         /* 0: off */
     float top_p;       /* 1: off; of what top-k left, renormalised */
-    float min_p;       /* 0: off; relative to the best candidate */
+    float min_p;       /* 0: off; relative to the best candidate (Nguyen et al., 2407.01082) */
+    /* 0: off; so many standard deviations of all logits from the best (Tang et al., 2411.07641) */
+    float top_n_sigma;
+    /* Mirostat 2 (Basu et al., 2007.14966): 0: off; the surprise, in bits a token, that is steered
+     * to by leaving out what is more surprising than a bound, and how fast the bound learns. */
+    float mirostat_tau, mirostat_eta;
     float
         repetition_penalty;  /* 1: off; divides positive logits of seen tokens, multiplies others */
     float presence_penalty;  /* 0: off; subtracted once from tokens already generated */
@@ -61,6 +67,8 @@ struct sampler {
     uint8_t *seen;       /* [vocab] in prompt or answer */
     int vocab;
     uint64_t n_drawn;
+    double max_surprise; /* mirostat's bound, in bits */
+    double log_sum;      /* of what reached mirostat with the last draw */
 };
 int sampler_init(struct sampler *s, const struct sample_params *params, int vocab); /* -ENOMEM */
 void sampler_fini(struct sampler *s);

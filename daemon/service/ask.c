@@ -35,6 +35,7 @@ struct merged {
     /* scalars: the last part that has one wins */
     int64_t max_tokens, top_logprobs, timeout_ms, top_k;
     double temperature, top_p, min_p, repetition, presence, frequency;
+    double top_n_sigma, mirostat_tau, mirostat_eta;
     uint64_t seed;
     bool logprobs, ignore_end, return_prompt, show_special;
 };
@@ -84,6 +85,12 @@ static int merge_sampling(struct merged *m, const Moed__V1__Sampling *s)
         m->presence = s->presence_penalty;
     if (s->has_frequency_penalty)
         m->frequency = s->frequency_penalty;
+    if (s->has_top_n_sigma)
+        m->top_n_sigma = s->top_n_sigma;
+    if (s->has_mirostat_tau)
+        m->mirostat_tau = s->mirostat_tau;
+    if (s->has_mirostat_eta)
+        m->mirostat_eta = s->mirostat_eta;
     if (s->has_seed)
         m->seed = s->seed;
     return append(&m->bias, &m->n_bias, (void *const *)s->logit_bias, s->n_logit_bias);
@@ -333,10 +340,17 @@ static int check_sampling(const struct merged *m, struct sample_params *sample, 
         (r = field_int(FIELD_TOP_K, m->top_k, &top_k, err)) < 0 ||
         (r = field_real(FIELD_TOP_P, m->top_p, &sample->top_p, err)) < 0 ||
         (r = field_real(FIELD_MIN_P, m->min_p, &sample->min_p, err)) < 0 ||
+        (r = field_real(FIELD_TOP_N_SIGMA, m->top_n_sigma, &sample->top_n_sigma, err)) < 0 ||
+        (r = field_real(FIELD_MIROSTAT_TAU, m->mirostat_tau, &sample->mirostat_tau, err)) < 0 ||
+        (r = field_real(FIELD_MIROSTAT_ETA, m->mirostat_eta, &sample->mirostat_eta, err)) < 0 ||
         (r = field_real(FIELD_REPETITION, m->repetition, &sample->repetition_penalty, err)) < 0 ||
         (r = field_real(FIELD_PRESENCE, m->presence, &sample->presence_penalty, err)) < 0 ||
         (r = field_real(FIELD_FREQUENCY, m->frequency, &sample->frequency_penalty, err)) < 0)
         return r;
+    if (sample->mirostat_tau > 0 && sample->temperature == 0)
+        return err_set(err, -EINVAL,
+                       "generate.sampling.mirostat_tau is %g, which needs a temperature above 0",
+                       (double)sample->mirostat_tau);
     sample->top_k = (int)top_k;
     sample->seed = m->seed;
     if (sample->seed == 0)

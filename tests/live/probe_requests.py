@@ -60,6 +60,9 @@ FIELDS = {  # how each published field is asked for
     "generate.sampling.top_k": lambda v: sampling(2, v, False),
     "generate.sampling.top_p": lambda v: sampling(3, v),
     "generate.sampling.min_p": lambda v: sampling(4, v),
+    "generate.sampling.top_n_sigma": lambda v: sampling(10, v),
+    "generate.sampling.mirostat_tau": lambda v: short(temperature=1.0, extra=blob(6, float32(11, v))),
+    "generate.sampling.mirostat_eta": lambda v: sampling(12, v),
     "generate.sampling.repetition_penalty": lambda v: sampling(5, v),
     "generate.sampling.presence_penalty": lambda v: sampling(6, v),
     "generate.sampling.frequency_penalty": lambda v: sampling(7, v),
@@ -84,7 +87,7 @@ FIELDS = {  # how each published field is asked for
     "render.chat.effort": lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + num(5, v)),
     "cancel.generation_id": lambda n: blob(1, b"x" * n),
 }
-REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias")
+REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias", "sigma", "tau", "eta")
 BY_VOCABULARY = ("logit_bias.id", "tokens.ids", "detokenize.ids")
 SIZES = ("generate.stop", "generate.stop.bytes", "generate.sampling.logit_bias",
          "cancel.generation_id")

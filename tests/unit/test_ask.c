@@ -256,6 +256,46 @@ static void test_bias_bans(void **state)
     assert_non_null(strstr(err.text, "512"));
 }
 
+static void test_what_sampling_takes(void **state)
+{
+    (void)state;
+    Moed__V1__Sampling sampling = MOED__V1__SAMPLING__INIT;
+    REQUEST(one);
+    one.text = (char *)"a";
+    one.sampling = &sampling;
+    part(&one);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), 0); /* what is missing is off */
+    const struct sample_params *p = &a->request->sample;
+    assert_true(p->top_n_sigma == 0 && p->mirostat_tau == 0 && p->mirostat_eta == 0.1f);
+    ask_free(a);
+
+    sampling.has_temperature = sampling.has_top_n_sigma = sampling.has_mirostat_tau = true;
+    sampling.temperature = 0.5f;
+    sampling.top_n_sigma = 1.5f;
+    sampling.mirostat_tau = 5;
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0);
+    p = &a->request->sample;
+    assert_true(p->top_n_sigma == 1.5f && p->mirostat_tau == 5);
+    ask_free(a);
+
+    sampling.temperature = 0;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_string_equal(err.text,
+                        "generate.sampling.mirostat_tau is 5, which needs a temperature above 0");
+    sampling.mirostat_tau = NAN;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "mirostat_tau is nan"));
+    sampling.mirostat_tau = 0;
+    sampling.top_n_sigma = INFINITY;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "top_n_sigma is inf"));
+}
+
 static void test_refusals_give_everything_back(void **state)
 {
     (void)state;
@@ -307,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_family_and_effort),
         cmocka_unit_test(test_special_tokens_of_content_stay_content),
         cmocka_unit_test(test_bias_bans),
+        cmocka_unit_test(test_what_sampling_takes),
         cmocka_unit_test(test_refusals_give_everything_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

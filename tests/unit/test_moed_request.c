@@ -52,6 +52,9 @@ static void test_whole(void **state)
     struct moed_request *r = moed_request_new();
     assert_int_equal(moed_request_set_model(r, "tiny"), 0);
     assert_int_equal(moed_request_set_real(r, MOED_TEMPERATURE, 0), 0);
+    assert_int_equal(moed_request_set_real(r, MOED_TOP_N_SIGMA, 1.5), 0);
+    assert_int_equal(moed_request_set_real(r, MOED_MIROSTAT_TAU, 5), 0);
+    assert_int_equal(moed_request_set_real(r, MOED_MIROSTAT_ETA, 0.25), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_SEED, -1), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_THINKING, 1), 0);
@@ -76,6 +79,8 @@ static void test_whole(void **state)
     assert_true(part->sampling->has_temperature && part->sampling->temperature == 0);
     assert_false(part->sampling->has_top_p);
     assert_true(part->sampling->seed == UINT64_MAX);
+    assert_true(part->sampling->top_n_sigma == 1.5f && part->sampling->mirostat_tau == 5 &&
+                part->sampling->mirostat_eta == 0.25f);
     assert_int_equal(part->sampling->logit_bias[0]->id, 4);
     assert_int_equal(part->max_tokens, 9);
     assert_false(part->has_logprobs);

@@ -161,6 +161,12 @@ static void filters_keep_what_they_say(void **state)
     p.min_p = 0.4f;
     histogram(&p, count);
     assert_int_equal(distinct(count), 2);
+    p.min_p = 0.51f; /* of 0.6, which 0.3 falls just short of */
+    histogram(&p, count);
+    assert_int_equal(distinct(count), 1);
+    p.min_p = 0.49f;
+    histogram(&p, count);
+    assert_int_equal(distinct(count), 2);
     p.min_p = 0.1f;
     histogram(&p, count);
     assert_int_equal(distinct(count), 3);
@@ -264,6 +270,200 @@ static void top_is_sorted_and_stable(void **state)
     assert_int_equal(sample_top(logits, 3, 20, ids), 3);
 }
 
+/* Which of the first ten ids are drawn when they have these logits and the others are banned. */
+static void assert_kept(const struct sample_params *p, const float *these, int n,
+                        const char *expected)
+{
+    char kept[11] = "";
+    int count[VOCAB];
+    memset(banned, 1, sizeof banned);
+    for (int i = 0; i < n; i++) {
+        banned[i] = 0;
+        logits[i] = these[i];
+    }
+    histogram(p, count);
+    for (int i = 0; i < n; i++)
+        if (count[i])
+            kept[strlen(kept)] = (char)('0' + i);
+    assert_string_equal(kept, expected);
+}
+
+static void top_n_sigma_counts_deviations_from_the_best(void **state)
+{
+    (void)state;
+    struct sample_params p;
+    sample_params_init(&p);
+    static const float eight[] = {2, 4, 4, 4, 5, 5, 7, 9}; /* mean 5, deviation 2 */
+    p.temperature = 100;                                   /* even: whatever is kept shows up */
+    p.top_n_sigma = 0.5f;                                  /* from 8 on */
+    assert_kept(&p, eight, 8, "7");
+    p.top_n_sigma = 1; /* from 7 on, which is kept */
+    assert_kept(&p, eight, 8, "67");
+    p.top_n_sigma = 2; /* from 5 on */
+    assert_kept(&p, eight, 8, "4567");
+    p.top_n_sigma = 3.4999f;
+    assert_kept(&p, eight, 8, "1234567");
+    p.top_n_sigma = 3.5f;
+    assert_kept(&p, eight, 8, "01234567");
+    p.top_n_sigma = 1; /* the temperature does not matter: as published */
+    p.temperature = 5;
+    assert_kept(&p, eight, 8, "67");
+
+    struct sample_bias bias = {.id = 0, .bias = -INFINITY};
+    static const float nine[] = {0, 2, 4, 4, 4, 5, 5, 7, 9}; /* without the first as above */
+    p.bias = &bias;
+    p.n_bias = 1;
+    assert_kept(&p, nine, 9, "78");
+    p.n_bias = 0;
+
+    p.top_n_sigma = 0.001f;
+    assert_kept(&p, (const float[]){3, 3, 3}, 3, "012"); /* no deviation: equals stay */
+    assert_kept(&p, (const float[]){-7}, 1, "0");
+}
+
+/* Probabilities 1/16 1/16 1/8 1/4 1/2 have surprises of 4 4 3 2 1 bits. */
+static const float halves[] = {1, 1, 2, 3, 4};
+
+static void set_halves(void)
+{
+    memset(banned, 1, sizeof banned);
+    for (int i = 0; i < 5; i++) {
+        banned[i] = 0;
+        logits[i] = halves[i] * (float)M_LN2;
+    }
+}
+
+static void mirostat_leaves_out_what_surprises_more(void **state)
+{
+    (void)state;
+    struct sample_params p;
+    struct sampler s;
+    int count[5];
+    sample_params_init(&p);
+    set_halves();
+    p.mirostat_eta = 0.1f;
+    static const struct {
+        float tau;
+        int kept;
+    } cases[] = {{0.4f, 1}, {0.6f, 1}, {1.001f, 2}, {1.4f, 2}, {1.501f, 3}, {2.001f, 5}, {50, 5}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        p.mirostat_tau = cases[i].tau; /* the bound begins at twice that */
+        memset(count, 0, sizeof count);
+        for (uint64_t draw = 0; draw < 300; draw++) {
+            assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+            s.n_drawn = draw;
+            count[sampler_draw(&s, logits, banned, &candidates)]++;
+            sampler_fini(&s);
+        }
+        for (int id = 0; id < 5; id++)
+            assert_int_equal(count[id] > 0, id >= 5 - cases[i].kept);
+    }
+}
+
+static void mirostat_learns_from_what_was_drawn(void **state)
+{
+    (void)state;
+    struct sample_params p;
+    struct sampler s;
+    sample_params_init(&p);
+    set_halves();
+    p.mirostat_tau = 2;
+    p.mirostat_eta = 0.5f;
+    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    double bound = 4;
+    for (int i = 0; i < 50; i++) {
+        assert_true(fabs(s.max_surprise - bound) < 1e-5);
+        int32_t id = sampler_draw(&s, logits, banned, &candidates);
+        double surprise = id == 0 ? 4 : 5 - id; /* of all that got there, not of what was kept */
+        assert_true(surprise <= bound + 1e-5 || id == 4);
+        bound -= 0.5 * (surprise - 2);
+        sampler_accept(&s, id);
+    }
+    sampler_fini(&s);
+
+    /* Of a thousand tokens, surprises of 7.7 bits on and 8.5 on average: 8 is what comes out. */
+    memset(banned, 0, sizeof banned);
+    for (int i = 0; i < VOCAB; i++)
+        logits[i] = (float)sin(i * 12.9898) * 4;
+    double log_sum = sample_log_sum(logits, VOCAB), sum = 0;
+    p.mirostat_tau = 8;
+    p.mirostat_eta = 0.1f;
+    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    for (int i = 0; i < DRAWS; i++) {
+        int32_t id = sampler_draw(&s, logits, banned, &candidates);
+        sum += (log_sum - (double)logits[id]) / M_LN2;
+        sampler_accept(&s, id);
+    }
+    assert_true(fabs(sum / DRAWS - 8) < 0.05);
+    sampler_fini(&s);
+}
+
+/* Pearson's statistic of draws against probabilities; 20 degrees of freedom exceed 45.3 once in a
+ * thousand, and the seed is fixed. */
+static void draws_fit_the_distribution_of_each_filter(void **state)
+{
+    (void)state;
+    enum { N = 21, MANY = 40000 };
+    struct sample_params p;
+    memset(banned, 1, sizeof banned);
+    for (int i = 0; i < N; i++) {
+        banned[i] = 0;
+        logits[i] = (float)cos(i * 1.7) * 1.5f;
+    }
+    for (int which = 0; which < 5; which++) {
+        sample_params_init(&p);
+        p.temperature = 0.8f;
+        p.seed = 11;
+        p.top_k = which == 1 ? 9 : 0;
+        p.top_p = which == 2 ? 0.7f : 1;
+        p.min_p = which == 3 ? 0.2f : 0;
+        p.top_n_sigma = which == 4 ? 1.2f : 0;
+        double weight[N], all = 0, kept = 0, mean = 0, variance = 0, best = -9;
+        for (int i = 0; i < N; i++) {
+            weight[i] = exp((double)logits[i] / 0.8);
+            all += weight[i];
+            mean += (double)logits[i] / N;
+            best = fmax(best, (double)logits[i]);
+        }
+        for (int i = 0; i < N; i++)
+            variance += ((double)logits[i] - mean) * ((double)logits[i] - mean) / N;
+        bool keep[N];
+        for (int i = 0; i < N; i++) {
+            double above = 0;
+            int rank = 0;
+            for (int j = 0; j < N; j++)
+                if (logits[j] > logits[i]) {
+                    rank++;
+                    above += weight[j];
+                }
+            keep[i] = which == 0   ? true
+                      : which == 1 ? rank < 9
+                      : which == 2 ? above / all < 0.7
+                      : which == 3 ? weight[i] >= 0.2 * exp(best / 0.8)
+                                   : (double)logits[i] >= best - 1.2 * sqrt(variance);
+            kept += keep[i] ? weight[i] : 0;
+        }
+        int count[N] = {0};
+        struct sampler s;
+        assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+        for (int i = 0; i < MANY; i++) {
+            int32_t id = sampler_draw(&s, logits, banned, &candidates);
+            count[id]++;
+            sampler_accept(&s, id);
+        }
+        double chi2 = 0;
+        for (int i = 0; i < N; i++) {
+            double expected = keep[i] ? weight[i] / kept * MANY : 0;
+            if (keep[i])
+                chi2 += (count[i] - expected) * (count[i] - expected) / expected;
+            else
+                assert_int_equal(count[i], 0);
+        }
+        assert_true(chi2 < 45.3);
+        sampler_fini(&s);
+    }
+}
+
 static const char *chain(const struct sample_params *p)
 {
     static char words[SAMPLE_CHAIN_BYTES];
@@ -277,6 +477,11 @@ static void a_chain_names_what_is_on(void **state)
     struct sample_params p;
     sample_params_init(&p);
     assert_string_equal(chain(&p), "draw");
+    p.top_n_sigma = 1;
+    p.mirostat_tau = 5;
+    p.mirostat_eta = 0.1f;
+    assert_string_equal(chain(&p), "top_n_sigma=1 mirostat_tau=5 mirostat_eta=0.1 draw");
+    p.top_n_sigma = p.mirostat_tau = 0;
     p.temperature = 0.1f; /* with the digits that give this float */
     p.top_k = 40;
     p.top_p = 0.123456789f;
@@ -306,6 +511,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_draw_depends_on_seed_and_index, setup, teardown),
         cmocka_unit_test_setup_teardown(probabilities_are_those_of_all_logits, setup, teardown),
         cmocka_unit_test_setup_teardown(top_is_sorted_and_stable, setup, teardown),
+        cmocka_unit_test_setup_teardown(top_n_sigma_counts_deviations_from_the_best, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(mirostat_leaves_out_what_surprises_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(mirostat_learns_from_what_was_drawn, setup, teardown),
+        cmocka_unit_test_setup_teardown(draws_fit_the_distribution_of_each_filter, setup, teardown),
         cmocka_unit_test(a_chain_names_what_is_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,9 @@ enum moed_field {
     MOED_SHOW_SPECIAL,       /* flag: special tokens print their text */
     MOED_THINKING,           /* flag: ask a chat model to think first */
     MOED_TIMEOUT_MS,         /* integer: of the whole generation; 0: none */
+    MOED_TOP_N_SIGMA,        /* real; 0: off */
+    MOED_MIROSTAT_TAU,       /* real; 0: off; needs a temperature above 0 */
+    MOED_MIROSTAT_ETA,       /* real */
 };
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
