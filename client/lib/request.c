@@ -102,11 +102,14 @@ void moed_request_free(struct moed_request *request)
         free(request->fields.stop[i]);
     for (size_t i = 0; i < request->sampling.n_logit_bias; i++)
         free(request->sampling.logit_bias[i]);
+    for (size_t i = 0; i < request->sampling.n_dry_breakers; i++)
+        free(request->sampling.dry_breakers[i]);
     free(request->messages);
     free(request->tools);
     free(request->fields.stop);
     free(request->fields.model);
     free(request->sampling.logit_bias);
+    free(request->sampling.dry_breakers);
     free(request->text);
     free(request->suffix);
     free(request->ids);
@@ -150,6 +153,10 @@ static const struct field field_table[] = {
     [MOED_TOP_N_SIGMA] = IN_SAMPLING(FIELD_FLOAT, top_n_sigma),
     [MOED_MIROSTAT_TAU] = IN_SAMPLING(FIELD_FLOAT, mirostat_tau),
     [MOED_MIROSTAT_ETA] = IN_SAMPLING(FIELD_FLOAT, mirostat_eta),
+    [MOED_DRY_MULTIPLIER] = IN_SAMPLING(FIELD_FLOAT, dry_multiplier),
+    [MOED_DRY_BASE] = IN_SAMPLING(FIELD_FLOAT, dry_base),
+    [MOED_DRY_ALLOWED_LENGTH] = IN_SAMPLING(FIELD_INT32, dry_allowed_length),
+    [MOED_DRY_RANGE] = IN_SAMPLING(FIELD_INT32, dry_range),
 };
 
 static const struct field *find_field(enum moed_field name)
@@ -215,20 +222,30 @@ int moed_request_set_model(struct moed_request *request, const char *model)
     return 0;
 }
 
-int moed_request_add_stop(struct moed_request *request, const char *text)
+static int add_string(char ***list, size_t *n, const char *text)
 {
     OWN_MEM char *copy = NULL;
     int r = copy_text(text, strlen(text), &copy);
     if (r < 0)
         return r;
-    size_t n = request->fields.n_stop;
-    char **more = realloc(request->fields.stop, (n + 1) * sizeof *more);
+    char **more = realloc(*list, (*n + 1) * sizeof *more);
     if (!more)
         return -ENOMEM;
-    request->fields.stop = more;
-    more[n] = TAKE(copy);
-    request->fields.n_stop++;
+    *list = more;
+    more[(*n)++] = TAKE(copy);
     return 0;
+}
+
+int moed_request_add_stop(struct moed_request *request, const char *text)
+{
+    return add_string(&request->fields.stop, &request->fields.n_stop, text);
+}
+
+int moed_request_add_dry_breaker(struct moed_request *request, const char *text)
+{
+    int r = add_string(&request->sampling.dry_breakers, &request->sampling.n_dry_breakers, text);
+    request->has_sampling |= r == 0;
+    return r;
 }
 
 int moed_request_add_bias(struct moed_request *request, int32_t id, float bias)

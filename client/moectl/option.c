@@ -25,6 +25,7 @@ enum type {
     TYPE_SET,     /* a setting that is 1 when the option is there */
     TYPE_TOP,
     TYPE_STOP,
+    TYPE_BREAKER,
     TYPE_BIAS,
 };
 
@@ -70,6 +71,16 @@ static const struct option option_table[] = {
     {"repetition-penalty", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_REPETITION_PENALTY, "1: off"},
     {"presence-penalty", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_PRESENCE_PENALTY, "0: off"},
     {"frequency-penalty", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_FREQUENCY_PENALTY, "0: off"},
+    {"dry", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_DRY_MULTIPLIER,
+     "against repetitions, 0.8 say; 0: off"},
+    {"dry-base", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_DRY_BASE,
+     "how it grows with their length; default 1.75"},
+    {"dry-length", 0, "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_DRY_ALLOWED_LENGTH,
+     "from N tokens on; default 2"},
+    {"dry-range", 0, "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_DRY_RANGE,
+     "within the last N tokens; 0: all"},
+    {"dry-breaker", 0, "TEXT", GROUP_SAMPLING, TYPE_BREAKER, 0, 0,
+     "none reaches across it; repeatable"},
     {"logit-bias", 0, "ID:X", GROUP_SAMPLING, TYPE_BIAS, 0, 0,
      "add X to a logit, -100 bans; repeatable"},
     {"seed", 0, "N", GROUP_SAMPLING, TYPE_SEED, 0, MOED_SEED,
@@ -243,11 +254,12 @@ static int take_ids(struct options *o, const struct option *option, const char *
     return 0;
 }
 
-static int take_stop(struct options *o, const struct option *option, const char *value)
+static int take_text(struct options *o, const struct option *option, struct texts *texts,
+                     const char *value)
 {
-    if (o->n_stops == MAX_STOPS)
-        return usage_error(o, "--%s: more than %d", option->name, MAX_STOPS);
-    o->stops[o->n_stops++] = value;
+    if (texts->n == MAX_TEXTS)
+        return usage_error(o, "--%s: more than %d", option->name, MAX_TEXTS);
+    texts->at[texts->n++] = value;
     return 0;
 }
 
@@ -277,7 +289,9 @@ static int take_value(struct options *o, const struct option *option, const char
     case TYPE_SET:
         return add_setting(o, &(struct setting){.field = option->field, .integer = 1});
     case TYPE_STOP:
-        return take_stop(o, option, value);
+        return take_text(o, option, &o->stops, value);
+    case TYPE_BREAKER:
+        return take_text(o, option, &o->breakers, value);
     case TYPE_BIAS:
         return take_bias(o, option, value);
     }
@@ -429,9 +443,12 @@ int options_apply(const struct options *o, struct moed_request *request)
         if (r < 0)
             return usage_error(o, "--%s: out of range", name_of(s->field));
     }
-    for (int i = 0; i < o->n_stops; i++)
-        if (moed_request_add_stop(request, o->stops[i]) < 0)
+    for (int i = 0; i < o->stops.n; i++)
+        if (moed_request_add_stop(request, o->stops.at[i]) < 0)
             return usage_error(o, "--stop: the text is not UTF-8");
+    for (int i = 0; i < o->breakers.n; i++)
+        if (moed_request_add_dry_breaker(request, o->breakers.at[i]) < 0)
+            return usage_error(o, "--dry-breaker: the text is not UTF-8");
     for (int i = 0; i < o->n_biases; i++)
         if (moed_request_add_bias(request, o->biases[i].id, o->biases[i].bias) < 0)
             return usage_error(o, "--logit-bias: out of range");

@@ -16,6 +16,9 @@ void sample_params_init(struct sample_params *params)
 void sample_params_fini(struct sample_params *params)
 {
     free(params->bias);
+    for (int i = 0; i < params->dry.n_breakers; i++)
+        free(params->dry.breakers[i]);
+    free(params->dry.breakers);
     *params = (struct sample_params){0};
 }
 
@@ -42,27 +45,38 @@ static bool wants_history(const struct sample_params *p)
     return p->repetition_penalty != 1 || p->presence_penalty != 0 || p->frequency_penalty != 0;
 }
 
-int sampler_init(struct sampler *s, const struct sample_params *params, int vocab)
+static bool wants_dry(const struct sample_params *p)
+{
+    return p->dry.multiplier > 0;
+}
+
+int sampler_init(struct sampler *s, const struct sample_params *params, int logits,
+                 const struct vocab *vocab, int limit)
 {
     *s = (struct sampler){
         .params = params,
-        .vocab = vocab,
+        .n_logits = logits,
         .max_surprise = 2 * (double)params->mirostat_tau,
     };
-    if (!wants_history(params))
-        return 0;
-    s->generated = calloc((size_t)vocab, sizeof *s->generated);
-    s->seen = calloc((size_t)vocab, sizeof *s->seen);
-    if (s->generated && s->seen)
-        return 0;
-    sampler_fini(s);
-    return -ENOMEM;
+    if (wants_history(params)) {
+        s->generated = calloc((size_t)logits, sizeof *s->generated);
+        s->seen = calloc((size_t)logits, sizeof *s->seen);
+        if (!s->generated || !s->seen) {
+            sampler_fini(s);
+            return -ENOMEM;
+        }
+    }
+    int r = wants_dry(params) ? dry_init(&s->dry, &params->dry, vocab, logits, limit) : 0;
+    if (r < 0)
+        sampler_fini(s);
+    return r;
 }
 
 void sampler_fini(struct sampler *s)
 {
     free(s->generated);
     free(s->seen);
+    dry_fini(&s->dry);
     *s = (struct sampler){0};
 }
 
@@ -70,11 +84,15 @@ void sampler_saw_prompt(struct sampler *s, const int32_t *ids, int n)
 {
     for (int i = 0; s->seen && i < n; i++)
         s->seen[ids[i]] = 1;
+    for (int i = 0; wants_dry(s->params) && i < n; i++)
+        dry_push(&s->dry, ids[i]);
 }
 
 void sampler_accept(struct sampler *s, int32_t id)
 {
     s->n_drawn++;
+    if (wants_dry(s->params))
+        dry_push(&s->dry, id);
     if (!s->seen)
         return;
     s->seen[id] = 1;
@@ -236,6 +254,23 @@ static void stage_penalties(struct sampler *s, struct candidates *c)
     }
 }
 
+static void tell_dry(const struct sample_params *p, struct words *w)
+{
+    say_real(w, "dry_multiplier", p->dry.multiplier);
+    say_real(w, "dry_base", p->dry.base);
+    say(w, "dry_allowed_length=%d ", p->dry.allowed_length);
+    if (p->dry.range > 0)
+        say(w, "dry_range=%d ", p->dry.range);
+    say(w, "dry_breakers[%d] ", p->dry.n_breakers);
+}
+
+static void stage_dry(struct sampler *s, struct candidates *c)
+{
+    dry_match(&s->dry);
+    for (int i = 0; i < c->n; i++)
+        c->at[i].score -= dry_penalty(&s->dry, c->at[i].id);
+}
+
 static bool wants_top_n_sigma(const struct sample_params *p)
 {
     return p->top_n_sigma > 0;
@@ -388,6 +423,7 @@ static const struct stage logit_stages[] = {
     /* also where nothing is drawn */
     {wants_bias, tell_bias, stage_bias},
     {wants_history, tell_penalties, stage_penalties},
+    {wants_dry, tell_dry, stage_dry},
 };
 static const struct stage stage_table[] = {
     {wants_top_n_sigma, tell_top_n_sigma, stage_top_n_sigma},
@@ -472,7 +508,7 @@ int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *bann
                      struct candidates *c)
 {
     c->n = 0;
-    for (int32_t id = 0; id < s->vocab; id++)
+    for (int32_t id = 0; id < s->n_logits; id++)
         if (!banned[id])
             c->at[c->n++] = (struct candidate){.id = id, .score = logits[id]};
     run_stages(logit_stages, N_LOGIT_STAGES, s, c);

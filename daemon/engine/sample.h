@@ -3,7 +3,7 @@
  * Choosing the next token: a chain of stages over the candidates, repeatable by its seed.
  *
  * Owned by one sequence, on the engine's thread. Ties go to the lower id, so greedy is a function
- * of the logits alone. The chain, always in this order: bias, penalties | top-nσ, temperature,
+ * of the logits alone. The chain, always in this order: bias, penalties, DRY | top-nσ, temperature,
  * top-k, top-p, min-p, mirostat 2, the draw. What stands behind the bar is passed over when the
  * temperature is 0: then the best is taken. Each filter keeps at least the best of what reaches it.
  * A new stage is its functions and a line in stage_table[].
@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "engine/dry.h"
 
 struct sample_bias {
     int32_t id;
@@ -33,7 +35,8 @@ struct sample_params {
         repetition_penalty;  /* 1: off; divides positive logits of seen tokens, multiplies others */
     float presence_penalty;  /* 0: off; subtracted once from tokens already generated */
     float frequency_penalty; /* 0: off; subtracted once for each time it was generated */
-    uint64_t seed;           /* same seed, same text */
+    struct dry_params dry;
+    uint64_t seed;            /* same seed, same text */
     struct sample_bias *bias; /* heap, or NULL */
     int n_bias;
 };
@@ -63,14 +66,17 @@ void candidates_fini(struct candidates *c);
 /* What a sequence remembers of its own tokens. */
 struct sampler {
     const struct sample_params *params;
-    uint16_t *generated; /* [vocab] times, NULL when no penalty asks for it */
-    uint8_t *seen;       /* [vocab] in prompt or answer */
-    int vocab;
+    uint16_t *generated; /* [n_logits] times, NULL when no penalty asks for it */
+    uint8_t *seen;       /* [n_logits] in prompt or answer */
+    int n_logits;
     uint64_t n_drawn;
     double max_surprise; /* mirostat's bound, in bits */
     double log_sum;      /* of what reached mirostat with the last draw */
+    struct dry dry;
 };
-int sampler_init(struct sampler *s, const struct sample_params *params, int vocab); /* -ENOMEM */
+/* For `logits` a draw and at most `limit` tokens; the vocabulary is for DRY alone. -ENOMEM */
+int sampler_init(struct sampler *s, const struct sample_params *params, int logits,
+                 const struct vocab *vocab, int limit);
 void sampler_fini(struct sampler *s);
 void sampler_saw_prompt(struct sampler *s, const int32_t *ids, int n);
 void sampler_accept(struct sampler *s, int32_t id);
@@ -78,7 +84,7 @@ void sampler_accept(struct sampler *s, int32_t id);
 /**
  * Choose a token.
  *
- *   logits   [vocab] finite; ids with `banned` set are never chosen
+ *   logits   [n_logits] finite; ids with `banned` set are never chosen
  *   returns  the id; -1 if nothing is left to choose from
  */
 int32_t sampler_draw(struct sampler *s, const float *logits, const uint8_t *banned,

@@ -20,7 +20,7 @@ int seq_new(uint64_t call, struct engine_request *request, const struct vocab *v
         r = detok_init(&seq->detok, vocab, request->show_special,
                        (const char *const *)request->stops, request->n_stops, NULL);
     if (r == 0)
-        r = sampler_init(&seq->sampler, &request->sample, logits);
+        r = sampler_init(&seq->sampler, &request->sample, logits, vocab, limit);
     if (r < 0) {
         seq_free(seq, NULL);
         return r;

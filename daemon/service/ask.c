@@ -35,7 +35,10 @@ struct merged {
     /* scalars: the last part that has one wins */
     int64_t max_tokens, top_logprobs, timeout_ms, top_k;
     double temperature, top_p, min_p, repetition, presence, frequency;
-    double top_n_sigma, mirostat_tau, mirostat_eta;
+    double top_n_sigma, mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
+    int64_t dry_allowed_length, dry_range;
+    char **breakers;
+    size_t n_breakers;
     uint64_t seed;
     bool logprobs, ignore_end, return_prompt, show_special;
 };
@@ -51,6 +54,7 @@ static void merged_fini(struct merged *m)
     ttrpc_buf_fini(&m->suffix);
     ids_fini(&m->ids);
     free(m->stops);
+    free(m->breakers);
     free(m->bias);
 }
 
@@ -93,6 +97,16 @@ static int merge_sampling(struct merged *m, const Moed__V1__Sampling *s)
         m->mirostat_eta = s->mirostat_eta;
     if (s->has_seed)
         m->seed = s->seed;
+    if (s->has_dry_multiplier)
+        m->dry_multiplier = s->dry_multiplier;
+    if (s->has_dry_base)
+        m->dry_base = s->dry_base;
+    if (s->has_dry_allowed_length)
+        m->dry_allowed_length = s->dry_allowed_length;
+    if (s->has_dry_range)
+        m->dry_range = s->dry_range;
+    if (append(&m->breakers, &m->n_breakers, (void *const *)s->dry_breakers, s->n_dry_breakers) < 0)
+        return -ENOMEM;
     return append(&m->bias, &m->n_bias, (void *const *)s->logit_bias, s->n_logit_bias);
 }
 
@@ -288,23 +302,35 @@ static int make_prompt(const struct model *model, struct merged *m, struct ask *
 }
 
 /* ---- the fields */
-static int copy_stops(const struct merged *m, struct engine_request *request, struct err *err)
+struct strings { /* a request's list, and what fields.def says of it */
+    char *const *at;
+    size_t n;
+    enum field_id count, bytes;
+};
+
+static int copy_strings(const struct strings *from, char ***ret, int *n_ret, struct err *err)
 {
-    int r = field_size(FIELD_STOP_COUNT, m->n_stops, err);
-    for (size_t i = 0; i < m->n_stops && r == 0; i++)
-        r = field_size(FIELD_STOP_BYTES, strlen(m->stops[i]), err);
-    if (r < 0 || m->n_stops == 0)
+    int r = field_size(from->count, from->n, err);
+    for (size_t i = 0; i < from->n && r == 0; i++)
+        r = field_size(from->bytes, strlen(from->at[i]), err);
+    if (r < 0 || from->n == 0)
         return r;
-    request->stops = calloc(m->n_stops, sizeof *request->stops);
-    if (!request->stops)
-        return err_set(err, -ENOMEM, "no memory for stop strings");
-    for (size_t i = 0; i < m->n_stops; i++) {
-        request->stops[i] = strdup(m->stops[i]);
-        if (!request->stops[i])
-            return err_set(err, -ENOMEM, "no memory for stop strings");
-        request->n_stops = (int)i + 1;
+    *ret = calloc(from->n, sizeof **ret);
+    if (!*ret)
+        return err_set(err, -ENOMEM, "no memory for %s", field_table[from->count].name);
+    for (size_t i = 0; i < from->n; i++) {
+        (*ret)[i] = strdup(from->at[i]);
+        if (!(*ret)[i])
+            return err_set(err, -ENOMEM, "no memory for %s", field_table[from->count].name);
+        *n_ret = (int)i + 1;
     }
     return 0;
+}
+
+static int copy_stops(const struct merged *m, struct engine_request *request, struct err *err)
+{
+    struct strings stops = {m->stops, m->n_stops, FIELD_STOP_COUNT, FIELD_STOP_BYTES};
+    return copy_strings(&stops, &request->stops, &request->n_stops, err);
 }
 
 static int copy_bias(const struct merged *m, int32_t size, struct sample_params *sample,
@@ -330,6 +356,26 @@ static int copy_bias(const struct merged *m, int32_t size, struct sample_params 
             to->bias = -INFINITY;
     }
     return 0;
+}
+
+static int check_dry(const struct merged *m, struct dry_params *dry, struct err *err)
+{
+    int64_t length, range;
+    int r = 0;
+    if ((r = field_real(FIELD_DRY_MULTIPLIER, m->dry_multiplier, &dry->multiplier, err)) < 0 ||
+        (r = field_real(FIELD_DRY_BASE, m->dry_base, &dry->base, err)) < 0 ||
+        (r = field_int(FIELD_DRY_LENGTH, m->dry_allowed_length, &length, err)) < 0 ||
+        (r = field_int(FIELD_DRY_RANGE, m->dry_range, &range, err)) < 0)
+        return r;
+    dry->allowed_length = (int)length;
+    dry->range = (int)range;
+    struct strings breakers = {m->breakers, m->n_breakers, FIELD_DRY_BREAKERS,
+                               FIELD_DRY_BREAKER_BYTES};
+    if (breakers.n == 0) {
+        breakers.at = (char *const *)dry_usual_breakers;
+        breakers.n = DRY_USUAL_BREAKERS;
+    }
+    return copy_strings(&breakers, &dry->breakers, &dry->n_breakers, err);
 }
 
 static int check_sampling(const struct merged *m, struct sample_params *sample, struct err *err)
@@ -369,6 +415,7 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         (r = field_int(FIELD_TOP_LOGPROBS, m->top_logprobs, &top, err)) < 0 ||
         (r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err)) < 0 ||
         (r = check_sampling(m, &request->sample, err)) < 0 ||
+        (r = check_dry(m, &request->sample.dry, err)) < 0 ||
         (r = copy_bias(m, vocab_size(model_vocab(model)), &request->sample, err)) < 0 ||
         (r = copy_stops(m, request, err)) < 0)
         return r;

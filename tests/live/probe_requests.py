@@ -63,6 +63,12 @@ FIELDS = {  # how each published field is asked for
     "generate.sampling.top_n_sigma": lambda v: sampling(10, v),
     "generate.sampling.mirostat_tau": lambda v: short(temperature=1.0, extra=blob(6, float32(11, v))),
     "generate.sampling.mirostat_eta": lambda v: sampling(12, v),
+    "generate.sampling.dry_multiplier": lambda v: sampling(13, v),
+    "generate.sampling.dry_base": lambda v: sampling(14, v),
+    "generate.sampling.dry_allowed_length": lambda v: sampling(15, v, False),
+    "generate.sampling.dry_range": lambda v: sampling(16, v, False),
+    "generate.sampling.dry_breakers": lambda n: short(extra=blob(6, blob(17, "\n") * n)),
+    "generate.sampling.dry_breakers.bytes": lambda n: short(extra=blob(6, blob(17, "z" * n))),
     "generate.sampling.repetition_penalty": lambda v: sampling(5, v),
     "generate.sampling.presence_penalty": lambda v: sampling(6, v),
     "generate.sampling.frequency_penalty": lambda v: sampling(7, v),
@@ -87,10 +93,11 @@ FIELDS = {  # how each published field is asked for
     "render.chat.effort": lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + num(5, v)),
     "cancel.generation_id": lambda n: blob(1, b"x" * n),
 }
-REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias", "sigma", "tau", "eta")
+REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias", "sigma", "tau", "eta",
+        "multiplier", "base")
 BY_VOCABULARY = ("logit_bias.id", "tokens.ids", "detokenize.ids")
 SIZES = ("generate.stop", "generate.stop.bytes", "generate.sampling.logit_bias",
-         "cancel.generation_id")
+         "generate.sampling.dry_breakers", "generate.sampling.dry_breakers.bytes", "cancel.generation_id")
 
 
 def verdict(name, value):

@@ -31,7 +31,8 @@ SAMPLERS = (b"", blob(6, num(2, 40)),  # top-k
             blob(6, float32(3, 0.9) + float32(4, 0.02)),  # top-p and min-p
             blob(6, float32(5, 1.2) + float32(7, 0.5)),  # penalties
             blob(6, float32(10, 1.5)),  # top-n-sigma
-            blob(6, float32(11, 3.0)))  # mirostat
+            blob(6, float32(11, 3.0)),  # mirostat
+            blob(6, float32(13, 0.8)))  # DRY
 
 
 class Served(unittest.TestCase):

@@ -268,6 +268,11 @@ static void test_what_sampling_takes(void **state)
     assert_int_equal(ask("fake", &a), 0); /* what is missing is off */
     const struct sample_params *p = &a->request->sample;
     assert_true(p->top_n_sigma == 0 && p->mirostat_tau == 0 && p->mirostat_eta == 0.1f);
+    assert_true(p->dry.multiplier == 0 && p->dry.base == 1.75f);
+    assert_int_equal(p->dry.allowed_length, 2);
+    assert_int_equal(p->dry.range, 0);
+    assert_int_equal(p->dry.n_breakers, 4);
+    assert_string_equal(p->dry.breakers[1], ":");
     ask_free(a);
 
     sampling.has_temperature = sampling.has_top_n_sigma = sampling.has_mirostat_tau = true;
@@ -279,6 +284,36 @@ static void test_what_sampling_takes(void **state)
     p = &a->request->sample;
     assert_true(p->top_n_sigma == 1.5f && p->mirostat_tau == 5);
     ask_free(a);
+
+    char *none[] = {(char *)""}, *two[] = {(char *)"\n", (char *)"x"};
+    sampling.dry_breakers = none;
+    sampling.n_dry_breakers = 1;
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0); /* and with it no usual ones */
+    assert_int_equal(a->request->sample.dry.n_breakers, 1);
+    assert_string_equal(a->request->sample.dry.breakers[0], "");
+    ask_free(a);
+    part(&one);
+    sampling.dry_breakers = two;
+    sampling.n_dry_breakers = 2;
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0); /* those of all parts */
+    assert_int_equal(a->request->sample.dry.n_breakers, 3);
+    assert_string_equal(a->request->sample.dry.breakers[2], "x");
+    ask_free(a);
+    char long_one[66] = "";
+    memset(long_one, 'x', 65);
+    two[1] = long_one;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "dry_breakers.bytes has a length of 65"));
+    sampling.n_dry_breakers = 0;
+    sampling.has_dry_base = true;
+    sampling.dry_base = 0.5f;
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "dry_base is 0.5, expected 1 to 10"));
+    sampling.has_dry_base = false;
 
     sampling.temperature = 0;
     part(&one);

@@ -552,6 +552,8 @@ static void writing_asks_for_no_memory(void **state)
         if (i == 1) {
             q->sample.temperature = 1;
             q->sample.top_p = 0.9f;
+            q->sample.dry =
+                (struct dry_params){.multiplier = 0.8f, .base = 1.75f, .allowed_length = 2};
             q->sample.top_n_sigma = 2;
             q->sample.mirostat_tau = 5;
             q->sample.mirostat_eta = 0.1f;

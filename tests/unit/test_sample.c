@@ -36,7 +36,7 @@ static int teardown(void **state)
 static int32_t draw_once(const struct sample_params *p)
 {
     struct sampler s;
-    assert_int_equal(sampler_init(&s, p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, p, VOCAB, NULL, 0), 0);
     int32_t id = sampler_draw(&s, logits, banned, &candidates);
     sampler_fini(&s);
     return id;
@@ -56,7 +56,7 @@ static void histogram(const struct sample_params *p, int *count)
 {
     struct sampler s;
     memset(count, 0, VOCAB * sizeof *count);
-    assert_int_equal(sampler_init(&s, p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, p, VOCAB, NULL, 0), 0);
     for (int i = 0; i < DRAWS; i++) {
         count[sampler_draw(&s, logits, banned, &candidates)]++;
         s.n_drawn++;
@@ -196,7 +196,7 @@ static void biases_and_penalties_move_scores(void **state)
     logits[2] = 1.5f;
     logits[3] = 1;
     p.frequency_penalty = 0.3f;
-    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
     static const int32_t expected[] = {1, 1, 2, 1, 2, 1, 3};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         int32_t id = sampler_draw(&s, logits, banned, &candidates);
@@ -207,13 +207,13 @@ static void biases_and_penalties_move_scores(void **state)
 
     p.frequency_penalty = 0;
     p.repetition_penalty = 4;
-    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
     sampler_saw_prompt(&s, (const int32_t[]){1}, 1); /* 2 / 4 < 1.5 */
     assert_int_equal(sampler_draw(&s, logits, banned, &candidates), 2);
     sampler_fini(&s);
     p.repetition_penalty = 1;
     p.presence_penalty = 0.9f;
-    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
     sampler_saw_prompt(&s, (const int32_t[]){1}, 1); /* the prompt is no presence */
     assert_int_equal(sampler_draw(&s, logits, banned, &candidates), 1);
     sampler_accept(&s, 1);
@@ -229,8 +229,8 @@ static void a_draw_depends_on_seed_and_index(void **state)
     sample_params_init(&p);
     struct sampler a, b;
     p.seed = 42;
-    assert_int_equal(sampler_init(&a, &p, VOCAB), 0);
-    assert_int_equal(sampler_init(&b, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&a, &p, VOCAB, NULL, 0), 0);
+    assert_int_equal(sampler_init(&b, &p, VOCAB, NULL, 0), 0);
     int32_t ids[50];
     for (int i = 0; i < 50; i++) {
         ids[i] = sampler_draw(&a, logits, banned, &candidates);
@@ -350,7 +350,7 @@ static void mirostat_leaves_out_what_surprises_more(void **state)
         p.mirostat_tau = cases[i].tau; /* the bound begins at twice that */
         memset(count, 0, sizeof count);
         for (uint64_t draw = 0; draw < 300; draw++) {
-            assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+            assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
             s.n_drawn = draw;
             count[sampler_draw(&s, logits, banned, &candidates)]++;
             sampler_fini(&s);
@@ -369,7 +369,7 @@ static void mirostat_learns_from_what_was_drawn(void **state)
     set_halves();
     p.mirostat_tau = 2;
     p.mirostat_eta = 0.5f;
-    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
     double bound = 4;
     for (int i = 0; i < 50; i++) {
         assert_true(fabs(s.max_surprise - bound) < 1e-5);
@@ -388,7 +388,7 @@ static void mirostat_learns_from_what_was_drawn(void **state)
     double log_sum = sample_log_sum(logits, VOCAB), sum = 0;
     p.mirostat_tau = 8;
     p.mirostat_eta = 0.1f;
-    assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+    assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
     for (int i = 0; i < DRAWS; i++) {
         int32_t id = sampler_draw(&s, logits, banned, &candidates);
         sum += (log_sum - (double)logits[id]) / M_LN2;
@@ -445,7 +445,7 @@ static void draws_fit_the_distribution_of_each_filter(void **state)
         }
         int count[N] = {0};
         struct sampler s;
-        assert_int_equal(sampler_init(&s, &p, VOCAB), 0);
+        assert_int_equal(sampler_init(&s, &p, VOCAB, NULL, 0), 0);
         for (int i = 0; i < MANY; i++) {
             int32_t id = sampler_draw(&s, logits, banned, &candidates);
             count[id]++;

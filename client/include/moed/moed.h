@@ -230,6 +230,10 @@ enum moed_field {
     MOED_TOP_N_SIGMA,        /* real; 0: off */
     MOED_MIROSTAT_TAU,       /* real; 0: off; needs a temperature above 0 */
     MOED_MIROSTAT_ETA,       /* real */
+    MOED_DRY_MULTIPLIER,     /* real; 0: off */
+    MOED_DRY_BASE,           /* real */
+    MOED_DRY_ALLOWED_LENGTH, /* integer: tokens of a repetition that cost nothing yet */
+    MOED_DRY_RANGE,          /* integer: last tokens that are looked at; 0: all */
 };
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
@@ -249,6 +253,9 @@ MOED_API int moed_request_set_integer(struct moed_request *request, enum moed_fi
 MOED_API int moed_request_set_model(struct moed_request *request, const char *model);
 /* A string that ends the generation; may be called again for more. */
 MOED_API int moed_request_add_stop(struct moed_request *request, const char *text);
+/* A string that no repetition reaches across, instead of the usual newline, colon, double quote and
+ * star; may be called again for more, and once with "" for none at all. */
+MOED_API int moed_request_add_dry_breaker(struct moed_request *request, const char *text);
 /* Added to a token's logit; -100 bans it. -ERANGE for NAN and after 1000 of them. */
 MOED_API int moed_request_add_bias(struct moed_request *request, int32_t id, float bias);
 
