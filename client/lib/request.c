@@ -104,12 +104,15 @@ void moed_request_free(struct moed_request *request)
         free(request->sampling.logit_bias[i]);
     for (size_t i = 0; i < request->sampling.n_dry_breakers; i++)
         free(request->sampling.dry_breakers[i]);
+    for (size_t i = 0; i < request->sampling.n_banned; i++)
+        free(request->sampling.banned[i]);
     free(request->messages);
     free(request->tools);
     free(request->fields.stop);
     free(request->fields.model);
     free(request->sampling.logit_bias);
     free(request->sampling.dry_breakers);
+    free(request->sampling.banned);
     free(request->text);
     free(request->suffix);
     free(request->ids);
@@ -239,6 +242,13 @@ static int add_string(char ***list, size_t *n, const char *text)
 int moed_request_add_stop(struct moed_request *request, const char *text)
 {
     return add_string(&request->fields.stop, &request->fields.n_stop, text);
+}
+
+int moed_request_add_banned(struct moed_request *request, const char *text)
+{
+    int r = add_string(&request->sampling.banned, &request->sampling.n_banned, text);
+    request->has_sampling |= r == 0;
+    return r;
 }
 
 int moed_request_add_dry_breaker(struct moed_request *request, const char *text)

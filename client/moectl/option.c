@@ -26,6 +26,7 @@ enum type {
     TYPE_TOP,
     TYPE_STOP,
     TYPE_BREAKER,
+    TYPE_BAN,
     TYPE_BIAS,
 };
 
@@ -85,6 +86,7 @@ static const struct option option_table[] = {
      "add X to a logit, -100 bans; repeatable"},
     {"seed", 0, "N", GROUP_SAMPLING, TYPE_SEED, 0, MOED_SEED,
      "the same seed, the same answer; 0: any"},
+    {"ban", 0, "TEXT", GROUP_SAMPLING, TYPE_BAN, 0, 0, "never write this text; repeatable"},
     {"stop", 0, "TEXT", GROUP_SAMPLING, TYPE_STOP, 0, 0, "end before this text; repeatable"},
     {"ignore-end", 0, NULL, GROUP_SAMPLING, TYPE_SET, 0, MOED_IGNORE_END,
      "go on after the model's end token"},
@@ -290,6 +292,8 @@ static int take_value(struct options *o, const struct option *option, const char
         return add_setting(o, &(struct setting){.field = option->field, .integer = 1});
     case TYPE_STOP:
         return take_text(o, option, &o->stops, value);
+    case TYPE_BAN:
+        return take_text(o, option, &o->banned, value);
     case TYPE_BREAKER:
         return take_text(o, option, &o->breakers, value);
     case TYPE_BIAS:
@@ -446,6 +450,9 @@ int options_apply(const struct options *o, struct moed_request *request)
     for (int i = 0; i < o->stops.n; i++)
         if (moed_request_add_stop(request, o->stops.at[i]) < 0)
             return usage_error(o, "--stop: the text is not UTF-8");
+    for (int i = 0; i < o->banned.n; i++)
+        if (moed_request_add_banned(request, o->banned.at[i]) < 0)
+            return usage_error(o, "--ban: the text is not UTF-8");
     for (int i = 0; i < o->breakers.n; i++)
         if (moed_request_add_dry_breaker(request, o->breakers.at[i]) < 0)
             return usage_error(o, "--dry-breaker: the text is not UTF-8");

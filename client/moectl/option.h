@@ -32,7 +32,7 @@ struct setting { /* a field of a request, as given */
     int64_t integer;
 };
 
-enum { MAX_SETTINGS = 64, MAX_TEXTS = 16, MAX_BIASES = 256 };
+enum { MAX_SETTINGS = 64, MAX_TEXTS = 64, MAX_BIASES = 256 };
 
 struct texts { /* of an option that may be repeated */
     const char *at[MAX_TEXTS];
@@ -52,7 +52,7 @@ struct options {
     bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top;
     struct setting settings[MAX_SETTINGS];
     int n_settings;
-    struct texts stops, breakers;
+    struct texts stops, banned, breakers;
     struct {
         int32_t id;
         float bias;

@@ -264,7 +264,7 @@ static bool step_sequence(struct engine *e, struct seq *seq, int logits)
     }
     int32_t id = sampler_draw(&seq->sampler, e->logits, e->banned, &e->candidates);
     if (id < 0) {
-        finish(e, seq, ENGINE_ERROR, "every token is banned by logit_bias");
+        finish(e, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
         return false;
     }
     seq->token[seq->n_tokens++] = id;

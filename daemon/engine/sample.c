@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/ban.h"
+
 void sample_params_init(struct sample_params *params)
 {
     *params = (struct sample_params){.temperature = 1, .top_p = 1, .repetition_penalty = 1};
@@ -19,6 +21,7 @@ void sample_params_fini(struct sample_params *params)
     for (int i = 0; i < params->dry.n_breakers; i++)
         free(params->dry.breakers[i]);
     free(params->dry.breakers);
+    ban_free(params->ban);
     *params = (struct sample_params){0};
 }
 
@@ -93,6 +96,8 @@ void sampler_accept(struct sampler *s, int32_t id)
     s->n_drawn++;
     if (wants_dry(s->params))
         dry_push(&s->dry, id);
+    if (s->params->ban)
+        ban_push(s->params->ban, id);
     if (!s->seen)
         return;
     s->seen[id] = 1;
@@ -271,6 +276,23 @@ static void stage_dry(struct sampler *s, struct candidates *c)
         c->at[i].score -= dry_penalty(&s->dry, c->at[i].id);
 }
 
+static bool wants_ban(const struct sample_params *p)
+{
+    return p->ban;
+}
+
+static void tell_ban(const struct sample_params *p, struct words *w)
+{
+    say(w, "banned[%d] ", ban_count(p->ban));
+}
+
+static void stage_ban(struct sampler *s, struct candidates *c)
+{
+    for (int i = 0; i < c->n; i++)
+        if (ban_has(s->params->ban, c->at[i].id))
+            c->at[i].score = -INFINITY;
+}
+
 static bool wants_top_n_sigma(const struct sample_params *p)
 {
     return p->top_n_sigma > 0;
@@ -281,7 +303,7 @@ static void tell_top_n_sigma(const struct sample_params *p, struct words *w)
     say_real(w, "top_n_sigma", p->top_n_sigma);
 }
 
-/* What a bias of minus infinity took away has no part in the deviation. */
+/* What is banned has no part in the deviation. */
 static void stage_top_n_sigma(struct sampler *s, struct candidates *c)
 {
     double sum = 0, squares = 0;
@@ -424,6 +446,7 @@ static const struct stage logit_stages[] = {
     {wants_bias, tell_bias, stage_bias},
     {wants_history, tell_penalties, stage_penalties},
     {wants_dry, tell_dry, stage_dry},
+    {wants_ban, tell_ban, stage_ban},
 };
 static const struct stage stage_table[] = {
     {wants_top_n_sigma, tell_top_n_sigma, stage_top_n_sigma},

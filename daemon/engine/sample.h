@@ -3,10 +3,10 @@
  * Choosing the next token: a chain of stages over the candidates, repeatable by its seed.
  *
  * Owned by one sequence, on the engine's thread. Ties go to the lower id, so greedy is a function
- * of the logits alone. The chain, always in this order: bias, penalties, DRY | top-nσ, temperature,
- * top-k, top-p, min-p, mirostat 2, the draw. What stands behind the bar is passed over when the
- * temperature is 0: then the best is taken. Each filter keeps at least the best of what reaches it.
- * A new stage is its functions and a line in stage_table[].
+ * of the logits alone. The chain, always in this order: bias, penalties, DRY, banned strings |
+ * top-nσ, temperature, top-k, top-p, min-p, mirostat 2, the draw. What stands behind the bar is
+ * passed over when the temperature is 0: then the best is taken. Each filter keeps at least the
+ * best of what reaches it. A new stage is its functions and a line in stage_table[].
  */
 #pragma once
 
@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 #include "engine/dry.h"
+
+struct ban;
 
 struct sample_bias {
     int32_t id;
@@ -36,6 +38,7 @@ struct sample_params {
     float presence_penalty;  /* 0: off; subtracted once from tokens already generated */
     float frequency_penalty; /* 0: off; subtracted once for each time it was generated */
     struct dry_params dry;
+    struct ban *ban;          /* owned; NULL: no string is banned */
     uint64_t seed;            /* same seed, same text */
     struct sample_bias *bias; /* heap, or NULL */
     int n_bias;

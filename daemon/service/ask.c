@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/ban.h"
 #include "engine/engine.h"
 #include "model/model.h"
 #include "service/field.h"
@@ -37,8 +38,8 @@ struct merged {
     double temperature, top_p, min_p, repetition, presence, frequency;
     double top_n_sigma, mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
     int64_t dry_allowed_length, dry_range;
-    char **breakers;
-    size_t n_breakers;
+    char **breakers, **banned;
+    size_t n_breakers, n_banned;
     uint64_t seed;
     bool logprobs, ignore_end, return_prompt, show_special;
 };
@@ -55,6 +56,7 @@ static void merged_fini(struct merged *m)
     ids_fini(&m->ids);
     free(m->stops);
     free(m->breakers);
+    free(m->banned);
     free(m->bias);
 }
 
@@ -105,7 +107,9 @@ static int merge_sampling(struct merged *m, const Moed__V1__Sampling *s)
         m->dry_allowed_length = s->dry_allowed_length;
     if (s->has_dry_range)
         m->dry_range = s->dry_range;
-    if (append(&m->breakers, &m->n_breakers, (void *const *)s->dry_breakers, s->n_dry_breakers) < 0)
+    if (append(&m->breakers, &m->n_breakers, (void *const *)s->dry_breakers, s->n_dry_breakers) <
+            0 ||
+        append(&m->banned, &m->n_banned, (void *const *)s->banned, s->n_banned) < 0)
         return -ENOMEM;
     return append(&m->bias, &m->n_bias, (void *const *)s->logit_bias, s->n_logit_bias);
 }
@@ -308,11 +312,17 @@ struct strings { /* a request's list, and what fields.def says of it */
     enum field_id count, bytes;
 };
 
+static int check_strings(const struct strings *s, struct err *err)
+{
+    int r = field_size(s->count, s->n, err);
+    for (size_t i = 0; i < s->n && r == 0; i++)
+        r = field_size(s->bytes, strlen(s->at[i]), err);
+    return r;
+}
+
 static int copy_strings(const struct strings *from, char ***ret, int *n_ret, struct err *err)
 {
-    int r = field_size(from->count, from->n, err);
-    for (size_t i = 0; i < from->n && r == 0; i++)
-        r = field_size(from->bytes, strlen(from->at[i]), err);
+    int r = check_strings(from, err);
     if (r < 0 || from->n == 0)
         return r;
     *ret = calloc(from->n, sizeof **ret);
@@ -378,6 +388,17 @@ static int check_dry(const struct merged *m, struct dry_params *dry, struct err 
     return copy_strings(&breakers, &dry->breakers, &dry->n_breakers, err);
 }
 
+static int check_banned(const struct vocab *vocab, const struct merged *m, struct ban **ret,
+                        struct err *err)
+{
+    struct strings banned = {m->banned, m->n_banned, FIELD_BANNED_COUNT, FIELD_BANNED_BYTES};
+    int r = check_strings(&banned, err);
+    if (r < 0 || banned.n == 0)
+        return r;
+    r = ban_new(vocab, (const char *const *)banned.at, (int)banned.n, m->show_special, ret);
+    return r < 0 ? err_set(err, r, "no memory for %s", field_table[FIELD_BANNED_COUNT].name) : 0;
+}
+
 static int check_sampling(const struct merged *m, struct sample_params *sample, struct err *err)
 {
     int64_t top_k;
@@ -416,6 +437,7 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         (r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err)) < 0 ||
         (r = check_sampling(m, &request->sample, err)) < 0 ||
         (r = check_dry(m, &request->sample.dry, err)) < 0 ||
+        (r = check_banned(model_vocab(model), m, &request->sample.ban, err)) < 0 ||
         (r = copy_bias(m, vocab_size(model_vocab(model)), &request->sample, err)) < 0 ||
         (r = copy_stops(m, request, err)) < 0)
         return r;

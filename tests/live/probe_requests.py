@@ -69,6 +69,8 @@ FIELDS = {  # how each published field is asked for
     "generate.sampling.dry_range": lambda v: sampling(16, v, False),
     "generate.sampling.dry_breakers": lambda n: short(extra=blob(6, blob(17, "\n") * n)),
     "generate.sampling.dry_breakers.bytes": lambda n: short(extra=blob(6, blob(17, "z" * n))),
+    "generate.sampling.banned": lambda n: short(extra=blob(6, blob(18, "zq") * n)),
+    "generate.sampling.banned.bytes": lambda n: short(extra=blob(6, blob(18, "z" * n))),
     "generate.sampling.repetition_penalty": lambda v: sampling(5, v),
     "generate.sampling.presence_penalty": lambda v: sampling(6, v),
     "generate.sampling.frequency_penalty": lambda v: sampling(7, v),
@@ -97,6 +99,7 @@ REAL = ("temperature", "top_p", "min_p", "penalty", "bias.bias", "sigma", "tau",
         "multiplier", "base")
 BY_VOCABULARY = ("logit_bias.id", "tokens.ids", "detokenize.ids")
 SIZES = ("generate.stop", "generate.stop.bytes", "generate.sampling.logit_bias",
+         "generate.sampling.banned", "generate.sampling.banned.bytes",
          "generate.sampling.dry_breakers", "generate.sampling.dry_breakers.bytes", "cancel.generation_id")
 
 

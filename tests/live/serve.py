@@ -32,7 +32,8 @@ SAMPLERS = (b"", blob(6, num(2, 40)),  # top-k
             blob(6, float32(5, 1.2) + float32(7, 0.5)),  # penalties
             blob(6, float32(10, 1.5)),  # top-n-sigma
             blob(6, float32(11, 3.0)),  # mirostat
-            blob(6, float32(13, 0.8)))  # DRY
+            blob(6, float32(13, 0.8)),  # DRY
+            blob(6, blob(18, "the") + blob(18, " a")))  # banned strings
 
 
 class Served(unittest.TestCase):
@@ -156,6 +157,20 @@ class Served(unittest.TestCase):
         answer = self.conn.ask(text="Once upon a time", max_tokens=60, stop=["never, ever", word])
         self.assertEqual(answer.text, whole.text[:whole.text.index(word)])
         self.assertEqual((answer.finish, answer.last["stop"]), (STOP, word))
+
+    def test_banned_strings(self):
+        ask = dict(text="Once upon a time", max_tokens=60, ignore_end=True)
+        whole = self.conn.ask(**ask).text
+        words = whole.split()[2:12]
+        banned = [words[0], words[3], words[5][1:] + " ", words[7] + " " + words[8]]
+        extra = blob(6, b"".join(blob(18, one) for one in banned))
+        for asked in (ask, dict(ask, temperature=1.5, seed=5),
+                      dict(messages=[("user", "Tell me a story")], thinking=True, max_tokens=200)):
+            answer = self.conn.ask(extra=extra, **asked)
+            for one in banned:
+                self.assertNotIn(one, answer.text)
+                self.assertNotIn(one, answer.thinking)
+            self.assertIn("banned[4] ", answer.last["receipt"]["sampler"])
 
     def test_logprobs(self):
         answer = self.conn.ask(text="Once upon a time", max_tokens=12, logprobs=True,

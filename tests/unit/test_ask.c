@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/ban.h"
 #include "engine/models.h"
 #include "fake_models.h"
 #include "service/ask.h"
@@ -271,6 +272,7 @@ static void test_what_sampling_takes(void **state)
     assert_true(p->dry.multiplier == 0 && p->dry.base == 1.75f);
     assert_int_equal(p->dry.allowed_length, 2);
     assert_int_equal(p->dry.range, 0);
+    assert_null(p->ban);
     assert_int_equal(p->dry.n_breakers, 4);
     assert_string_equal(p->dry.breakers[1], ":");
     ask_free(a);
@@ -308,6 +310,20 @@ static void test_what_sampling_takes(void **state)
     assert_int_equal(ask("fake", &a), -EINVAL);
     assert_non_null(strstr(err.text, "dry_breakers.bytes has a length of 65"));
     sampling.n_dry_breakers = 0;
+    sampling.banned = two;
+    sampling.n_banned = 1;
+    part(&one);
+    part(&one);
+    assert_int_equal(ask("fake", &a), 0);
+    assert_int_equal(ban_count(a->request->sample.ban), 2);
+    assert_true(ban_has(a->request->sample.ban, '\n'));
+    assert_false(ban_has(a->request->sample.ban, 'n'));
+    ask_free(a);
+    two[0] = (char *)"";
+    part(&one);
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_non_null(strstr(err.text, "banned.bytes has a length of 0"));
+    sampling.n_banned = 0;
     sampling.has_dry_base = true;
     sampling.dry_base = 0.5f;
     part(&one);

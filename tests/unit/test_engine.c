@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "engine/ban.h"
 #include "engine/engine.h"
 #include "model/model.h"
 #include "place/place.h"
@@ -552,6 +553,8 @@ static void writing_asks_for_no_memory(void **state)
         if (i == 1) {
             q->sample.temperature = 1;
             q->sample.top_p = 0.9f;
+            const char *banned[] = {"the", " a"};
+            assert_int_equal(ban_new(model_vocab(b.model), banned, 2, false, &q->sample.ban), 0);
             q->sample.dry =
                 (struct dry_params){.multiplier = 0.8f, .base = 1.75f, .allowed_length = 2};
             q->sample.top_n_sigma = 2;

@@ -31,6 +31,7 @@ static void test_setters_refuse(void **state)
     assert_int_equal(moed_request_set_model(r, "\xff"), -EINVAL);
     assert_int_equal(moed_request_add_stop(r, "\xc3"), -EINVAL);
     assert_int_equal(moed_request_add_dry_breaker(r, "\xc3"), -EINVAL);
+    assert_int_equal(moed_request_add_banned(r, "\xc3"), -EINVAL);
     assert_int_equal(moed_request_add_bias(r, 1, NAN), -ERANGE);
     assert_int_equal(moed_request_add_text(r, "a\0b", 3), -EINVAL);
     assert_int_equal(moed_request_add_text(r, "\xed\xa0\x80", 3), -EINVAL);
@@ -60,6 +61,7 @@ static void test_whole(void **state)
     assert_int_equal(moed_request_set_integer(r, MOED_DRY_RANGE, 1000), 0);
     assert_int_equal(moed_request_add_dry_breaker(r, "\n"), 0);
     assert_int_equal(moed_request_add_dry_breaker(r, ""), 0);
+    assert_int_equal(moed_request_add_banned(r, "the"), 0);
     assert_int_equal(moed_request_set_real(r, MOED_MIROSTAT_TAU, 5), 0);
     assert_int_equal(moed_request_set_real(r, MOED_MIROSTAT_ETA, 0.25), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_SEED, -1), 0);
@@ -91,6 +93,8 @@ static void test_whole(void **state)
     assert_true(part->sampling->dry_multiplier == 0.5f && part->sampling->dry_base == 2);
     assert_int_equal(part->sampling->dry_allowed_length, 3);
     assert_int_equal(part->sampling->dry_range, 1000);
+    assert_int_equal(part->sampling->n_banned, 1);
+    assert_string_equal(part->sampling->banned[0], "the");
     assert_int_equal(part->sampling->n_dry_breakers, 2);
     assert_string_equal(part->sampling->dry_breakers[0], "\n");
     assert_int_equal(part->sampling->logit_bias[0]->id, 4);

@@ -253,6 +253,9 @@ MOED_API int moed_request_set_integer(struct moed_request *request, enum moed_fi
 MOED_API int moed_request_set_model(struct moed_request *request, const char *model);
 /* A string that ends the generation; may be called again for more. */
 MOED_API int moed_request_add_stop(struct moed_request *request, const char *text);
+/* A string that the answer never holds, nor its thinking: a token that would complete it is not
+ * chosen. May be called again for more. */
+MOED_API int moed_request_add_banned(struct moed_request *request, const char *text);
 /* A string that no repetition reaches across, instead of the usual newline, colon, double quote and
  * star; may be called again for more, and once with "" for none at all. */
 MOED_API int moed_request_add_dry_breaker(struct moed_request *request, const char *text);
