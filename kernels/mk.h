@@ -46,8 +46,6 @@ struct mk_mm {
     bool add; /* add to y instead of writing it */
 };
 
-enum { MK_MM_PANEL = 64 }; /* rows of weights that are unpacked together to int8 */
-
 /* Rows of length k that are unpacked together where that pays: as many as make a megabyte of
  * bf16, which an L2 cache holds, in pairs of tiles. */
 static inline int mk_mm_panel_rows(int k)
@@ -60,8 +58,7 @@ static inline int mk_mm_panel_rows(int k)
 static inline size_t mk_mm_tmp(int k, int m)
 {
     size_t length = ((size_t)k + 63) / 64 * 64, rows = ((size_t)m + 15) / 16 * 16;
-    return 8192 + 16 * length + (size_t)mk_mm_panel_rows(k) * length / 2 +
-           rows * (length / 2 + length / 4 + MK_MM_PANEL + 32);
+    return 8192 + 16 * length + (size_t)mk_mm_panel_rows(k) * length / 2 + rows * (length / 2 + 64);
 }
 
 /* ------------------------------------------------------------------ x as integers */
