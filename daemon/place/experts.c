@@ -29,10 +29,9 @@ static void gate_up(const struct job *job, int worker, const struct weight *gate
         .n0 = n0,
         .n1 = n1,
     };
-    bool is_routed = gate->count > 1;
-    (is_routed ? job_multiply_expert : job_multiply)(cpu, worker, gate, index, mm, n_decode);
+    job_multiply_coarse(cpu, worker, gate, index, mm, n_decode);
     mm.y = other;
-    (is_routed ? job_multiply_expert : job_multiply)(cpu, worker, up, index, mm, n_decode);
+    job_multiply_coarse(cpu, worker, up, index, mm, n_decode);
     for (int i = 0; i < m; i++) {
         float *g = hidden + (size_t)i * (size_t)gate->n + n0;
         cpu->mk.swiglu(g, g, other + (size_t)i * (size_t)gate->n + n0, n1 - n0);
@@ -55,7 +54,7 @@ static void ffn_down(void *arg, int worker, int tile)
 {
     const struct job *job = arg;
     const struct op_ffn *op = &job->op->ffn;
-    job_project(job, worker, &op->down, op->x->data, true, tile);
+    job_project_coarse(job, worker, &op->down, op->x->data, true, tile);
 }
 
 void ffn_run(struct job *job)
@@ -69,8 +68,8 @@ void ffn_run(struct job *job)
                       .eps = op->eps,
                       .n = n,
                       .k = op->gate.k,
-                      .n_rounded = max_int(job_round_for(job, &op->gate, false),
-                                           job_round_for(job, &op->up, false)),
+                      .n_rounded = max_int(job_round_for(job, &op->gate, true),
+                                           job_round_for(job, &op->up, true)),
                       .is_few = is_few(n),
                   });
     job->tile_n = job_tile_rows(job, op->gate.n);
@@ -80,7 +79,7 @@ void ffn_run(struct job *job)
                       .x = job->cpu->scratch.hidden,
                       .n = n,
                       .k = op->down.k,
-                      .n_rounded = job_round_for(job, &op->down, false),
+                      .n_rounded = job_round_for(job, &op->down, true),
                       .is_few = is_few(n),
                   });
     job->tile_n = job_tile_rows(job, op->down.n);
@@ -244,7 +243,7 @@ static void moe_down(void *arg, int worker, int tile)
         mm.rounded = slots.rounded ? slots.rounded + (size_t)start * bytes : NULL;
         mm.yrow = s->slot_row + start;
         mm.m = s->expert_start[expert + 1] - start;
-        job_multiply_expert(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
+        job_multiply_coarse(job->cpu, worker, &op->down, expert, mm, expert_decode(job, expert));
     }
     if (op->shared_down.data) {
         struct made_rows shared = job_input_rows(job, 1, worker);
@@ -253,7 +252,7 @@ static void moe_down(void *arg, int worker, int tile)
         mm.yrow = NULL;
         mm.m = job->rows->n;
         mm.ldx = op->shared_down.k;
-        job_multiply(job->cpu, worker, &op->shared_down, 0, mm, job->rows->n_decode);
+        job_multiply_coarse(job->cpu, worker, &op->shared_down, 0, mm, job->rows->n_decode);
     }
 }
 
@@ -277,7 +276,7 @@ static void run_down_inputs(struct job *job)
                           .x = s->shared_hidden,
                           .n = n,
                           .k = op->shared_down.k,
-                          .n_rounded = job_round_for(job, &op->shared_down, false),
+                          .n_rounded = job_round_for(job, &op->shared_down, true),
                           .is_few = is_few(n),
                       });
 }
@@ -290,8 +289,8 @@ void moe_run(struct job *job)
     int shared_n = op->shared_gate.data ? op->shared_gate.n : 0;
     int n_rounded = max_int(job_round_for(job, &op->gate, true), job_round_for(job, &op->up, true));
     if (shared_n)
-        n_rounded = max_int(n_rounded, max_int(job_round_for(job, &op->shared_gate, false),
-                                               job_round_for(job, &op->shared_up, false)));
+        n_rounded = max_int(n_rounded, max_int(job_round_for(job, &op->shared_gate, true),
+                                               job_round_for(job, &op->shared_up, true)));
     job_set_input(job, 0,
                   (struct input){
                       .x = op->x->data,

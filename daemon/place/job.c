@@ -98,7 +98,7 @@ void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int
     multiply(cpu, worker, w, index, mm, n_decode, false);
 }
 
-void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight *w, int index,
+void job_multiply_coarse(const struct cpu *cpu, int worker, const struct weight *w, int index,
                          struct mk_mm mm, int n_decode)
 {
     multiply(cpu, worker, w, index, mm, n_decode, true);
@@ -111,11 +111,11 @@ static bool is_rounding(enum mk_arithmetic arithmetic)
     return arithmetic == MK_CODES || arithmetic == MK_BYTES;
 }
 
-int job_round_for(const struct job *job, const struct weight *w, bool is_expert)
+int job_round_for(const struct job *job, const struct weight *w, bool coarse)
 {
     const struct mk_mat *mat = &job->cpu->mk.mat[w->type];
     const struct rows *rows = job->rows;
-    if (rows->n_decode < rows->n && is_rounding(is_expert ? mat->coarse : mat->many))
+    if (rows->n_decode < rows->n && is_rounding(coarse ? mat->coarse : mat->many))
         return rows->n;
     return is_rounding(mat->few) ? rows->n_decode : 0;
 }
@@ -189,21 +189,34 @@ void job_run_input(struct job *job, int index, struct input input)
                   ceil_div(rows, NORM_ROWS));
 }
 
+/* What job_project() multiplies in a tile. */
+static struct mk_mm projection(const struct job *job, int worker, const struct weight *w, float *y,
+                               bool add, int tile)
+{
+    struct made_rows rows = job_input_rows(job, 0, worker);
+    return (struct mk_mm){
+        .x = rows.x,
+        .rounded = rows.rounded,
+        .y = y,
+        .m = job->rows->n,
+        .ldx = w->k,
+        .ldy = w->n,
+        .n0 = tile * job->tile_n,
+        .n1 = min_int((tile + 1) * job->tile_n, w->n),
+        .add = add,
+    };
+}
+
 void job_project(const struct job *job, int worker, const struct weight *w, float *y, bool add,
                  int tile)
 {
-    struct made_rows rows = job_input_rows(job, 0, worker);
-    job_multiply(job->cpu, worker, w, 0,
-                 (struct mk_mm){
-                     .x = rows.x,
-                     .rounded = rows.rounded,
-                     .y = y,
-                     .m = job->rows->n,
-                     .ldx = w->k,
-                     .ldy = w->n,
-                     .n0 = tile * job->tile_n,
-                     .n1 = min_int((tile + 1) * job->tile_n, w->n),
-                     .add = add,
-                 },
+    job_multiply(job->cpu, worker, w, 0, projection(job, worker, w, y, add, tile),
                  job->rows->n_decode);
+}
+
+void job_project_coarse(const struct job *job, int worker, const struct weight *w, float *y,
+                        bool add, int tile)
+{
+    job_multiply_coarse(job->cpu, worker, w, 0, projection(job, worker, w, y, add, tile),
+                        job->rows->n_decode);
 }

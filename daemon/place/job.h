@@ -106,18 +106,20 @@ const void *job_find_rows(const struct weight *w, int index, int row, int *first
  * x, y, tile and options. */
 void job_multiply(const struct cpu *cpu, int worker, const struct weight *w, int index,
                   struct mk_mm mm, int n_decode);
-/* The same for routed experts: what one adds is among many sums, weighted, so that a prompt's rows
- * may be computed more coarsely. */
-void job_multiply_expert(const struct cpu *cpu, int worker, const struct weight *w, int index,
+/* The same for feed-forward layers: what a weight adds there is one of many sums and looked at by
+ * nothing but the next layer, so that a prompt's rows may be computed more coarsely. */
+void job_multiply_coarse(const struct cpu *cpu, int worker, const struct weight *w, int index,
                          struct mk_mm mm, int n_decode);
 
 /* Tile `tile` of y (+)= x · wᵀ for all rows x of the first input. */
 void job_project(const struct job *job, int worker, const struct weight *w, float *y, bool add,
                  int tile);
+void job_project_coarse(const struct job *job, int worker, const struct weight *w, float *y,
+                        bool add, int tile);
 
 /* How many rows of the step are to be rounded for products with w: those that a kernel would
  * round, tile by tile, if nobody had. */
-int job_round_for(const struct job *job, const struct weight *w, bool is_expert);
+int job_round_for(const struct job *job, const struct weight *w, bool coarse);
 
 /* The phases that follow read rows of input `index` by job_input_rows(): few are made by each
  * worker that asks, when it asks first; many by job_run_input() in a phase of their own, or by
