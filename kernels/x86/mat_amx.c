@@ -131,19 +131,19 @@ INLINE void multiply_tiles(const struct area *area, const uint16_t *x, const uin
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->steps; s++, w += TILE, x += TILE) {
-        _tile_loadd(4, x, LINE);
-        _tile_loadd(6, w, LINE);
-        _tile_dpbf16ps(0, 4, 6);
+        load_tile(4, x);
+        load_tile(6, w);
+        multiply_bf16(0, 4, 6);
         if (b > 1) {
-            _tile_loadd(7, w + next, LINE);
-            _tile_dpbf16ps(1, 4, 7);
+            load_tile(7, w + next);
+            multiply_bf16(1, 4, 7);
         }
         if (a > 1) {
-            _tile_loadd(5, x + next, LINE);
-            _tile_dpbf16ps(2, 5, 6);
+            load_tile(5, x + next);
+            multiply_bf16(2, 5, 6);
         }
         if (a > 1 && b > 1)
-            _tile_dpbf16ps(3, 5, 7);
+            multiply_bf16(3, 5, 7);
     }
     _tile_stored(0, area->sums, LINE);
     if (b > 1)

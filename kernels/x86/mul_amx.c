@@ -24,7 +24,6 @@ enum {
     GROUP_TILES = MK_DOT_GROUP / BYTES,
     GROUP_BYTES = STRIPS * MK_DOT_GROUP * STRIP_ROWS,
     SOME_ROWS = 8, /* whose sums are added between two products of tiles */
-    AHEAD = 4096,  /* bytes of a strip that are fetched before they are unpacked */
 };
 
 struct area { /* how mm->tmp is cut */
@@ -94,7 +93,8 @@ static void pack_x(const struct mk_mm *mm, const struct area *area)
 
 /* A group of some strips, unpacked part by part. */
 struct unpacking {
-    const uint8_t *w; /* the group, of the strip at hand */
+    const uint8_t *w;     /* the group, of the strip at hand */
+    const uint8_t *after; /* the group that is unpacked after it, fetched meanwhile */
     size_t strip_bytes, group_bytes;
     uint8_t *dst;
     __m512 *step;
@@ -104,15 +104,17 @@ struct unpacking {
     struct opened open;
 };
 
+#define PART_BYTES(type)                                                                           \
+    (STRIP_ROWS * mk_row_bytes(type, MK_DOT_GROUP) * (size_t)counting(type).part / MK_DOT_GROUP)
+
 INLINE void unpack_next(enum mk_type type, struct unpacking *u)
 {
     const int part = counting(type).part, each = elements_of(type) / part;
-    if (u->part == 0) {
-        size_t bytes = STRIP_ROWS * mk_row_bytes(type, (size_t)u->n);
-        for (size_t line = 0; line < bytes; line += 64)
-            _mm_prefetch((const char *)u->w + AHEAD + line, _MM_HINT_T0);
+    if (u->part == 0)
         *u->step++ = open_group(type, u->w, u->n, 0, &u->open);
-    }
+    const uint8_t *fetched = u->after + (size_t)u->part * PART_BYTES(type);
+    for (size_t line = 0; line < PART_BYTES(type); line += 64)
+        _mm_prefetch((const char *)fetched + line, _MM_HINT_T0);
     int b = u->part / each, blocks = u->n / elements_of(type);
 #define CASE(p)                                                                                    \
     case p:                                                                                        \
@@ -146,6 +148,7 @@ INLINE void unpack_next(enum mk_type type, struct unpacking *u)
     u->dst += missing;
     u->part = 0;
     u->w += u->strip_bytes;
+    u->after += u->strip_bytes;
     u->strips--;
 }
 
@@ -227,33 +230,33 @@ INLINE void multiply_tiles(struct work *work, const struct block *at, const uint
     _tile_zero(4);
     _tile_zero(5);
     for (int s = 0; s < n; s++, x += TILE_BYTES, w += TILE_BYTES) {
-        _tile_loadd(7, w, LINE);
-        _tile_loadd(6, x, LINE);
-        _tile_dpbssd(0, 6, 7);
+        load_tile(7, w);
+        load_tile(6, x);
+        multiply_int8(0, 6, 7);
         meanwhile(work, false);
         if (a > 1) {
-            _tile_loadd(6, x + next, LINE);
-            _tile_dpbssd(2, 6, 7);
+            load_tile(6, x + next);
+            multiply_int8(2, 6, 7);
             meanwhile(work, true);
         }
         if (a > 2) {
-            _tile_loadd(6, x + 2 * next, LINE);
-            _tile_dpbssd(4, 6, 7);
+            load_tile(6, x + 2 * next);
+            multiply_int8(4, 6, 7);
             meanwhile(work, false);
         }
         if (b > 1) { /* the last tile of x is still there */
-            _tile_loadd(7, w + next_w, LINE);
+            load_tile(7, w + next_w);
             if (a > 2) {
-                _tile_dpbssd(5, 6, 7);
+                multiply_int8(5, 6, 7);
                 meanwhile(work, false);
-                _tile_loadd(6, x + next, LINE);
+                load_tile(6, x + next);
             }
             if (a > 1) {
-                _tile_dpbssd(3, 6, 7);
+                multiply_int8(3, 6, 7);
                 meanwhile(work, true);
-                _tile_loadd(6, x, LINE);
+                load_tile(6, x);
             }
-            _tile_dpbssd(1, 6, 7);
+            multiply_int8(1, 6, 7);
             meanwhile(work, false);
         }
     }
@@ -325,16 +328,33 @@ static void multiply_group(struct work *w, int group, int strips, int at)
         w->unpack_next(&w->next);
 }
 
-/* Says that group `group` of the strips at row j, if there are any, is unpacked next, to
- * area.w[at]. */
-static void begin_unpacking(struct work *w, const struct mk_mm *mm, int j, int group, int at)
+/* A group of the strips at row j. */
+struct place {
+    int j, group;
+};
+
+static struct place after(const struct area *area, struct place at)
 {
-    w->next.w = (const uint8_t *)mm->w + (size_t)(j / STRIP_ROWS) * w->next.strip_bytes +
-                (size_t)group * w->next.group_bytes;
-    w->next.dst = w->area.w[at];
-    w->next.step = w->step[at];
-    w->next.n = columns(mm, group);
-    w->next.strips = mm->n1 - j > STRIP_ROWS ? STRIPS : mm->n1 > j;
+    if (at.group + 1 < area->groups)
+        return (struct place){at.j, at.group + 1};
+    return (struct place){at.j + STRIPS * STRIP_ROWS, 0};
+}
+
+static const uint8_t *find(const struct work *w, const struct mk_mm *mm, struct place at)
+{
+    return (const uint8_t *)mm->w + (size_t)(at.j / STRIP_ROWS) * w->next.strip_bytes +
+           (size_t)at.group * w->next.group_bytes;
+}
+
+/* Says what is unpacked next, if there is such a group, to area.w[to]. */
+static void begin_unpacking(struct work *w, const struct mk_mm *mm, struct place at, int to)
+{
+    w->next.w = find(w, mm, at);
+    w->next.after = find(w, mm, after(&w->area, at));
+    w->next.dst = w->area.w[to];
+    w->next.step = w->step[to];
+    w->next.n = columns(mm, at.group);
+    w->next.strips = mm->n1 - at.j > STRIP_ROWS ? STRIPS : mm->n1 > at.j;
 }
 
 INLINE void multiply(const struct mk_mm *mm, enum mk_type type, void (*unpack)(struct unpacking *))
@@ -345,18 +365,17 @@ INLINE void multiply(const struct mk_mm *mm, enum mk_type type, void (*unpack)(s
     w.next.strip_bytes = STRIP_ROWS * mk_row_bytes(type, (size_t)mm->k);
     w.next.group_bytes = STRIP_ROWS * mk_row_bytes(type, MK_DOT_GROUP);
     open_tiles();
-    int j = mm->n0 / STRIP_ROWS * STRIP_ROWS, at = 0;
-    begin_unpacking(&w, mm, j, 0, at);
+    int j = mm->n0 / STRIP_ROWS * STRIP_ROWS, lies = 0;
+    begin_unpacking(&w, mm, (struct place){j, 0}, lies);
     while (w.next.strips)
         unpack(&w.next);
     for (; j < mm->n1; j += STRIPS * STRIP_ROWS) {
         int strips = mm->n1 - j > STRIP_ROWS ? STRIPS : 1;
-        for (int g = 0; g < w.area.groups; g++, at = !at) {
-            bool last = g + 1 == w.area.groups;
-            begin_unpacking(&w, mm, last ? j + STRIPS * STRIP_ROWS : j, last ? 0 : g + 1, !at);
+        for (int g = 0; g < w.area.groups; g++, lies = !lies) {
+            begin_unpacking(&w, mm, after(&w.area, (struct place){j, g}), !lies);
             w.parts = w.next.strips * w.next.n / counting(type).part;
             w.products = w.area.rows / ROWS * strips * (MK_ROUNDED_K(columns(mm, g)) / BYTES);
-            multiply_group(&w, g, strips, at);
+            multiply_group(&w, g, strips, lies);
         }
         add_rest(&w);
         for (int i = 0; i < mm->m; i++)
