@@ -18,7 +18,7 @@ struct page_pool {
     struct page *page;
     struct home home[TOPO_MAX_NODES]; /* each has pages up to its end */
     int n_homes;
-    int total, used;
+    int total, used, idle;
     size_t page_bytes;
     void *mem;
     size_t mem_bytes, pages_bytes;
@@ -129,6 +129,11 @@ int page_pool_used(const struct page_pool *pool)
     return pool->used;
 }
 
+int page_pool_idle(const struct page_pool *pool)
+{
+    return pool->idle;
+}
+
 /* A page of one home. */
 static struct page *take(struct page_pool *pool, int at)
 {
@@ -160,22 +165,56 @@ struct page *page_take(struct page_pool *pool, uint32_t uid, int home)
         explicit_bzero(page->data, pool->page_bytes);
     page->dirty = true;
     page->uid = uid;
+    page->answers = 0;
     page->refs = 1;
     return page;
 }
 
-void page_ref(struct page *page)
+static bool is_idle(const struct page *page)
 {
+    return page->is_kept && page->refs == 1;
+}
+
+void page_ref(struct page_pool *pool, struct page *page)
+{
+    pool->idle -= is_idle(page);
     page->refs++;
 }
 
 void page_unref(struct page_pool *pool, struct page *page)
 {
-    if (--page->refs > 0)
+    if (--page->refs > 0) {
+        pool->idle += is_idle(page);
         return;
+    }
     struct home *home = &pool->home[page->home];
     page->next_free = home->free;
     home->free = page;
     home->used--;
     pool->used--;
+}
+
+void page_keep(struct page_pool *pool, struct page *page)
+{
+    page_ref(pool, page);
+    page->is_kept = true;
+}
+
+void page_drop(struct page_pool *pool, struct page *page)
+{
+    pool->idle -= is_idle(page);
+    page->is_kept = false;
+    page_unref(pool, page);
+}
+
+int page_index(const struct page_pool *pool, const struct page *page)
+{
+    return (int)(page - pool->page);
+}
+
+/* All of it, for what lies where in a plane is not our business. */
+void page_copy(struct page_pool *pool, struct page *page, const struct page *from, int tokens)
+{
+    memcpy(page->data, from->data, pool->page_bytes);
+    page->answers = from->answers & (uint32_t)((1ull << tokens) - 1);
 }

@@ -3,10 +3,11 @@
  * The latent cache as pages: each holds the rows of 32 consecutive tokens of all layers.
  *
  * The schema says what a row is; an architecture declares it, so a new kind of cache row needs
- * nothing here. Pages are counted, so that sequences may share them later. Owned by the engine's
- * thread. Where a place has several nodes of memory, each is the home of some pages, and a view
- * takes its pages at one home while there are any. Memory is reserved at open and touched only when
- * a page is first used; a page given to another user is cleared first.
+ * nothing here. Pages are counted: sequences of one user share those that are whole, and where
+ * somebody goes on in the middle of one, it is copied first. Owned by the engine's thread. Where a
+ * place has several nodes of memory, each is the home of some pages, and a view takes its pages at
+ * one home while there are any. Memory is reserved at open and touched only when a page is first
+ * used; a page given to another user is cleared first.
  */
 #pragma once
 
@@ -18,7 +19,7 @@
 #include "base/own.h"
 #include "place/place.h"
 
-enum { PAGE_TOKENS = 32 };
+enum { PAGE_TOKENS = 32 }; /* as many as a page's word of answers has bits */
 
 struct kv_schema {
     int n_layers;
@@ -31,10 +32,12 @@ size_t kv_plane_bytes(const struct kv_schema *schema, enum mk_type type);
 size_t kv_page_bytes(const struct kv_schema *schema, enum mk_type type);
 
 struct page {
-    unsigned refs; /* 0: free */
-    uint32_t uid;  /* of the last user */
+    unsigned refs;    /* 0: free */
+    uint32_t uid;     /* of the last user */
+    uint32_t answers; /* a bit a token: its row was made by the arithmetic of answers */
     int16_t home;
-    bool dirty; /* was used before */
+    bool dirty;   /* was used before */
+    bool is_kept; /* one of the references is page_keep()'s */
     void *data;
     struct page *next_free;
 };
@@ -56,8 +59,17 @@ int page_pool_quiet_home(const struct page_pool *pool);
 const void *page_pool_memory(const struct page_pool *pool, size_t *bytes);
 int page_pool_total(const struct page_pool *pool);
 int page_pool_used(const struct page_pool *pool);
+/* Those of the used ones that are kept and that nobody else has a reference to. */
+int page_pool_idle(const struct page_pool *pool);
 
 /* A free page with one reference, of that home if it has one; NULL if there is none. */
 struct page *page_take(struct page_pool *pool, uint32_t uid, int home);
-void page_ref(struct page *page);
+void page_ref(struct page_pool *pool, struct page *page);
 void page_unref(struct page_pool *pool, struct page *page);
+/* A reference of one who will drop it when somebody needs the memory. One a page. */
+void page_keep(struct page_pool *pool, struct page *page);
+void page_drop(struct page_pool *pool, struct page *page);
+/* From 0 to below the total. */
+int page_index(const struct page_pool *pool, const struct page *page);
+/* The rows of the first tokens become those of another page of the same user. */
+void page_copy(struct page_pool *pool, struct page *page, const struct page *from, int tokens);

@@ -45,3 +45,22 @@ int view_grow(struct view *view, struct page_pool *pool, int tokens)
     }
     return 0;
 }
+
+void view_mark_answers(struct view *view, int from, int n)
+{
+    for (int i = from; i < from + n; i++)
+        view->page[i / PAGE_TOKENS]->answers |= 1u << i % PAGE_TOKENS;
+}
+
+static bool is_answer(const struct view *view, int i)
+{
+    return view->page[i / PAGE_TOKENS]->answers >> i % PAGE_TOKENS & 1;
+}
+
+int view_run(const struct view *view, int from, int tokens)
+{
+    int end = from + 1;
+    while (end < tokens && is_answer(view, end) == is_answer(view, from))
+        end++;
+    return end - from;
+}

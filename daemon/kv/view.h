@@ -11,12 +11,18 @@
 
 #include "kv/page.h"
 
+struct branch;
+
 struct view {
     void **data;        /* [n] page memory, in token order: struct rows wants this */
     struct page **page; /* [n] the same pages */
     int n, room;
     uint32_t uid;
     int home; /* where its pages are, chosen with the first of them */
+
+    /* The tree's: the first n_kept pages are those of its branches from the root to this one. */
+    struct branch *branch;
+    int n_kept;
 };
 
 int view_init(struct view *view, int max_tokens, uint32_t uid); /* -ENOMEM */
@@ -25,3 +31,7 @@ void view_fini(struct view *view, struct page_pool *pool);
 int view_pages(int tokens);
 /* Makes room for positions below `tokens`; -ENOSPC (and nothing taken) if the pool is short. */
 int view_grow(struct view *view, struct page_pool *pool, int tokens);
+/* Rows [from, from + n) were made by the arithmetic of answers. */
+void view_mark_answers(struct view *view, int from, int n);
+/* How many rows from there on, below `tokens`, were made by the same arithmetic as the first. */
+int view_run(const struct view *view, int from, int tokens);

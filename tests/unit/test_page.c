@@ -46,7 +46,7 @@ static void pages_are_counted(void **state)
     assert_non_null(b);
     assert_ptr_not_equal(a->data, b->data);
     assert_null(page_take(pool, 1, 0));
-    page_ref(a);
+    page_ref(pool, a);
     page_unref(pool, a);
     assert_int_equal(page_pool_used(pool), 2);
     page_unref(pool, a);

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A view that uses a branch's page uses those of all branches before it too, so a branch is idle
+ * only if all behind it are: dropping idle ones with none behind them reaches every idle page.
+ */
+#include "kv/tree.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "place/mem.h"
+
+enum { ANY_HOME = -1 };
+
+TAILQ_HEAD(branches, branch);
+
+struct branch {
+    struct page *page;
+    struct owner *owner;
+    struct branch *parent;    /* NULL: a talk begins with it */
+    struct branches children; /* the one used last comes first */
+    TAILQ_ENTRY(branch) beside;
+    TAILQ_ENTRY(branch) leaf; /* while it has no children */
+    uint64_t used;            /* when, by the tree's clock */
+    int32_t token[PAGE_TOKENS];
+};
+
+struct owner {
+    uint32_t uid;
+    int n;                    /* branches; 0: nobody */
+    struct branches children; /* how talks begin */
+    struct branches leaves;   /* the one used last comes first */
+};
+
+struct tree {
+    struct page_pool *pool;
+    size_t branch_bytes, owner_bytes;
+    struct branch *branch; /* by the index of its page */
+    struct owner *owner;   /* [n_owners], with room for one a page */
+    int n_owners, quota;
+    uint64_t clock;
+};
+
+int tree_open(struct page_pool *pool, int quota, struct tree **ret)
+{
+    OWN(tree) *tree = calloc(1, sizeof *tree);
+    if (!tree)
+        return -ENOMEM;
+    size_t total = (size_t)page_pool_total(pool);
+    tree->pool = pool;
+    tree->quota = quota;
+    tree->branch_bytes = total * sizeof *tree->branch;
+    tree->owner_bytes = total * sizeof *tree->owner;
+    void *branches = NULL, *owners = NULL;
+    int r = mem_reserve(tree->branch_bytes, &branches);
+    tree->branch = branches;
+    if (r == 0)
+        r = mem_reserve(tree->owner_bytes, &owners);
+    tree->owner = owners;
+    if (r == 0)
+        *ret = TAKE(tree);
+    return r;
+}
+
+static struct owner *find_owner(const struct tree *tree, uint32_t uid)
+{
+    for (int i = 0; i < tree->n_owners; i++)
+        if (tree->owner[i].n > 0 && tree->owner[i].uid == uid)
+            return &tree->owner[i];
+    return NULL;
+}
+
+static struct owner *add_owner(struct tree *tree, uint32_t uid)
+{
+    int i = 0;
+    while (i < tree->n_owners && tree->owner[i].n > 0)
+        i++;
+    if (i == tree->n_owners)
+        tree->n_owners++;
+    struct owner *owner = &tree->owner[i];
+    owner->uid = uid;
+    TAILQ_INIT(&owner->children);
+    TAILQ_INIT(&owner->leaves);
+    return owner;
+}
+
+static struct branches *siblings(struct owner *owner, struct branch *parent)
+{
+    return parent ? &parent->children : &owner->children;
+}
+
+static bool is_leaf(const struct branch *branch)
+{
+    return TAILQ_EMPTY(&branch->children);
+}
+
+static void touch(struct tree *tree, struct branch *branch)
+{
+    struct branches *list = siblings(branch->owner, branch->parent);
+    branch->used = ++tree->clock;
+    TAILQ_REMOVE(list, branch, beside);
+    TAILQ_INSERT_HEAD(list, branch, beside);
+    if (!is_leaf(branch))
+        return;
+    TAILQ_REMOVE(&branch->owner->leaves, branch, leaf);
+    TAILQ_INSERT_HEAD(&branch->owner->leaves, branch, leaf);
+}
+
+/* ------------------------------------------------------------------ growing and felling */
+
+static struct branch *grow(struct tree *tree, struct owner *owner, struct branch *parent,
+                           struct page *page, const int32_t *token)
+{
+    struct branch *branch = &tree->branch[page_index(tree->pool, page)];
+    *branch =
+        (struct branch){.page = page, .owner = owner, .parent = parent, .used = ++tree->clock};
+    memcpy(branch->token, token, sizeof branch->token);
+    TAILQ_INIT(&branch->children);
+    if (parent && is_leaf(parent))
+        TAILQ_REMOVE(&owner->leaves, parent, leaf);
+    TAILQ_INSERT_HEAD(siblings(owner, parent), branch, beside);
+    TAILQ_INSERT_HEAD(&owner->leaves, branch, leaf);
+    owner->n++;
+    page_keep(tree->pool, page);
+    return branch;
+}
+
+/* Among the leaves by when it was used: mostly it is the oldest, as its child was. */
+static void become_leaf(struct branch *branch)
+{
+    struct branches *leaves = &branch->owner->leaves;
+    struct branch *at;
+    TAILQ_FOREACH_REVERSE (at, leaves, branches, leaf)
+        if (at->used > branch->used)
+            break;
+    if (at)
+        TAILQ_INSERT_AFTER(leaves, at, branch, leaf);
+    else
+        TAILQ_INSERT_HEAD(leaves, branch, leaf);
+}
+
+static void fell(struct tree *tree, struct branch *leaf)
+{
+    struct branch *parent = leaf->parent;
+    TAILQ_REMOVE(siblings(leaf->owner, parent), leaf, beside);
+    TAILQ_REMOVE(&leaf->owner->leaves, leaf, leaf);
+    leaf->owner->n--;
+    if (parent && is_leaf(parent))
+        become_leaf(parent);
+    page_drop(tree->pool, leaf->page);
+}
+
+/* At that home if there is one. Who is not idle is passed over: a running view has but one leaf. */
+static struct branch *oldest_idle(const struct owner *owner, int home)
+{
+    struct branch *leaf, *away = NULL;
+    TAILQ_FOREACH_REVERSE (leaf, &owner->leaves, branches, leaf) {
+        if (leaf->page->refs > 1)
+            continue;
+        if (home == ANY_HOME || leaf->page->home == home)
+            return leaf;
+        if (!away)
+            away = leaf;
+    }
+    return away;
+}
+
+static bool goes_before(const struct branch *a, const struct branch *b)
+{
+    return a->owner->n != b->owner->n ? a->owner->n > b->owner->n : a->used < b->used;
+}
+
+static struct branch *whose_turn(const struct tree *tree, uint32_t uid, int home)
+{
+    const struct owner *own = find_owner(tree, uid);
+    struct branch *turn = own ? oldest_idle(own, home) : NULL;
+    if (turn)
+        return turn;
+    for (int i = 0; i < tree->n_owners; i++) {
+        const struct owner *owner = &tree->owner[i];
+        struct branch *idle = owner->n > 0 ? oldest_idle(owner, home) : NULL;
+        if (idle && (!turn || goes_before(idle, turn)))
+            turn = idle;
+    }
+    return turn;
+}
+
+static void make_room(struct tree *tree, uint32_t uid, int home, int pages)
+{
+    struct branch *turn;
+    while (page_pool_total(tree->pool) - page_pool_used(tree->pool) < pages &&
+           (turn = whose_turn(tree, uid, home)))
+        fell(tree, turn);
+}
+
+void tree_make_room(struct tree *tree, const struct view *view, int pages)
+{
+    make_room(tree, view->uid, view->n > 0 ? view->home : ANY_HOME, pages);
+}
+
+void tree_close(struct tree *tree)
+{
+    if (!tree)
+        return;
+    if (tree->branch && tree->owner)
+        make_room(tree, 0, ANY_HOME, page_pool_total(tree->pool));
+    mem_free(tree->branch, tree->branch_bytes);
+    mem_free(tree->owner, tree->owner_bytes);
+    free(tree);
+}
+
+/* ------------------------------------------------------------------ finding and keeping */
+
+static int n_same(const int32_t *a, const int32_t *b, int n)
+{
+    int same = 0;
+    while (same < n && a[same] == b[same])
+        same++;
+    return same;
+}
+
+/* Who shares the most tokens, at most n. */
+static struct branch *closest(const struct branches *list, const int32_t *token, int n, int *same)
+{
+    struct branch *best = NULL, *branch;
+    *same = 0;
+    TAILQ_FOREACH (branch, list, beside) {
+        int shared = n_same(branch->token, token, n);
+        if (shared <= *same)
+            continue;
+        *same = shared;
+        best = branch;
+        if (shared == n)
+            break;
+    }
+    return best;
+}
+
+static void append(struct view *view, struct page *page)
+{
+    if (view->n == 0)
+        view->home = page->home;
+    view->page[view->n] = page;
+    view->data[view->n++] = page->data;
+}
+
+/* Goes on in the middle of somebody's page; false: there is no memory for a copy. */
+static bool append_copy(struct tree *tree, struct view *view, struct page *from, int tokens)
+{
+    page_ref(tree->pool, from); /* or it may be the one that goes */
+    int home = view->n > 0 ? view->home : from->home;
+    make_room(tree, view->uid, home, 1);
+    struct page *page = page_take(tree->pool, view->uid, home);
+    if (page) {
+        page_copy(tree->pool, page, from, tokens);
+        append(view, page);
+    }
+    page_unref(tree->pool, from);
+    return page;
+}
+
+int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n)
+{
+    struct owner *owner = find_owner(tree, view->uid);
+    if (!owner)
+        return 0;
+    const struct branches *next = &owner->children;
+    for (int known = 0;; known += PAGE_TOKENS) {
+        int same, most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
+        struct branch *branch = closest(next, token + known, most, &same);
+        if (!branch)
+            return known;
+        touch(tree, branch);
+        if (same < PAGE_TOKENS)
+            return append_copy(tree, view, branch->page, same) ? known + same : known;
+        page_ref(tree->pool, branch->page);
+        append(view, branch->page);
+        view->branch = branch;
+        view->n_kept++;
+        next = &branch->children;
+    }
+}
+
+static struct branch *find_same(struct owner *owner, struct branch *parent, const struct page *page,
+                                const int32_t *token)
+{
+    struct branch *branch;
+    TAILQ_FOREACH (branch, siblings(owner, parent), beside)
+        if (branch->page->answers == page->answers &&
+            n_same(branch->token, token, PAGE_TOKENS) == PAGE_TOKENS)
+            return branch;
+    return NULL;
+}
+
+/* The branch of the view's next page, which is whole; NULL if its owner has no room for one. */
+static struct branch *branch_of(struct tree *tree, struct view *view, const int32_t *token)
+{
+    struct page *page = view->page[view->n_kept];
+    struct owner *owner = find_owner(tree, view->uid);
+    struct branch *same = owner ? find_same(owner, view->branch, page, token) : NULL;
+    if (same) {
+        touch(tree, same);
+        return same;
+    }
+    if (tree->quota == 0)
+        return NULL;
+    if (owner && owner->n >= tree->quota) {
+        struct branch *turn = oldest_idle(owner, ANY_HOME);
+        if (!turn)
+            return NULL;
+        fell(tree, turn);
+        owner = find_owner(tree, view->uid);
+    }
+    return grow(tree, owner ? owner : add_owner(tree, view->uid), view->branch, page, token);
+}
+
+void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n)
+{
+    while (n / PAGE_TOKENS > view->n_kept) {
+        int i = view->n_kept;
+        struct branch *branch = branch_of(tree, view, token + i * PAGE_TOKENS);
+        if (!branch)
+            return;
+        if (branch->page != view->page[i]) {
+            page_ref(tree->pool, branch->page);
+            page_unref(tree->pool, view->page[i]);
+            view->page[i] = branch->page;
+            view->data[i] = branch->page->data;
+        }
+        view->branch = branch;
+        view->n_kept++;
+    }
+}

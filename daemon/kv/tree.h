@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is known already: the pages of talks, running or over, as a tree of tokens.
+ *
+ * A page enters when its last row is made, and stays until its memory is needed. It is found by its
+ * owner and all tokens from the first one on, compared in full; a tree belongs to one model's
+ * engine and is used on its thread. Another uid's pages are never found. (What an administrator
+ * lets all share would be an owner more, whose pages everybody looks for behind his own.)
+ *
+ * Rows of answers are made by other arithmetic than rows of prompts. Two pages are the same only
+ * if they, and those before them, have the same tokens and the same rows as answers: then they
+ * have the same bytes.
+ *
+ * A branch is a page. Branches that no view uses are idle; of those the one goes first that was
+ * used least recently and has none behind it: among those of him who needs memory, else of him who
+ * has the most. Nothing is allocated after tree_open().
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/own.h"
+#include "kv/view.h"
+
+struct tree;
+
+/* At most `quota` pages of one uid; 0: nothing is ever known. -ENOMEM. */
+int tree_open(struct page_pool *pool, int quota, struct tree **ret);
+/* Drops all pages. Views must have gone. */
+void tree_close(struct tree *tree);
+OWN_DEFINE(tree, tree_close);
+
+/* Puts the longest known beginning of these tokens into an empty view: whole pages, shared, and a
+ * copy of the page in whose middle they part. Says how many tokens that is: less than n. Of pages
+ * of the same tokens it takes those used last. */
+int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n);
+/* Takes in those whole pages of the view that it does not have, as far as the quota lets it, now
+ * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
+ * its own. */
+void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
+/* Drops idle pages until so many are free for the view, or none is idle. */
+void tree_make_room(struct tree *tree, const struct view *view, int pages);

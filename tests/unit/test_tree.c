@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The tree of known pages: by hand, and at random beside a model of it that is a plain list.
+ *
+ * Each row made holds a hash of its owner, its token, how it was made, and the row before it. So a
+ * page that a view should not have got shows, whichever way it came by it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kv/tree.h"
+
+enum { MAX_PAGES = 6, MAX_TOKENS = MAX_PAGES * PAGE_TOKENS };
+
+static const struct kv_schema schema = {.n_layers = 1, .row_elements = 4};
+
+static struct page_pool *open_pool(int pages)
+{
+    struct page_pool *pool;
+    struct err err;
+    uint64_t bytes = (uint64_t)pages * kv_page_bytes(&schema, MK_F32);
+    assert_int_equal(page_pool_open(&schema, MK_F32, bytes, &pool, &err), 0);
+    return pool;
+}
+
+static struct tree *open_tree(struct page_pool *pool, int quota)
+{
+    struct tree *tree;
+    assert_int_equal(tree_open(pool, quota, &tree), 0);
+    return tree;
+}
+
+/* ------------------------------------------------------------------ talks */
+
+struct talk {
+    struct view view;
+    int32_t token[MAX_TOKENS];
+    bool is_answer[MAX_TOKENS]; /* of rows that are made */
+    int n, n_prompt, n_made;
+    int n_known; /* of them, at the start */
+};
+
+static uint64_t *row(const struct talk *t, int i)
+{
+    return (uint64_t *)((char *)t->view.data[i / PAGE_TOKENS] +
+                        (size_t)(i % PAGE_TOKENS) * kv_row_bytes(&schema, MK_F32));
+}
+
+static uint64_t hash_of(const struct talk *t, int i)
+{
+    uint64_t h = (uint64_t)t->view.uid;
+    for (int j = 0; j <= i; j++)
+        h = (h ^ ((uint64_t)t->token[j] << 1 | t->is_answer[j])) * 0x9e3779b97f4a7c15u + 1;
+    return h;
+}
+
+static void check_rows(const struct talk *t)
+{
+    for (int i = 0; i < t->n_made; i++) {
+        assert_int_equal(t->view.page[i / PAGE_TOKENS]->answers >> i % PAGE_TOKENS & 1,
+                         t->is_answer[i]);
+        assert_int_equal(*row(t, i), hash_of(t, i));
+    }
+}
+
+static void begin(struct tree *tree, struct talk *t, uint32_t uid)
+{
+    assert_int_equal(view_init(&t->view, MAX_TOKENS, uid), 0);
+    t->n_known = t->n_made = tree_recall(tree, &t->view, t->token, t->n_prompt);
+    assert_true(t->n_known < t->n_prompt);
+    assert_int_equal(t->view.n, view_pages(t->n_known));
+    assert_int_equal(t->view.n_kept, t->n_known / PAGE_TOKENS);
+    for (int i = 0; i < t->n_known; i++)
+        t->is_answer[i] = t->view.page[i / PAGE_TOKENS]->answers >> i % PAGE_TOKENS & 1;
+    check_rows(t);
+}
+
+/* Rows up to there. */
+static void make(struct tree *tree, struct page_pool *pool, struct talk *t, int end)
+{
+    tree_make_room(tree, &t->view, view_pages(end) - t->view.n);
+    assert_int_equal(view_grow(&t->view, pool, end), 0);
+    for (int i = t->n_made; i < end; i++) {
+        assert_int_equal(t->view.page[i / PAGE_TOKENS]->refs, 1); /* nobody reads what we write */
+        t->is_answer[i] = i >= t->n_prompt;
+        *row(t, i) = hash_of(t, i);
+    }
+    int from = t->n_made > t->n_prompt ? t->n_made : t->n_prompt;
+    if (end > from)
+        view_mark_answers(&t->view, from, end - from);
+    t->n_made = end;
+    tree_keep(tree, &t->view, t->token, end);
+    check_rows(t);
+}
+
+/* Tokens first, first + 1, first + 2 …: the prompt, then the answer. */
+static void write_tokens(struct talk *t, int first, int n_prompt, int n_answer)
+{
+    *t = (struct talk){.n = n_prompt + n_answer, .n_prompt = n_prompt};
+    for (int i = 0; i < t->n; i++)
+        t->token[i] = first + i;
+}
+
+/* A talk from its beginning to its end; how much of it was known. */
+static int whole_talk(struct tree *tree, struct page_pool *pool, uint32_t uid, int first,
+                      int n_prompt, int n_answer)
+{
+    struct talk t;
+    write_tokens(&t, first, n_prompt, n_answer);
+    begin(tree, &t, uid);
+    make(tree, pool, &t, t.n);
+    view_fini(&t.view, pool);
+    return t.n_known;
+}
+
+/* ------------------------------------------------------------------ by hand */
+
+static void whole_pages_are_known_but_never_all(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 70, 0), 0);
+    assert_int_equal(page_pool_used(pool), 2); /* the third was not whole */
+    assert_int_equal(page_pool_idle(pool), 2);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 70, 0), 64);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 64, 0), 63); /* the last one is computed */
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 65, 0), 64);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 1, 0), 0);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 2, 0), 1);
+    assert_int_equal(whole_talk(tree, pool, 7, 101, 70, 0), 0);
+    tree_close(tree);
+    assert_int_equal(page_pool_used(pool), 0);
+    assert_int_equal(page_pool_idle(pool), 0);
+    page_pool_close(pool);
+}
+
+static void another_user_knows_nothing(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    whole_talk(tree, pool, 7, 100, 70, 0);
+    assert_int_equal(whole_talk(tree, pool, 8, 100, 70, 0), 0);
+    assert_int_equal(whole_talk(tree, pool, 0, 100, 70, 0), 0);
+    assert_int_equal(page_pool_idle(pool), 6); /* each has his own */
+    assert_int_equal(whole_talk(tree, pool, 8, 100, 70, 0), 64);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void where_talks_part_the_page_is_copied(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk a, b;
+    write_tokens(&a, 100, 40, 24);
+    begin(tree, &a, 7);
+    make(tree, pool, &a, 64);
+    write_tokens(&b, 100, 60, 4);
+    b.token[50] = 1; /* in the middle of the answer */
+    begin(tree, &b, 7);
+    assert_int_equal(b.n_known, 50);
+    assert_ptr_equal(b.view.page[0], a.view.page[0]);
+    assert_ptr_not_equal(b.view.page[1], a.view.page[1]);
+    assert_int_equal(view_run(&b.view, 0, 50), 40); /* prompt, then answer */
+    assert_int_equal(view_run(&b.view, 40, 50), 10);
+    make(tree, pool, &b, 64);
+    check_rows(&a);
+    assert_int_equal(page_pool_used(pool), 3);
+    view_fini(&a.view, pool);
+    view_fini(&b.view, pool);
+    assert_int_equal(page_pool_idle(pool), 3);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+/* The same words, once written as an answer and once read: two pages, and what follows the one
+ * does not follow the other. */
+static void how_a_row_was_made_is_part_of_it(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk read, written;
+    write_tokens(&read, 100, 90, 0);
+    write_tokens(&written, 100, 20, 70);
+    begin(tree, &read, 7);
+    begin(tree, &written, 7); /* at the same time: neither knows of the other */
+    make(tree, pool, &read, 90);
+    make(tree, pool, &written, 90);
+    assert_int_equal(page_pool_used(pool), 6);
+    view_fini(&read.view, pool);
+    view_fini(&written.view, pool);
+    assert_int_equal(page_pool_idle(pool), 4);
+    struct talk next;
+    write_tokens(&next, 100, 80, 0);
+    begin(tree, &next, 7);
+    assert_int_equal(next.n_known, 64);
+    view_fini(&next.view, pool);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void the_same_page_made_twice_is_kept_once(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk a, b;
+    write_tokens(&a, 100, 64, 6);
+    write_tokens(&b, 100, 64, 6);
+    begin(tree, &a, 7);
+    begin(tree, &b, 7);
+    make(tree, pool, &a, 64);
+    make(tree, pool, &b, 70);
+    assert_ptr_equal(b.view.page[0], a.view.page[0]);
+    assert_ptr_equal(b.view.data[1], a.view.page[1]->data);
+    assert_int_equal(page_pool_used(pool), 3);
+    view_fini(&a.view, pool);
+    assert_int_equal(page_pool_idle(pool), 0); /* b uses them */
+    check_rows(&b);
+    view_fini(&b.view, pool);
+    assert_int_equal(page_pool_idle(pool), 2);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void memory_comes_from_the_oldest_of_ones_own(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(6);
+    struct tree *tree = open_tree(pool, 6);
+    whole_talk(tree, pool, 8, 100, 64, 0); /* the oldest of all, but another's */
+    whole_talk(tree, pool, 7, 200, 64, 0);
+    whole_talk(tree, pool, 7, 300, 64, 0);
+    assert_int_equal(whole_talk(tree, pool, 7, 200, 33, 0), 32); /* used again */
+    assert_int_equal(page_pool_idle(pool), 5); /* it took the end of 300 for its second page */
+    assert_int_equal(whole_talk(tree, pool, 7, 300, 33, 0), 32);
+    assert_int_equal(whole_talk(tree, pool, 7, 400, 96, 0), 0);
+    assert_int_equal(whole_talk(tree, pool, 8, 100, 64, 0), 63); /* untouched, but for a copy */
+    /* Whoever has none takes it from him who has the most. */
+    assert_int_equal(whole_talk(tree, pool, 9, 500, 64, 0), 0);
+    assert_int_equal(whole_talk(tree, pool, 8, 100, 33, 0), 32);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void a_quota_is_kept_to(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(12);
+    struct tree *tree = open_tree(pool, 3);
+    whole_talk(tree, pool, 7, 100, 64, 0);
+    whole_talk(tree, pool, 7, 200, 64, 0);
+    assert_int_equal(page_pool_idle(pool), 3);
+    assert_int_equal(whole_talk(tree, pool, 7, 200, 65, 0), 64);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 65, 0), 32);
+    whole_talk(tree, pool, 8, 100, 64, 0);
+    assert_int_equal(page_pool_idle(pool), 5);
+    /* Longer than it may be: its beginning stays. */
+    assert_int_equal(whole_talk(tree, pool, 7, 300, 190, 0), 0);
+    assert_int_equal(page_pool_idle(pool), 5);
+    assert_int_equal(whole_talk(tree, pool, 7, 300, 190, 0), 96);
+    tree_close(tree);
+    tree = open_tree(pool, 0);
+    whole_talk(tree, pool, 7, 100, 64, 0);
+    assert_int_equal(page_pool_used(pool), 0);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+/* ------------------------------------------------------------------ at random */
+
+enum { PAGES = 26, QUOTA = 11, TALKS = 4, USERS = 3, ENTRIES = PAGES };
+
+struct entry { /* a page with all that stands before it */
+    bool is_there;
+    uint32_t uid;
+    int pages;
+    int32_t token[MAX_TOKENS];
+    bool is_answer[MAX_TOKENS];
+    uint64_t used;
+};
+
+struct list {
+    struct entry entry[ENTRIES];
+    const struct entry *pinned; /* is being copied */
+    uint64_t clock;
+};
+
+static uint64_t seed;
+static int below(int n)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (int)((seed >> 20) % (uint64_t)n);
+}
+
+static bool is_same(const struct entry *e, uint32_t uid, int pages, const int32_t *token,
+                    const bool *is_answer)
+{
+    size_t n = (size_t)pages * PAGE_TOKENS;
+    return e->is_there && e->uid == uid && e->pages >= pages &&
+           memcmp(e->token, token, n * sizeof *token) == 0 &&
+           memcmp(e->is_answer, is_answer, n * sizeof *is_answer) == 0;
+}
+
+static int list_recall(struct list *l, uint32_t uid, const int32_t *token, int n, bool *is_answer)
+{
+    for (int known = 0;; known += PAGE_TOKENS) {
+        struct entry *best = NULL;
+        int most = 0;
+        for (int i = 0; i < ENTRIES; i++) {
+            struct entry *e = &l->entry[i];
+            if (e->pages != known / PAGE_TOKENS + 1 ||
+                !is_same(e, uid, known / PAGE_TOKENS, token, is_answer))
+                continue;
+            int same = 0;
+            while (same < PAGE_TOKENS && known + same < n - 1 &&
+                   e->token[known + same] == token[known + same])
+                same++;
+            if (same > most || (same > 0 && same == most && e->used > best->used)) {
+                most = same;
+                best = e;
+            }
+        }
+        if (!best)
+            return known;
+        best->used = ++l->clock;
+        memcpy(is_answer + known, best->is_answer + known, (size_t)most * sizeof *is_answer);
+        if (most < PAGE_TOKENS) {
+            l->pinned = best;
+            return known + most;
+        }
+    }
+}
+
+static bool is_idle(const struct list *l, const struct entry *e, const struct talk *talks)
+{
+    for (int i = 0; i < TALKS; i++)
+        if (talks[i].n && talks[i].view.n_kept >= e->pages &&
+            is_same(e, talks[i].view.uid, e->pages, talks[i].token, talks[i].is_answer))
+            return false;
+    return e->is_there && e != l->pinned;
+}
+
+static int n_of(const struct list *l, uint32_t uid)
+{
+    int n = 0;
+    for (int i = 0; i < ENTRIES; i++)
+        n += l->entry[i].is_there && l->entry[i].uid == uid;
+    return n;
+}
+
+static struct entry *oldest(struct list *l, uint32_t uid, const struct talk *talks)
+{
+    struct entry *best = NULL;
+    for (int i = 0; i < ENTRIES; i++) {
+        struct entry *e = &l->entry[i];
+        bool is_last = true;
+        if (!is_idle(l, e, talks) || e->uid != uid)
+            continue;
+        for (int j = 0; j < ENTRIES; j++)
+            is_last &= !(l->entry[j].pages == e->pages + 1 &&
+                         is_same(&l->entry[j], uid, e->pages, e->token, e->is_answer));
+        if (is_last && (!best || e->used < best->used))
+            best = e;
+    }
+    return best;
+}
+
+static int n_used(const struct list *l, const struct talk *talks)
+{
+    int n = 0;
+    for (int i = 0; i < ENTRIES; i++)
+        n += l->entry[i].is_there;
+    for (int i = 0; i < TALKS; i++)
+        if (talks[i].n)
+            n += talks[i].view.n - talks[i].view.n_kept;
+    return n;
+}
+
+static void list_make_room(struct list *l, uint32_t uid, int pages, const struct talk *talks)
+{
+    while (PAGES - n_used(l, talks) < pages) {
+        struct entry *turn = oldest(l, uid, talks);
+        for (uint32_t other = 0; other < USERS && (!turn || turn->uid != uid); other++) {
+            struct entry *e = oldest(l, other, talks);
+            int more = e && turn ? n_of(l, other) - n_of(l, turn->uid) : 1;
+            if (e && (more > 0 || (more == 0 && e->used < turn->used)))
+                turn = e;
+        }
+        if (!turn)
+            return;
+        turn->is_there = false;
+    }
+}
+
+/* Page i of the talk is whole. */
+static void list_keep(struct list *l, const struct talk *t, int i, const struct talk *talks)
+{
+    uint32_t uid = t->view.uid;
+    for (int j = 0; j < ENTRIES; j++)
+        if (l->entry[j].pages == i + 1 &&
+            is_same(&l->entry[j], uid, i + 1, t->token, t->is_answer)) {
+            l->entry[j].used = ++l->clock;
+            return;
+        }
+    if (n_of(l, uid) >= QUOTA) {
+        struct entry *turn = oldest(l, uid, talks);
+        if (!turn)
+            return;
+        turn->is_there = false;
+    }
+    struct entry *e = l->entry;
+    while (e->is_there)
+        e++;
+    *e = (struct entry){.is_there = true, .uid = uid, .pages = i + 1, .used = ++l->clock};
+    memcpy(e->token, t->token, sizeof e->token);
+    memcpy(e->is_answer, t->is_answer, sizeof e->is_answer);
+}
+
+/* Few choices, so that talks share beginnings of every length. */
+static void random_tokens(struct talk *t)
+{
+    *t = (struct talk){.n = 2 + below(MAX_TOKENS - 1)};
+    t->n_prompt = 1 + below(t->n);
+    int32_t way = below(2);
+    for (int i = 0; i < t->n; i++) {
+        if (below(60) == 0)
+            way = below(3);
+        t->token[i] = way * 1000 + i;
+    }
+}
+
+static int n_owed(const struct talk *talks)
+{
+    int n = 0;
+    for (int i = 0; i < TALKS; i++)
+        if (talks[i].n)
+            n += view_pages(talks[i].n) - talks[i].view.n;
+    return n;
+}
+
+static void start_one(struct tree *tree, struct page_pool *pool, struct list *l, struct talk *talks,
+                      struct talk *t)
+{
+    struct talk next;
+    random_tokens(&next);
+    int available = PAGES - page_pool_used(pool) + page_pool_idle(pool);
+    if (n_owed(talks) + view_pages(next.n) > available)
+        return;
+    uint32_t uid = (uint32_t)below(USERS);
+    bool is_answer[MAX_TOKENS] = {false};
+    int known = list_recall(l, uid, next.token, next.n_prompt, is_answer);
+    *t = next;
+    begin(tree, t, uid);
+    assert_int_equal(t->n_known, known);
+    assert_memory_equal(t->is_answer, is_answer, (size_t)known * sizeof *is_answer);
+    if (known % PAGE_TOKENS) { /* the copy needed a page */
+        t->view.n--;
+        list_make_room(l, uid, 1, talks);
+        t->view.n++;
+    }
+    l->pinned = NULL;
+}
+
+static void go_on(struct tree *tree, struct page_pool *pool, struct list *l, struct talk *talks,
+                  struct talk *t)
+{
+    if (t->n_made == t->n || below(12) == 0) {
+        view_fini(&t->view, pool);
+        t->n = 0;
+        return;
+    }
+    int end = t->n_made + 1 + below(t->n - t->n_made);
+    int n_kept = t->view.n_kept;
+    list_make_room(l, t->view.uid, view_pages(end) - t->view.n, talks);
+    make(tree, pool, t, end);
+    for (int i = n_kept; i < t->view.n_kept; i++) {
+        int after = t->view.n_kept;
+        t->view.n_kept = i; /* as it was when that page's turn came */
+        list_keep(l, t, i, talks);
+        t->view.n_kept = after;
+    }
+}
+
+static void random_talks(uint64_t from)
+{
+    static struct talk talks[TALKS];
+    static struct list list;
+    struct page_pool *pool = open_pool(PAGES);
+    struct tree *tree = open_tree(pool, QUOTA);
+    memset(talks, 0, sizeof talks);
+    memset(&list, 0, sizeof list);
+    seed = from;
+    for (int step = 0; step < 3000; step++) {
+        struct talk *t = &talks[below(TALKS)];
+        if (t->n)
+            go_on(tree, pool, &list, talks, t);
+        else
+            start_one(tree, pool, &list, talks, t);
+        int idle = 0;
+        for (int i = 0; i < ENTRIES; i++)
+            idle += is_idle(&list, &list.entry[i], talks);
+        assert_int_equal(page_pool_idle(pool), idle);
+        assert_int_equal(page_pool_used(pool), n_used(&list, talks));
+        for (uint32_t uid = 0; uid < USERS; uid++)
+            assert_true(n_of(&list, uid) <= QUOTA);
+    }
+    for (int i = 0; i < TALKS; i++)
+        if (talks[i].n)
+            view_fini(&talks[i].view, pool);
+    tree_close(tree);
+    assert_int_equal(page_pool_used(pool), 0);
+    page_pool_close(pool);
+}
+
+static void it_does_what_a_list_would_do(void **state)
+{
+    (void)state;
+    for (uint64_t s = 1; s <= 20; s++) {
+        print_message("seed %llu\n", (unsigned long long)s);
+        random_talks(s * 0x9e3779b97f4a7c15u);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_pages_are_known_but_never_all),
+        cmocka_unit_test(another_user_knows_nothing),
+        cmocka_unit_test(where_talks_part_the_page_is_copied),
+        cmocka_unit_test(how_a_row_was_made_is_part_of_it),
+        cmocka_unit_test(the_same_page_made_twice_is_kept_once),
+        cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
+        cmocka_unit_test(a_quota_is_kept_to),
+        cmocka_unit_test(it_does_what_a_list_would_do),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
