@@ -73,7 +73,8 @@ static struct models_config models_config(const struct config *config)
         .engine = {.max_sequences = config->max_sequences,
                    .max_queue = config->max_queue,
                    .step_rows = config->step_rows,
-                   .cache_bytes = config->cache_bytes},
+                   .cache_bytes = config->cache_bytes,
+                   .keep_percent = config->keep_percent},
     };
 }
 

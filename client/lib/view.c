@@ -119,6 +119,8 @@ static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1_
         .attention = word(from->attention),
         .sampler = word(from->sampler),
         .seed = from->seed,
+        .cached_rows = from->cached_rows,
+        .n_cached_rows = from->n_cached_rows,
     };
     return receipt;
 }
@@ -349,6 +351,8 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .workers = word(m->workers),
             .memory = word(m->memory),
             .nodes = word(m->nodes),
+            .cached_tokens = m->cached_tokens,
+            .pages_kept = m->pages_kept,
         };
         list[i] = &stats[i];
     }

@@ -177,6 +177,10 @@ static json_t *receipt_json(const struct moed_receipt *r)
     char seed[24]; /* in a string: few readers of JSON have integers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     json_object_set_new(object, "seed", r->seed ? json_string(seed) : json_null());
+    json_t *rows = json_array();
+    for (size_t i = 0; i < r->n_cached_rows; i++)
+        json_array_append_new(rows, json_integer(r->cached_rows[i]));
+    json_object_set_new(object, "cached_rows", rows);
     return object;
 }
 

@@ -32,9 +32,9 @@ const struct verb verb_table[] = {
      "What is not given is the daemon's default; --temperature 0 is greedy.\n"
      "With --json one object: prompt_tokens, tokens (id, text, logprob, top),\n"
      "finish_reason, usage, receipt (what computed it: place, isa, cache,\n"
-     "attention, sampler, seed). A token whose bytes are no text by themselves\n"
-     "has them in \"bytes\" as well. Log-probabilities are natural, taken before\n"
-     "temperature and filters.\n",
+     "attention, sampler, seed, cached_rows). A token whose bytes are no text by\n"
+     "themselves has them in \"bytes\" as well. Log-probabilities are natural, taken\n"
+     "before temperature and filters.\n",
      GROUP_MODEL | GROUP_RAW | GROUP_SAMPLING, 0, 0, verb_generate},
     {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
      verb_tokenize},

@@ -107,12 +107,14 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_word(object, "model", s->model);
     set_count(object, "steps", s->steps);
     set_count(object, "prompt_tokens", s->prompt_tokens);
+    set_count(object, "cached_tokens", s->cached_tokens);
     set_count(object, "decoded_tokens", s->decoded_tokens);
     json_object_set_new(object, "prefill_seconds", screen_json_real(s->prefill_seconds));
     json_object_set_new(object, "decode_seconds", screen_json_real(s->decode_seconds));
     set_count(object, "sequences", s->sequences);
     set_count(object, "queued", s->queued);
     set_count(object, "pages_used", s->pages_used);
+    set_count(object, "pages_kept", s->pages_kept);
     set_count(object, "pages_total", s->pages_total);
     set_count(object, "cache_bytes", s->cache_bytes);
     set_word(object, "workers", s->workers);

@@ -2,6 +2,7 @@
  *
  * status and ps: how the daemon is doing. One thread.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -145,6 +146,9 @@ static void print_place(const struct moed_model_stats *m)
         screen_word(stdout, lines[i].words);
         putchar('\n');
     }
+    printf("  cache    %" PRIu32 " of %" PRIu32 " pages in use, %" PRIu32
+           " kept; of prompts %" PRIu64 " tokens were known, %" PRIu64 " read\n",
+           m->pages_used, m->pages_total, m->pages_kept, m->cached_tokens, m->prompt_tokens);
 }
 
 static void print_state(struct moed *moed, const struct state *s)

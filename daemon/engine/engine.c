@@ -5,6 +5,7 @@
  */
 #include "engine/engine.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -20,6 +21,7 @@
 #include "engine/outbox.h"
 #include "engine/request.h"
 #include "engine/slots.h"
+#include "kv/tree.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "place/mem.h"
@@ -33,9 +35,9 @@ struct command {
 };
 
 struct counters { /* written by the engine's thread, read by any */
-    atomic_uint_fast64_t steps, prompt_tokens, decoded_tokens, done, cancelled, errors, prefill_ns,
-        decode_ns;
-    atomic_uint sequences, queued, pages_used;
+    atomic_uint_fast64_t steps, prompt_tokens, cached_tokens, decoded_tokens, done, cancelled,
+        errors, prefill_ns, decode_ns;
+    atomic_uint sequences, queued, pages_used, pages_kept;
 };
 
 struct engine {
@@ -58,12 +60,13 @@ struct engine {
     /* The engine thread's own. */
     struct forward *forward;
     struct page_pool *pool;
+    struct tree *tree; /* of pages that may be known again */
     struct batch batch;
     struct candidates candidates;
     float *logits;
     uint8_t *banned; /* [vocab] rows that are no token of the vocabulary */
     struct seq **active;
-    int n_active, n_reserved;
+    int n_active;
     struct seq *queue, **queue_end;
 };
 
@@ -99,6 +102,7 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
         .finish = how,
         .stop_index = seq->detok.stopped ? seq->detok.stop : -1,
         .n_prompt = seq->request->n_prompt,
+        .n_cached = seq->n_known,
         .n_tokens = seq_n_generated(seq),
         .queue_ns = started - seq->submitted_ns,
         .prefill_ns = first - started,
@@ -183,17 +187,26 @@ static void drop_cancelled(struct engine *e)
         if (!slots_is_cancelled(&e->slots, seq->call))
             continue;
         e->active[i] = NULL;
-        e->n_reserved -= seq->n_pages;
         finish(e, seq, ENGINE_CANCELLED, NULL);
     }
     close_gaps(e);
 }
 
-/* In order of arrival. All pages a sequence may ever need are reserved, so none gets stuck. */
+/* Pages that are neither in use nor promised to those who are writing. What is only kept counts as
+ * free: it goes when somebody needs it. */
+static int n_unpromised(const struct engine *e)
+{
+    int n = e->n_pages - page_pool_used(e->pool) + page_pool_idle(e->pool);
+    for (int i = 0; i < e->n_active; i++)
+        n -= e->active[i]->view.room - e->active[i]->view.n;
+    return n;
+}
+
+/* In order of arrival. A sequence is promised all pages it may ever need, so none gets stuck. */
 static void admit(struct engine *e)
 {
     while (e->queue && e->n_active < e->config.max_sequences &&
-           e->queue->n_pages <= e->n_pages - e->n_reserved) {
+           e->queue->view.room <= n_unpromised(e)) {
         struct seq *seq = e->queue;
         e->queue = seq->next;
         if (!e->queue)
@@ -204,20 +217,43 @@ static void admit(struct engine *e)
             finish(e, seq, ENGINE_LENGTH, NULL); /* the prompt fills the context */
             continue;
         }
-        e->n_reserved += seq->n_pages;
         e->active[e->n_active++] = seq;
     }
 }
 
 /* ------------------------------------------------------------------ a step */
 
+static void tell_known(struct engine *e, const struct seq *seq)
+{
+    struct engine_event event = {.call = seq->call, .kind = ENGINE_KNOWN};
+    for (int at = 0; at < seq->n_known;) {
+        int run = view_run(&seq->view, at, seq->n_known);
+        at += run;
+        event.run[event.n_runs++] = run;
+        if (event.n_runs < ENGINE_RUNS && at < seq->n_known)
+            continue;
+        outbox_push(&e->outbox, &event);
+        event.n_runs = 0;
+    }
+}
+
+/* As late as can be: whoever is reading the same has come further by now. */
+static void recall(struct engine *e, struct seq *seq)
+{
+    seq->n_known = tree_recall(e->tree, &seq->view, seq->token, seq->n_tokens);
+    seq->n_cached = seq->n_known;
+    count_up(&e->count.cached_tokens, (uint64_t)seq->n_known);
+    tell_known(e, seq);
+}
+
 static void add_rows(struct engine *e, struct seq *seq, int n)
 {
     if (n > seq_n_waiting(seq))
         n = seq_n_waiting(seq);
+    tree_make_room(e->tree, &seq->view, view_pages(seq->n_cached + n) - seq->view.n);
     int r = view_grow(&seq->view, e->pool, seq->n_cached + n);
     if (r < 0)
-        abort(); /* pages were reserved at admission */
+        abort(); /* pages were promised at admission */
     batch_add(&e->batch, seq, n);
 }
 
@@ -230,9 +266,14 @@ static void fill_batch(struct engine *e)
             if (seq_is_decoding(e->active[i]) && e->active[i]->view.home == home &&
                 !slots_is_paused(&e->slots, e->active[i]->call))
                 add_rows(e, e->active[i], 1);
-    for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++)
-        if (!seq_is_decoding(e->active[i]) && !slots_is_paused(&e->slots, e->active[i]->call))
-            add_rows(e, e->active[i], batch_room(&e->batch));
+    for (int i = 0; i < e->n_active && batch_room(&e->batch) > 0; i++) {
+        struct seq *seq = e->active[i];
+        if (seq_is_decoding(seq) || slots_is_paused(&e->slots, seq->call))
+            continue;
+        if (seq->n_cached == 0)
+            recall(e, seq);
+        add_rows(e, seq, batch_room(&e->batch));
+    }
 }
 
 static void fill_logprobs(const struct engine *e, const struct seq *seq, double log_sum, int32_t id,
@@ -291,6 +332,15 @@ static bool step_sequence(struct engine *e, struct seq *seq, int logits)
     return true;
 }
 
+/* The step has made the sequence's next n rows. */
+static void keep_rows(struct engine *e, struct seq *seq, int n)
+{
+    if (seq_is_decoding(seq))
+        view_mark_answers(&seq->view, seq->n_cached, n);
+    seq->n_cached += n;
+    tree_keep(e->tree, &seq->view, seq->token, seq->n_cached);
+}
+
 static void after_step(struct engine *e, uint64_t ns)
 {
     struct batch *b = &e->batch;
@@ -298,14 +348,12 @@ static void after_step(struct engine *e, uint64_t ns)
     for (int i = 0; i < b->n_seqs; i++) {
         struct seq *seq = b->seq[i];
         *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
-        seq->n_cached += b->n_rows[i];
+        keep_rows(e, seq, b->n_rows[i]);
         if (b->logits[i] < 0)
             continue;
-        int index = index_of(e, seq), n_pages = seq->n_pages;
-        if (step_sequence(e, seq, b->logits[i]))
-            continue;
-        e->active[index] = NULL; /* it is freed */
-        e->n_reserved -= n_pages;
+        int index = index_of(e, seq);
+        if (!step_sequence(e, seq, b->logits[i]))
+            e->active[index] = NULL; /* it is freed */
     }
     close_gaps(e);
 
@@ -324,8 +372,9 @@ static void publish(struct engine *e)
         queued++;
     atomic_store_explicit(&e->count.sequences, (unsigned)e->n_active, memory_order_relaxed);
     atomic_store_explicit(&e->count.queued, (unsigned)queued, memory_order_relaxed);
-    atomic_store_explicit(&e->count.pages_used, (unsigned)page_pool_used(e->pool),
-                          memory_order_relaxed);
+    int kept = page_pool_idle(e->pool), used = page_pool_used(e->pool) - kept;
+    atomic_store_explicit(&e->count.pages_used, (unsigned)used, memory_order_relaxed);
+    atomic_store_explicit(&e->count.pages_kept, (unsigned)kept, memory_order_relaxed);
     outbox_tell(&e->outbox);
 }
 
@@ -395,6 +444,9 @@ static int open_cache(struct engine *e, struct err *err)
     page_pool_spread(e->pool, e->place);
     e->n_pages = page_pool_total(e->pool);
     e->cache_bytes = (uint64_t)e->n_pages * page_bytes;
+    r = tree_open(e->pool, (int)((int64_t)e->n_pages * e->config.keep_percent / 100), &e->tree);
+    if (r < 0)
+        return err_set(err, r, "no memory to remember %d pages", e->n_pages);
     if ((int64_t)e->n_pages * PAGE_TOKENS < e->context)
         e->context = e->n_pages * PAGE_TOKENS;
     return 0;
@@ -478,6 +530,8 @@ void engine_close(struct engine *e)
         pthread_join(e->thread, NULL);
     }
     forward_free(e->forward);
+    tree_close(e->tree);
+    assert(!e->pool || page_pool_used(e->pool) == 0);
     page_pool_close(e->pool);
     batch_fini(&e->batch);
     candidates_fini(&e->candidates);
@@ -550,6 +604,7 @@ void engine_stat(const struct engine *e, struct engine_stat *ret)
     *ret = (struct engine_stat){
         .steps = READ(steps),
         .prompt_tokens = READ(prompt_tokens),
+        .cached_tokens = READ(cached_tokens),
         .decoded_tokens = READ(decoded_tokens),
         .requests_done = READ(done),
         .requests_cancelled = READ(cancelled),
@@ -559,6 +614,7 @@ void engine_stat(const struct engine *e, struct engine_stat *ret)
         .sequences = READ(sequences),
         .queued = READ(queued),
         .pages_used = READ(pages_used),
+        .pages_kept = READ(pages_kept),
         .pages_total = (uint32_t)e->n_pages,
         .context = (uint32_t)e->context,
         .step_rows = (uint32_t)e->config.step_rows,

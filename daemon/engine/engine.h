@@ -20,13 +20,14 @@ struct model;
 struct place;
 struct engine;
 
-enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192 };
+enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
 
 struct engine_config {
     int max_sequences;    /* together in a step; more wait in the queue */
     int max_queue;        /* waiting requests; one more is refused with -EBUSY */
     int step_rows;        /* rows of one step: decoding sequences first, then prompt chunks */
     uint64_t cache_bytes; /* latent cache; 0: as much as max_sequences short talks need */
+    int keep_percent;     /* of the cache, at most, for what one uid said before; 0: nothing */
 };
 
 /* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted.
@@ -55,6 +56,7 @@ enum engine_finish {
 };
 
 enum engine_event_kind {
+    ENGINE_KNOWN, /* how a prompt begins that need not be read again; before the first TOKEN */
     ENGINE_TOKEN, /* a sampled token with the text that may be sent for it (may be empty) */
     ENGINE_MORE,  /* text alone: what a TOKEN or DONE that follows had no room for */
     ENGINE_DONE,  /* the last event of a call */
@@ -76,8 +78,13 @@ struct engine_event {
     int stop_index; /* which stop string, -1: none */
     int n_prompt, n_cached, n_tokens;
     uint64_t queue_ns, prefill_ns, decode_ns; /* monotonic; decode from the first token on */
-    char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text is
-                                     sent as MORE before it; for ENGINE_ERROR the reason */
+    int n_runs;                               /* KNOWN */
+    union {
+        char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text
+                                         is sent as MORE before it; for ENGINE_ERROR the reason */
+        int32_t run[ENGINE_RUNS]; /* KNOWN: tokens once read as a prompt, tokens once written as an
+                                     answer, and so on in turns, on through all such events */
+    };
 };
 
 /* Starts the thread. The model must be loaded on `place`; both must outlive the engine. */
@@ -108,7 +115,9 @@ struct engine_stat { /* a snapshot, any thread */
     uint64_t steps, prompt_tokens, decoded_tokens, requests_done, requests_cancelled;
     uint64_t errors;
     uint64_t prefill_ns, decode_ns;
+    uint64_t cached_tokens; /* of prompts, that were known */
     uint32_t sequences, queued, pages_used, pages_total;
+    uint32_t pages_kept; /* that no sequence uses: what was said before, until others need them */
     uint32_t context, step_rows;
     uint64_t cache_bytes; /* of the whole pool */
 };

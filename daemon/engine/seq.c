@@ -28,7 +28,6 @@ int seq_new(uint64_t call, struct engine_request *request, const struct vocab *v
     memcpy(seq->token, request->prompt, (size_t)request->n_prompt * sizeof *seq->token);
     seq->n_tokens = request->n_prompt;
     sampler_saw_prompt(&seq->sampler, seq->token, seq->n_tokens);
-    seq->n_pages = view_pages(limit);
     *ret = seq;
     return 0;
 }

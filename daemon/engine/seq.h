@@ -22,8 +22,8 @@ struct seq {
     int32_t *token;                 /* [limit] prompt, then answer */
     int n_tokens;
     int n_cached; /* tokens whose latents are in the cache */
+    int n_known;  /* of them, when its turn came */
     int limit;    /* tokens in all, prompt included */
-    int n_pages;  /* reserved for it */
     struct view view;
     struct detok detok;
     struct sampler sampler;

@@ -48,7 +48,8 @@ struct generation {
     int n_stops;
     struct models_receipt receipt;
     char sampler[SAMPLE_CHAIN_BYTES];
-    uint64_t seed;            /* 0: nothing is drawn */
+    uint64_t seed;          /* 0: nothing is drawn */
+    struct ttrpc_buf known; /* int32_t: rows read, rows written, and so on, of the cached tokens */
     struct chat_reply *reply; /* NULL: everything is text */
     bool logprobs;
 
@@ -86,6 +87,7 @@ static void generation_free(struct generation *g)
     ttrpc_buf_fini(&g->thinking);
     ttrpc_buf_fini(&g->tokens);
     ttrpc_buf_fini(&g->said);
+    ttrpc_buf_fini(&g->known);
     free(g->prompt);
     XXH3_freeState(g->hash);
     free(g);
@@ -185,6 +187,8 @@ static void fill_receipt(struct generation *g, Moed__V1__Receipt *ret)
     ret->sampler = g->sampler;
     ret->has_seed = g->seed != 0;
     ret->seed = g->seed;
+    ret->n_cached_rows = g->known.n / sizeof(int32_t);
+    ret->cached_rows = ret->n_cached_rows ? (int32_t *)(g->known.data + g->known.start) : NULL;
 }
 
 static void fill_totals(struct generation *g, Moed__V1__GenerateEvent *ev, Moed__V1__Usage *usage)
@@ -574,6 +578,8 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
         take_done(g, ev);
     else if (ev->kind == ENGINE_TOKEN)
         take_token(g, ev);
+    else if (ev->kind == ENGINE_KNOWN)
+        keep(g, &g->known, ev->run, (size_t)ev->n_runs * sizeof *ev->run);
     else if (g->call) {
         take_text(g, -1, ev);
         conn_touch(g->call->conn);

@@ -90,6 +90,9 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->queued = s.queued;
     m->pages_used = s.pages_used;
     m->pages_total = s.pages_total;
+    m->has_cached_tokens = m->has_pages_kept = true;
+    m->cached_tokens = s.cached_tokens;
+    m->pages_kept = s.pages_kept;
     m->has_cache_bytes = true;
     m->cache_bytes = s.cache_bytes;
     m->workers = words->workers;

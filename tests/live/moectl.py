@@ -262,6 +262,25 @@ class WithDaemon(unittest.TestCase):
         self.assertTrue(all(isinstance(o, dict) for o in objects))
         return objects[0] if len(objects) == 1 else objects
 
+    def test_what_is_known_is_told(self):
+        tale = "The owl of the third tower counted the bells of the town, and told nobody. " * 4
+        args = ("generate", "--raw", tale, "--tokens", "2", "--temperature", "0")
+        first = self.run_json(*args)
+        again = self.run_json(*args)
+        known = len(first["prompt_tokens"]) - 1  # the last one is always computed
+        self.assertEqual(first["usage"]["cached_tokens"], 0)
+        self.assertEqual(first["receipt"]["cached_rows"], [])
+        self.assertEqual(again["usage"]["cached_tokens"], known // 32 * 32)
+        self.assertEqual(again["receipt"]["cached_rows"], [known // 32 * 32])
+        self.assertEqual(again["tokens"], first["tokens"])
+        figures = moectl(*args, "--socket", self.daemon.path)[2].decode()
+        self.assertIn("(%d known)" % (known // 32 * 32), figures)
+        stats = self.run_json("status")["model_stats"][0]
+        self.assertGreaterEqual(stats["cached_tokens"], 2 * (known // 32 * 32))
+        self.assertGreaterEqual(stats["pages_kept"], known // 32)
+        words = moectl("status", "--socket", self.daemon.path)[1].decode()
+        self.assertIn("%d kept" % stats["pages_kept"], words)
+
     def test_json_on_every_verb(self):
         keys = {
             ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason", "usage",
@@ -301,7 +320,8 @@ class WithDaemon(unittest.TestCase):
                 "--json", "--temperature", "0")
         one = self.run_json(*args)
         self.assertEqual(set(one), {"prompt_tokens", "tokens", "finish_reason", "usage", "receipt"})
-        self.assertEqual(set(one["receipt"]), {"place", "isa", "cache", "attention", "sampler", "seed"})
+        self.assertEqual(set(one["receipt"]), {"place", "isa", "cache", "attention", "sampler", "seed",
+                                               "cached_rows"})
         self.assertEqual((one["receipt"]["sampler"], one["receipt"]["seed"]), ("greedy", None))
         drawn = ("generate", "--raw", "Once upon a time", "--tokens", "12", "--json",
                  "--temperature", "1.3", "--top-k", "50")

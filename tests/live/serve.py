@@ -93,7 +93,36 @@ class Served(unittest.TestCase):
                 with daemon.ready() as conn:
                     self.assertEqual(conn.ask(**asked).last["receipt"],
                                      dict(place=place, isa=isa, cache=cache, attention="absorbed",
-                                          sampler="greedy", seed=None))
+                                          sampler="greedy", seed=None, cached_rows=[]))
+
+    def test_what_was_said_is_not_read_again(self):
+        said = "A heron and a beetle talked about the weather of all the lakes they knew. " * 3
+        more = self.conn.tokenize(" The beetle answered that it had never seen a lake.")
+
+        def talk(conn):
+            prompt = conn.tokenize(said)
+            first = conn.ask(tokens=prompt, max_tokens=60, ignore_end=True)
+            second = conn.ask(tokens=prompt + first.ids + more, max_tokens=40, ignore_end=True)
+            known = (len(prompt) + 59) // 32 * 32  # whole pages; the last token was never computed
+            self.assertGreater(known, len(prompt))
+            self.assertFalse(first.usage["cached_tokens"])
+            self.assertEqual(second.usage["cached_tokens"], known)
+            self.assertEqual(second.last["receipt"]["cached_rows"], [len(prompt), known - len(prompt)])
+            return first.ids, second.ids, known
+
+        before = self.conn.stats()["models"][0]
+        ours = talk(self.conn)
+        after = self.conn.stats()["models"][0]
+        self.assertEqual((after["cached_tokens"] or 0) - (before["cached_tokens"] or 0), ours[2])
+        self.assertGreater(after["pages_kept"], before["pages_kept"] or 0)
+        self.assertEqual(after["pages_used"] or 0, 0)
+        with Daemon(MOED, MODEL, args=("--threads", "1")) as daemon, daemon.ready() as conn:
+            self.assertEqual(talk(conn), ours)  # the same history, the same bytes
+        question = [("user", "Which of the birds that live near a lake can see at night? " * 4)]
+        answer = self.conn.ask(messages=question, max_tokens=40)
+        again = self.conn.ask(messages=question + [("assistant", answer.text), ("user", "And now?")],
+                              max_tokens=2)
+        self.assertGreaterEqual(again.usage["cached_tokens"], 32)
 
     def test_chat_with_and_without_thinking(self):
         question = [("user", "What is memory bandwidth?")]

@@ -10,9 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <jansson.h>
 #include <math.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,47 +18,8 @@
 #include <time.h>
 
 #include "engine/ban.h"
-#include "engine/engine.h"
-#include "model/model.h"
-#include "place/place.h"
+#include "engine_bench.h"
 #include "text/token.h"
-
-static const char *model_path;
-static json_t *prompts;
-
-struct bench { /* an engine with what it stands on */
-    struct model *model;
-    struct place *place;
-    struct engine *engine;
-    sem_t events;
-};
-
-static void wake(void *arg)
-{
-    sem_post(&((struct bench *)arg)->events);
-}
-
-static const struct engine_config usual = {.max_sequences = 20, .max_queue = 4, .step_rows = 64};
-
-static void start(struct bench *b, int threads, const struct engine_config *config)
-{
-    struct err err;
-    /* With made-up nodes of memory: they must not matter either. */
-    struct place_spec spec = {.kind = "cpu", .threads = threads, .nodes = threads};
-    sem_init(&b->events, 0, 0);
-    assert_int_equal(model_open(model_path, &b->model, &err), 0);
-    assert_int_equal(place_open(&spec, &b->place, &err), 0);
-    assert_int_equal(model_load(b->model, b->place, NULL, NULL, &err), 0);
-    assert_int_equal(engine_open(b->model, b->place, config, wake, b, &b->engine, &err), 0);
-}
-
-static void end(struct bench *b)
-{
-    engine_close(b->engine);
-    model_close(b->model);
-    place_close(b->place);
-    sem_destroy(&b->events);
-}
 
 /* ------------------------------------------------------------------ memory that is asked for */
 
@@ -82,45 +41,6 @@ COUNTED(char *, strdup, (const char *text), (text))
 COUNTED(void *, mmap, (void *at, size_t bytes, int protection, int flags, int fd, off_t offset),
         (at, bytes, protection, flags, fd, offset))
 
-/* ------------------------------------------------------------------ requests and answers */
-
-static struct engine_request *request_of(const json_t *ids, int max_tokens)
-{
-    struct engine_request *q = engine_request_new();
-    q->n_prompt = (int)json_array_size(ids);
-    q->prompt = calloc((size_t)q->n_prompt + 1, sizeof *q->prompt);
-    for (int i = 0; i < q->n_prompt; i++)
-        q->prompt[i] = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
-    q->max_tokens = max_tokens;
-    q->sample.temperature = 0;
-    return q;
-}
-
-static struct engine_request *prompt(size_t i, int max_tokens)
-{
-    return request_of(json_object_get(json_array_get(prompts, i % json_array_size(prompts)), "ids"),
-                      max_tokens);
-}
-
-static struct engine_request *long_prompt(int n)
-{
-    struct engine_request *q = engine_request_new();
-    q->n_prompt = n;
-    q->prompt = calloc((size_t)n, sizeof *q->prompt);
-    for (int i = 0; i < n; i++)
-        q->prompt[i] = 300 + i % 700;
-    q->sample.temperature = 0;
-    return q;
-}
-
-static uint64_t submit(struct bench *b, struct engine_request *q)
-{
-    uint64_t call;
-    struct err err;
-    assert_int_equal(engine_submit(b->engine, q, &call, &err), 0);
-    return call;
-}
-
 static int refused(struct bench *b, struct engine_request *q, struct err *err)
 {
     uint64_t call;
@@ -128,78 +48,6 @@ static int refused(struct bench *b, struct engine_request *q, struct err *err)
     assert_true(r < 0);
     engine_request_free(q);
     return r;
-}
-
-enum { MAX_ANSWER = 2100, MAX_TEXT = 1 << 16 };
-
-struct answer {
-    uint64_t call;
-    int32_t id[MAX_ANSWER];
-    int n;
-    char text[MAX_TEXT];
-    size_t n_text;
-    bool done;
-    struct engine_event last;
-};
-
-static void take(struct answer *a, const struct engine_event *event)
-{
-    assert_false(a->done);
-    if (event->kind == ENGINE_DONE) {
-        a->done = true;
-        a->last = *event;
-        assert_int_equal(event->n_tokens, a->n);
-        return;
-    }
-    if (event->kind == ENGINE_TOKEN)
-        a->id[a->n++] = event->id;
-    memcpy(a->text + a->n_text, event->text, event->n_text);
-    a->n_text += event->n_text;
-}
-
-/* Polls until all n answers are done, or `tokens` came in all (0: no such limit). */
-static void collect(struct bench *b, struct answer *answers, int n, int tokens)
-{
-    for (;;) {
-        struct engine_event event;
-        int seen = 0, done = 0;
-        while (engine_poll(b->engine, &event))
-            for (int i = 0; i < n; i++)
-                if (answers[i].call == event.call)
-                    take(&answers[i], &event);
-        for (int i = 0; i < n; i++) {
-            seen += answers[i].n;
-            done += answers[i].done;
-        }
-        if (done == n || (tokens && seen >= tokens))
-            return;
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += 120;
-        assert_int_equal(sem_timedwait(&b->events, &until), 0);
-    }
-}
-
-static struct answer *ask(struct bench *b, struct engine_request *q)
-{
-    struct answer *a = calloc(1, sizeof *a);
-    a->call = submit(b, q);
-    collect(b, a, 1, 0);
-    return a;
-}
-
-static void assert_idle(struct bench *b)
-{
-    struct engine_stat stat;
-    for (int i = 0; i < 1000; i++) {
-        engine_stat(b->engine, &stat);
-        if (stat.pages_used == 0 && stat.sequences == 0)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-    }
-    assert_int_equal(stat.pages_used, 0);
-    assert_int_equal(stat.sequences, 0);
-    assert_int_equal(stat.queued, 0);
 }
 
 /* ------------------------------------------------------------------ tests */
@@ -589,12 +437,7 @@ static void writing_asks_for_no_memory(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
-        return 2;
-    model_path = argv[1];
-    json_t *root = json_load_file(argv[2], 0, NULL);
-    prompts = json_object_get(root, "prompts");
-    if (!prompts)
+    if (!bench_load(argc, argv))
         return 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_follows_the_reference),
@@ -613,6 +456,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(writing_asks_for_no_memory),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    json_decref(root);
+    bench_unload();
     return failed;
 }

@@ -397,6 +397,9 @@ static void test_event_fields(void **state)
     receipt.sampler = (char *)"draw";
     receipt.has_seed = true;
     receipt.seed = UINT64_MAX;
+    int32_t rows[] = {40, 24};
+    receipt.cached_rows = rows;
+    receipt.n_cached_rows = 2;
     event.receipt = &receipt;
     Moed__V1__CallDelta begun = MOED__V1__CALL_DELTA__INIT, ended = MOED__V1__CALL_DELTA__INIT;
     Moed__V1__CallDelta *calls[] = {&begun, &ended};
@@ -433,6 +436,8 @@ static void test_event_fields(void **state)
     assert_string_equal(e->receipt->attention, "absorbed");
     assert_string_equal(e->receipt->sampler, "draw");
     assert_true(e->receipt->seed == UINT64_MAX);
+    assert_int_equal(e->receipt->n_cached_rows, 2);
+    assert_int_equal(e->receipt->cached_rows[1], 24);
     assert_string_equal(e->text, "");
     assert_int_equal(e->n_calls, 2);
     assert_string_equal(e->calls[0]->id, "call_1");

@@ -373,6 +373,9 @@ struct moed_receipt {
     const char *attention; /* how rows attend, in words: "absorbed" */
     const char *sampler;   /* the stages that chose tokens: "temperature=0.8 top_k=40 draw" */
     uint64_t seed;         /* 0: nothing was drawn */
+    /* The cached tokens: so many once read in a prompt, so many written as an answer, and so on. */
+    const int32_t *cached_rows;
+    size_t n_cached_rows;
 };
 enum moed_finish {
     MOED_FINISH_NONE = 0, /* it goes on */
@@ -486,9 +489,11 @@ struct moed_model_stats {
     double prefill_seconds, decode_seconds;
     uint32_t sequences, queued, pages_used, pages_total;
     uint64_t cache_bytes;
-    const char *workers; /* how many threads, on which cores, and why no more; for people */
-    const char *memory;  /* what pages it lies in; for people */
-    const char *nodes;   /* of memory, and what lies on each; "" for one; for people */
+    const char *workers;    /* how many threads, on which cores, and why no more; for people */
+    const char *memory;     /* what pages it lies in; for people */
+    const char *nodes;      /* of memory, and what lies on each; "" for one; for people */
+    uint64_t cached_tokens; /* of prompts: known already, and so not in prompt_tokens */
+    uint32_t pages_kept;    /* beside pages_used: of earlier requests, until others need them */
 };
 struct moed_generation { /* a running call */
     size_t size;
