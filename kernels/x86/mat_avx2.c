@@ -12,9 +12,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "inline.h"
 #include "mk.h"
 #include "strip.h"
+#include "ymm.h"
 
 enum {
     CHUNK = 8,        /* floats a register */
@@ -81,11 +81,6 @@ INLINE void unpack_group(enum mk_type type, const uint8_t *w, int g, __m256 v[4]
                 _mm256_mul_ps(_mm256_broadcast_ss((const void *)w), e4m3(w + 4 + 32 * g + 8 * c));
 }
 
-INLINE __m256i first(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
 /* Chunk c behind the last whole group at w, of which n weights exist; the rest is zero. */
 INLINE __m256 unpack_tail(enum mk_type type, const uint8_t *w, int c, int n)
 {
@@ -129,20 +124,6 @@ INLINE void unpack_row(enum mk_type type, const uint8_t *w, int k, float *dst)
 }
 
 /* ------------------------------------------------------------------ sums */
-
-INLINE __m128 fold(__m256 v)
-{
-    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-}
-
-/* The sums of four registers: lane l with l + 4, l + 2, l + 1, in this order. */
-INLINE __m128 sum4(const __m256 v[4])
-{
-    __m128 a = fold(v[0]), b = fold(v[1]), c = fold(v[2]), d = fold(v[3]);
-    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
-}
 
 INLINE const float *x_row(const struct mk_mm *mm, int i)
 {

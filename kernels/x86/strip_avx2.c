@@ -13,6 +13,7 @@
 
 #include "mk.h"
 #include "strip256.h"
+#include "ymm.h"
 
 enum {
     X_BLOCK = 4,              /* rows of x whose sums are under way together */
@@ -22,31 +23,6 @@ enum {
 };
 
 /* ------------------------------------------------------------------ packing */
-
-INLINE __m256i first(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-/* 8 registers of 8 numbers of 32 bits, rows for columns. */
-INLINE void transpose(__m256i v[8])
-{
-    __m256i t[8];
-    for (int i = 0; i < 8; i += 4) {
-        __m256i a = _mm256_unpacklo_epi32(v[i], v[i + 1]);
-        __m256i b = _mm256_unpackhi_epi32(v[i], v[i + 1]);
-        __m256i c = _mm256_unpacklo_epi32(v[i + 2], v[i + 3]);
-        __m256i d = _mm256_unpackhi_epi32(v[i + 2], v[i + 3]);
-        t[i] = _mm256_unpacklo_epi64(a, c);
-        t[i + 1] = _mm256_unpackhi_epi64(a, c);
-        t[i + 2] = _mm256_unpacklo_epi64(b, d);
-        t[i + 3] = _mm256_unpackhi_epi64(b, d);
-    }
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_permute2x128_si256(t[i], t[i + 4], 0x20);
-        v[i + 4] = _mm256_permute2x128_si256(t[i], t[i + 4], 0x31);
-    }
-}
 
 /* Words of 8 rows, `words` of them from `row` on, `stride` bytes apart. */
 static void turn_words(const uint8_t *row, size_t stride, int rows, int words, uint8_t *dst)
