@@ -206,11 +206,12 @@ static inline size_t mk_attend_tmp(int page_tokens, int latent, int rope)
 enum {
     MK_PROMPT_ROWS = 64,   /* most rows of mk_prompt_rows */
     MK_PROMPT_SPAN = 1024, /* most tokens whose keys and values lie ready, cut by position */
+    MK_PROMPT_TOKENS = 48, /* whose latents become floats together, on sets without tiles */
 };
 
 /**
  * Attention of a prompt's rows with keys and values made from the latents, for one head: a quarter
- * of the products of the absorbed form. For sets that gain by it, NULL in the table of others.
+ * of the products of the absorbed form. Plain C has none, NULL in the table.
  *
  *   key(t) = [k_bᵀ · c_t | kpe_t]     value(t) = v_b · c_t     score(t) = q · key(t)
  *
@@ -219,8 +220,7 @@ enum {
  *
  *   k_b, v_b  float32 [latent][nope] and [value][latent]
  *   tmp       mk_prompt_tmp(…) floats, 64-byte aligned; holds the head and the span
- *   cache     bf16
- *   rounds    everything that is multiplied to bf16; sums are float32
+ *   rounds    with tiles: everything that is multiplied to bf16; sums are float32
  */
 struct mk_prompt {
     int latent, nope, rope, value;
@@ -230,6 +230,7 @@ struct mk_prompt {
 /* Tokens [from, to) of a sequence: from a multiple of MK_PROMPT_SPAN, and at most so many. */
 struct mk_prompt_span {
     const void *const *page;
+    enum mk_type type; /* MK_BF16; without tiles MK_F16, too */
     int page_tokens;
     int from, to;
 };
@@ -251,14 +252,13 @@ struct mk_prompt_rows {
     int m, ldq, ldo;
 };
 
+/* As much as floats take; tiles are content with less. */
 static inline size_t mk_prompt_tmp(int latent, int nope, int rope, int value)
 {
     size_t padded = (size_t)MK_ATTEND_PADDED(latent), values = (size_t)MK_ATTEND_PADDED(value);
     size_t key = (size_t)MK_ATTEND_PADDED(nope) + (size_t)MK_ATTEND_PADDED(rope);
-    size_t halves = padded * ((size_t)MK_ATTEND_PADDED(nope) + values) +
-                    MK_PROMPT_SPAN * (key + values) + MK_PROMPT_ROWS * (key + MK_ATTEND_KEYS) +
-                    32 * padded;
-    return halves / 2 + MK_PROMPT_ROWS * (MK_ATTEND_KEYS + values + 3) + 1024;
+    return padded * ((size_t)MK_ATTEND_PADDED(nope) + values) + MK_PROMPT_SPAN * (key + values) +
+           MK_PROMPT_TOKENS * padded + MK_PROMPT_ROWS / 2 * (key + MK_ATTEND_KEYS + values + 3);
 }
 
 /* ------------------------------------------------------------------ router */
@@ -371,10 +371,12 @@ void mk_avx2_mat(struct mk *mk);
 void mk_avx2_strip(struct mk *mk);
 void mk_avx2_vec(struct mk *mk);
 void mk_avx2_attn(struct mk *mk);
+void mk_avx2_prompt(struct mk *mk);
 void mk_avx512_mat(struct mk *mk);
 void mk_avx512_strip(struct mk *mk);
 void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
+void mk_avx512_prompt(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
 void mk_amx_prompt(struct mk *mk);

@@ -30,6 +30,7 @@ static void init_avx2(struct mk *mk)
     mk_avx2_strip(mk);
     mk_avx2_vec(mk);
     mk_avx2_attn(mk);
+    mk_avx2_prompt(mk);
 }
 #else
 #define init_avx2 NULL
@@ -42,6 +43,7 @@ static void init_avx512(struct mk *mk)
     mk_avx512_strip(mk);
     mk_avx512_vec(mk);
     mk_avx512_attn(mk);
+    mk_avx512_prompt(mk);
 }
 #else
 #define init_avx512 NULL

@@ -380,7 +380,7 @@ static void attend_prompt(const struct job *job, int worker, int head, const str
     int n = position[block->m - 1] + 1;
     look_at_pages(job, w, block->first, n);
     for (int from = 0; from < n; from += MK_PROMPT_SPAN) {
-        struct mk_prompt_span span = {w->page, op->page_tokens, from,
+        struct mk_prompt_span span = {w->page, job->cpu->place.cache_type, op->page_tokens, from,
                                       min_int(from + MK_PROMPT_SPAN, n)};
         mk->prompt_expand(&prompt, &span);
         for (int i = 0, m; i < block->m; i += m) {

@@ -213,6 +213,8 @@ struct prompt_shape {
 /* All that a call of the three kernels reads and writes. */
 struct prompt {
     struct prompt_shape shape;
+    enum mk_type type; /* of the cache */
+    bool rounds;       /* what is multiplied, to bf16 */
     struct mk_prompt head;
     struct mk_prompt_rows rows;
     float *q, *k_b, *v_b;
@@ -228,7 +230,8 @@ static void attend_prompt(const struct mk *mk, const struct prompt *p, int first
     int most = p->n[first + m - 1];
     mk->prompt_head(&p->head, p->k_b, p->v_b);
     for (int from = 0; from < most; from += MK_PROMPT_SPAN) {
-        struct mk_prompt_span span = {p->page, p->shape.page_tokens, from, from + MK_PROMPT_SPAN};
+        struct mk_prompt_span span = {p->page, p->type, p->shape.page_tokens, from,
+                                      from + MK_PROMPT_SPAN};
         span.to = span.to < most ? span.to : most;
         mk->prompt_expand(&p->head, &span);
         for (int i = first, some; i < first + m; i += some) {
@@ -243,7 +246,7 @@ static void attend_prompt(const struct mk *mk, const struct prompt *p, int first
     }
 }
 
-/* One row in double precision; `slack` is how far roundings to bf16 may take it. */
+/* One row in double precision; `slack` is how far roundings may take it. */
 static void exact_prompt(const struct prompt *p, const double *key, const double *key_size,
                          const double *value, const double *value_size, int row, double *out,
                          double *slack)
@@ -265,11 +268,12 @@ static void exact_prompt(const struct prompt *p, const double *key, const double
     }
     for (int t = 0; t < n; t++)
         sum += score[t] = exp(score[t] - top);
-    /* Three roundings to bf16 on a score's way (k_b, the key, the query), each half a unit of 2^-8;
-     * of a value's two, and one of its weight; e^ within 2^-14. Sums are long but exact to 2^-23.
-     */
+    /* With tiles, three roundings to bf16 on a score's way (k_b, the key, the query), each half a
+     * unit of 2^-8; of a value's two, and one of its weight; e^ within 2^-14. Sums are long but
+     * exact to 2^-23, and so is e^ without tiles. */
     double long_sum = (s->latent + width + n) * 0x1p-23;
-    double of_score = 2 * off * (3 * 0x1p-9 + long_sum) * 1.01;
+    double rounding = p->rounds ? 3 * 0x1p-9 : 0, of_exp = p->rounds ? 0x1p-13 : 0x1p-22;
+    double of_score = 2 * off * (rounding + long_sum) * 1.01;
     double of_weight = of_score > 1 ? INFINITY : exp(of_score) - 1;
     for (int c = 0; c < s->value; c++) {
         double size = 0;
@@ -279,7 +283,7 @@ static void exact_prompt(const struct prompt *p, const double *key, const double
             out[c] += score[t] / sum * value[at];
             size += score[t] / sum * value_size[at];
         }
-        slack[c] = (of_weight + (1 + of_weight) * (3 * 0x1p-9 + 0x1p-13 + long_sum)) * size + 1e-37;
+        slack[c] = (of_weight + (1 + of_weight) * (rounding + of_exp + long_sum)) * size + 1e-37;
     }
     free(score);
 }
@@ -350,7 +354,10 @@ static void check_prompt(struct check *check, const struct mk *mk, struct prompt
         "%s prompt: %d rows, %d + %d to %d, latent %d, %d tokens in pages of %d, scores x %g",
         mk->isa, s.m, s.nope, s.rope, s.value, s.latent, s.n, s.page_tokens, (double)loud);
     int width = s.nope + s.rope, row = s.latent + s.rope;
-    struct prompt p = {.shape = s, .head = {s.latent, s.nope, s.rope, s.value, NULL}};
+    struct prompt p = {.shape = s,
+                       .rounds = mk->latents == MK_BF16,
+                       .head = {s.latent, s.nope, s.rope, s.value, NULL}};
+    p.type = p.rounds || random_below(check, 2) ? MK_BF16 : MK_F16;
     size_t scratch = mk_prompt_tmp(s.latent, s.nope, s.rope, s.value) * sizeof(float);
     p.head.tmp = guard(GUARD_TMP, scratch);
     memset(p.head.tmp, 0xff, scratch);
@@ -373,12 +380,12 @@ static void check_prompt(struct check *check, const struct mk *mk, struct prompt
     for (int i = 0; i < s.m; i++)
         p.n[i] = s.n - s.m + 1 + i;
 
-    size_t row_bytes = mk_row_bytes(MK_BF16, (size_t)row);
+    size_t row_bytes = mk_row_bytes(p.type, (size_t)row);
     uint8_t *cache = guard(GUARD_LAST, (size_t)s.n * row_bytes);
     p.latents = malloc((size_t)s.n * (size_t)row * sizeof(float));
     fill_floats(check, PATTERN_RANDOM, p.latents, (size_t)s.n * (size_t)row);
-    mk->store(cache, MK_BF16, p.latents, s.n * row);
-    mk_ref_unpack(MK_BF16, cache, p.latents, (size_t)s.n * (size_t)row);
+    mk->store(cache, p.type, p.latents, s.n * row);
+    mk_ref_unpack(p.type, cache, p.latents, (size_t)s.n * (size_t)row);
     p.page = malloc((size_t)s.n * sizeof(*p.page));
     for (int i = 0; i * s.page_tokens < s.n; i++)
         p.page[i] = cache + (size_t)i * (size_t)s.page_tokens * row_bytes;
