@@ -57,16 +57,22 @@ static inline void wake(void *arg)
 static const struct engine_config usual = {
     .max_sequences = 20, .max_queue = 4, .step_rows = 64, .keep_percent = 50};
 
-static inline void start(struct bench *b, int threads, const struct engine_config *config)
+static inline void start_on(struct bench *b, const char *isa, int threads,
+                            const struct engine_config *config)
 {
     struct err err;
     /* With made-up nodes of memory: they must not matter either. */
-    struct place_spec spec = {.kind = "cpu", .threads = threads, .nodes = threads};
+    struct place_spec spec = {.kind = "cpu", .isa = isa, .threads = threads, .nodes = threads};
     sem_init(&b->events, 0, 0);
     assert_int_equal(model_open(model_path, &b->model, &err), 0);
     assert_int_equal(place_open(&spec, &b->place, &err), 0);
     assert_int_equal(model_load(b->model, b->place, NULL, NULL, &err), 0);
     assert_int_equal(engine_open(b->model, b->place, config, wake, b, &b->engine, &err), 0);
+}
+
+static inline void start(struct bench *b, int threads, const struct engine_config *config)
+{
+    start_on(b, NULL, threads, config);
 }
 
 static inline void end(struct bench *b)
