@@ -114,7 +114,7 @@ INLINE void unpack_next(enum mk_type type, struct unpacking *u)
         *u->step++ = open_group(type, u->w, u->n, 0, &u->open);
     const uint8_t *fetched = u->after + (size_t)u->part * PART_BYTES(type);
     for (size_t line = 0; line < PART_BYTES(type); line += 64)
-        _mm_prefetch((const char *)fetched + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)fetched + line, _MM_HINT_T1);
     int b = u->part / each, blocks = u->n / elements_of(type);
 #define CASE(p)                                                                                    \
     case p:                                                                                        \
