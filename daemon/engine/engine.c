@@ -115,6 +115,7 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
              : how == ENGINE_ERROR   ? &e->count.errors
                                      : &e->count.done,
              1);
+    tree_keep_end(e->tree, &seq->view, seq->token, seq->n_cached);
     seq_free(seq, e->pool);
 }
 

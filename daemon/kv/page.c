@@ -212,9 +212,14 @@ int page_index(const struct page_pool *pool, const struct page *page)
     return (int)(page - pool->page);
 }
 
+uint32_t page_rows(int tokens)
+{
+    return (uint32_t)((1ull << tokens) - 1);
+}
+
 /* All of it, for what lies where in a plane is not our business. */
 void page_copy(struct page_pool *pool, struct page *page, const struct page *from, int tokens)
 {
     memcpy(page->data, from->data, pool->page_bytes);
-    page->answers = from->answers & (uint32_t)((1ull << tokens) - 1);
+    page->answers = from->answers & page_rows(tokens);
 }

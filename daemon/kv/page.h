@@ -71,5 +71,7 @@ void page_keep(struct page_pool *pool, struct page *page);
 void page_drop(struct page_pool *pool, struct page *page);
 /* From 0 to below the total. */
 int page_index(const struct page_pool *pool, const struct page *page);
+/* A bit for each of the first tokens. */
+uint32_t page_rows(int tokens);
 /* The rows of the first tokens become those of another page of the same user. */
 void page_copy(struct page_pool *pool, struct page *page, const struct page *from, int tokens);

@@ -23,6 +23,7 @@ struct branch {
     TAILQ_ENTRY(branch) beside;
     TAILQ_ENTRY(branch) leaf; /* while it has no children */
     uint64_t used;            /* when, by the tree's clock */
+    int n;                    /* tokens; where a talk ended there may be fewer than a page's */
     int32_t token[PAGE_TOKENS];
 };
 
@@ -110,12 +111,12 @@ static void touch(struct tree *tree, struct branch *branch)
 /* ------------------------------------------------------------------ growing and felling */
 
 static struct branch *grow(struct tree *tree, struct owner *owner, struct branch *parent,
-                           struct page *page, const int32_t *token)
+                           struct page *page, const int32_t *token, int n)
 {
     struct branch *branch = &tree->branch[page_index(tree->pool, page)];
-    *branch =
-        (struct branch){.page = page, .owner = owner, .parent = parent, .used = ++tree->clock};
-    memcpy(branch->token, token, sizeof branch->token);
+    *branch = (struct branch){
+        .page = page, .owner = owner, .parent = parent, .used = ++tree->clock, .n = n};
+    memcpy(branch->token, token, (size_t)n * sizeof *token);
     TAILQ_INIT(&branch->children);
     if (parent && is_leaf(parent))
         TAILQ_REMOVE(&owner->leaves, parent, leaf);
@@ -226,7 +227,7 @@ static struct branch *closest(const struct branches *list, const int32_t *token,
     struct branch *best = NULL, *branch;
     *same = 0;
     TAILQ_FOREACH (branch, list, beside) {
-        int shared = n_same(branch->token, token, n);
+        int shared = n_same(branch->token, token, n < branch->n ? n : branch->n);
         if (shared <= *same)
             continue;
         *same = shared;
@@ -282,44 +283,64 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
     }
 }
 
-static struct branch *find_same(struct owner *owner, struct branch *parent, const struct page *page,
-                                const int32_t *token)
+/* Whether the first n of these rows are those of a page, tokens and bits. */
+static bool begins_with(const int32_t *token, uint32_t answers, const int32_t *start,
+                        const struct page *page, int n)
+{
+    return (answers & page_rows(n)) == (page->answers & page_rows(n)) &&
+           n_same(token, start, n) == n;
+}
+
+/* Who has the first n rows of the page, and perhaps more. */
+static struct branch *find_holder(struct owner *owner, struct branch *parent,
+                                  const struct page *page, const int32_t *token, int n)
 {
     struct branch *branch;
     TAILQ_FOREACH (branch, siblings(owner, parent), beside)
-        if (branch->page->answers == page->answers &&
-            n_same(branch->token, token, PAGE_TOKENS) == PAGE_TOKENS)
+        if (branch->n >= n && begins_with(branch->token, branch->page->answers, token, page, n))
             return branch;
     return NULL;
 }
 
-/* The branch of the view's next page, which is whole; NULL if its owner has no room for one. */
-static struct branch *branch_of(struct tree *tree, struct view *view, const int32_t *token)
+/* Whose rows are all among the first n of the page: nobody will miss it. */
+static struct branch *find_outgrown(struct owner *owner, struct branch *parent,
+                                    const struct page *page, const int32_t *token, int n)
+{
+    struct branch *branch;
+    TAILQ_FOREACH (branch, siblings(owner, parent), beside)
+        if (branch->n < n &&
+            begins_with(token, page->answers, branch->token, branch->page, branch->n))
+            return branch;
+    return NULL;
+}
+
+/* The branch of the view's next page, n rows of it; NULL if its owner has no room for one. */
+static struct branch *branch_of(struct tree *tree, struct view *view, const int32_t *token, int n)
 {
     struct page *page = view->page[view->n_kept];
     struct owner *owner = find_owner(tree, view->uid);
-    struct branch *same = owner ? find_same(owner, view->branch, page, token) : NULL;
-    if (same) {
-        touch(tree, same);
-        return same;
+    struct branch *branch = owner ? find_holder(owner, view->branch, page, token, n) : NULL;
+    if (branch) {
+        touch(tree, branch);
+        return branch;
     }
     if (tree->quota == 0)
         return NULL;
-    if (owner && owner->n >= tree->quota) {
-        struct branch *turn = oldest_idle(owner, ANY_HOME);
-        if (!turn)
-            return NULL;
-        fell(tree, turn);
+    while (owner && ((branch = find_outgrown(owner, view->branch, page, token, n)) ||
+                     (owner->n >= tree->quota && (branch = oldest_idle(owner, ANY_HOME))))) {
+        fell(tree, branch);
         owner = find_owner(tree, view->uid);
     }
-    return grow(tree, owner ? owner : add_owner(tree, view->uid), view->branch, page, token);
+    if (owner && owner->n >= tree->quota)
+        return NULL;
+    return grow(tree, owner ? owner : add_owner(tree, view->uid), view->branch, page, token, n);
 }
 
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n)
 {
     while (n / PAGE_TOKENS > view->n_kept) {
         int i = view->n_kept;
-        struct branch *branch = branch_of(tree, view, token + i * PAGE_TOKENS);
+        struct branch *branch = branch_of(tree, view, token + i * PAGE_TOKENS, PAGE_TOKENS);
         if (!branch)
             return;
         if (branch->page != view->page[i]) {
@@ -331,4 +352,11 @@ void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n
         view->branch = branch;
         view->n_kept++;
     }
+}
+
+void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n)
+{
+    int whole = view->n_kept * PAGE_TOKENS;
+    if (n > whole && n < whole + PAGE_TOKENS)
+        branch_of(tree, view, token + whole, n - whole);
 }

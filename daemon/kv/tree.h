@@ -2,10 +2,12 @@
  *
  * What is known already: the pages of talks, running or over, as a tree of tokens.
  *
- * A page enters when its last row is made, and stays until its memory is needed. It is found by its
- * owner and all tokens from the first one on, compared in full; a tree belongs to one model's
- * engine and is used on its thread. Another uid's pages are never found. (What an administrator
- * lets all share would be an owner more, whose pages everybody looks for behind his own.)
+ * A page enters when its last row is made, or its talk is over, and stays until its memory is
+ * needed; one that is not whole goes as well when another has all its rows and more. A page is
+ * found by its owner and all tokens from the first one on, compared in full; a tree belongs to one
+ * model's engine and is used on its thread. Another uid's pages are never found. (What an
+ * administrator lets all share would be an owner more, whose pages everybody looks for behind his
+ * own.)
  *
  * Rows of answers are made by other arithmetic than rows of prompts. Two pages are the same only
  * if they, and those before them, have the same tokens and the same rows as answers: then they
@@ -38,5 +40,7 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
  * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
  * its own. */
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
+/* Takes in the last page too, which is not whole: the view makes no more rows. */
+void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
 /* Drops idle pages until so many are free for the view, or none is idle. */
 void tree_make_room(struct tree *tree, const struct view *view, int pages);

@@ -150,15 +150,15 @@ static void a_talk_goes_on_where_it_was(void **state)
             assert_same_answer(&first[turn], &again[turn]);
         end(&b);
     }
-    /* The last token of an answer is never computed, and only whole pages stay. */
+    /* The last token of an answer is never computed: it is read with what follows. */
     assert_int_equal(first[0].last.n_cached, 0);
-    assert_int_equal(first[1].last.n_cached, (PROMPT + ANSWER - 1) / 32 * 32);
+    assert_int_equal(first[1].last.n_cached, PROMPT + ANSWER - 1);
     assert_int_equal(first[1].n_runs, 2);
     assert_int_equal(first[1].run[0], PROMPT);
-    assert_int_equal(first[2].last.n_cached, (PROMPT + 2 * ANSWER + QUESTION - 1) / 32 * 32);
+    assert_int_equal(first[2].last.n_cached, PROMPT + ANSWER + QUESTION + ANSWER - 1);
     assert_int_equal(first[2].n_runs, 4);
-    /* Of the first answer what had no whole page was read as a prompt. */
-    assert_int_equal(first[2].run[1], (PROMPT + ANSWER - 1) / 32 * 32 - PROMPT);
+    assert_int_equal(first[2].run[1], ANSWER - 1);
+    assert_int_equal(first[2].run[2], 1 + QUESTION);
 }
 
 /* Bob says what Alice said, word for word: nothing is known, and nothing of what she knows goes. */

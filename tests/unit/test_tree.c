@@ -277,6 +277,43 @@ static void a_quota_is_kept_to(void **state)
     page_pool_close(pool);
 }
 
+/* Three tokens are known at once, a page that another outgrows goes, and one that says less than
+ * another does not come. */
+static void the_end_of_a_talk_is_known_too(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk t;
+    static const struct {
+        int n, known, idle;
+    } cases[] = {{4, 0, 1},   {5, 4, 1},   {3, 2, 1},   {40, 5, 2}, {36, 35, 2},
+                 {64, 40, 2}, {70, 64, 3}, {71, 70, 3}, {33, 32, 3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_tokens(&t, 100, cases[i].n, 0);
+        begin(tree, &t, 7);
+        assert_int_equal(t.n_known, cases[i].known);
+        make(tree, pool, &t, t.n);
+        tree_keep_end(tree, &t.view, t.token, t.n);
+        view_fini(&t.view, pool);
+        assert_int_equal(page_pool_idle(pool), cases[i].idle);
+        assert_int_equal(page_pool_used(pool), cases[i].idle);
+    }
+    write_tokens(&t, 100, 80, 0); /* nothing is known behind the end */
+    memset(t.token + 71, 0, 9 * sizeof *t.token);
+    begin(tree, &t, 7);
+    assert_int_equal(t.n_known, 71);
+    view_fini(&t.view, pool);
+    write_tokens(&t, 100, 66, 3); /* in other ways made: neither outgrows the other */
+    begin(tree, &t, 7);
+    make(tree, pool, &t, t.n);
+    tree_keep_end(tree, &t.view, t.token, t.n);
+    view_fini(&t.view, pool);
+    assert_int_equal(page_pool_idle(pool), 4);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
 /* ------------------------------------------------------------------ at random */
 
 enum { PAGES = 26, QUOTA = 11, TALKS = 4, USERS = 3, ENTRIES = PAGES };
@@ -284,7 +321,7 @@ enum { PAGES = 26, QUOTA = 11, TALKS = 4, USERS = 3, ENTRIES = PAGES };
 struct entry { /* a page with all that stands before it */
     bool is_there;
     uint32_t uid;
-    int pages;
+    int n, pages; /* tokens in all */
     int32_t token[MAX_TOKENS];
     bool is_answer[MAX_TOKENS];
     uint64_t used;
@@ -305,13 +342,13 @@ static int below(int n)
     return (int)((seed >> 20) % (uint64_t)n);
 }
 
-static bool is_same(const struct entry *e, uint32_t uid, int pages, const int32_t *token,
+/* The first n tokens. */
+static bool is_same(const struct entry *e, uint32_t uid, int n, const int32_t *token,
                     const bool *is_answer)
 {
-    size_t n = (size_t)pages * PAGE_TOKENS;
-    return e->is_there && e->uid == uid && e->pages >= pages &&
-           memcmp(e->token, token, n * sizeof *token) == 0 &&
-           memcmp(e->is_answer, is_answer, n * sizeof *is_answer) == 0;
+    return e->is_there && e->uid == uid && e->n >= n &&
+           memcmp(e->token, token, (size_t)n * sizeof *token) == 0 &&
+           memcmp(e->is_answer, is_answer, (size_t)n * sizeof *is_answer) == 0;
 }
 
 static int list_recall(struct list *l, uint32_t uid, const int32_t *token, int n, bool *is_answer)
@@ -321,11 +358,10 @@ static int list_recall(struct list *l, uint32_t uid, const int32_t *token, int n
         int most = 0;
         for (int i = 0; i < ENTRIES; i++) {
             struct entry *e = &l->entry[i];
-            if (e->pages != known / PAGE_TOKENS + 1 ||
-                !is_same(e, uid, known / PAGE_TOKENS, token, is_answer))
+            if (e->pages != known / PAGE_TOKENS + 1 || !is_same(e, uid, known, token, is_answer))
                 continue;
             int same = 0;
-            while (same < PAGE_TOKENS && known + same < n - 1 &&
+            while (same < PAGE_TOKENS && known + same < n - 1 && known + same < e->n &&
                    e->token[known + same] == token[known + same])
                 same++;
             if (same > most || (same > 0 && same == most && e->used > best->used)) {
@@ -347,8 +383,8 @@ static int list_recall(struct list *l, uint32_t uid, const int32_t *token, int n
 static bool is_idle(const struct list *l, const struct entry *e, const struct talk *talks)
 {
     for (int i = 0; i < TALKS; i++)
-        if (talks[i].n && talks[i].view.n_kept >= e->pages &&
-            is_same(e, talks[i].view.uid, e->pages, talks[i].token, talks[i].is_answer))
+        if (talks[i].n && talks[i].view.n_kept * PAGE_TOKENS >= e->n && e->n % PAGE_TOKENS == 0 &&
+            is_same(e, talks[i].view.uid, e->n, talks[i].token, talks[i].is_answer))
             return false;
     return e->is_there && e != l->pinned;
 }
@@ -371,7 +407,7 @@ static struct entry *oldest(struct list *l, uint32_t uid, const struct talk *tal
             continue;
         for (int j = 0; j < ENTRIES; j++)
             is_last &= !(l->entry[j].pages == e->pages + 1 &&
-                         is_same(&l->entry[j], uid, e->pages, e->token, e->is_answer));
+                         is_same(&l->entry[j], uid, e->n, e->token, e->is_answer));
         if (is_last && (!best || e->used < best->used))
             best = e;
     }
@@ -405,16 +441,27 @@ static void list_make_room(struct list *l, uint32_t uid, int pages, const struct
     }
 }
 
-/* Page i of the talk is whole. */
-static void list_keep(struct list *l, const struct talk *t, int i, const struct talk *talks)
+/* The talk's first n tokens, and so the page they end in. */
+static void list_keep(struct list *l, const struct talk *t, int n, const struct talk *talks)
 {
     uint32_t uid = t->view.uid;
-    for (int j = 0; j < ENTRIES; j++)
-        if (l->entry[j].pages == i + 1 &&
-            is_same(&l->entry[j], uid, i + 1, t->token, t->is_answer)) {
-            l->entry[j].used = ++l->clock;
-            return;
-        }
+    int pages = view_pages(n);
+    struct entry *last = NULL;
+    for (int i = 0; i < ENTRIES; i++) {
+        struct entry *e = &l->entry[i];
+        if (e->pages == pages && is_same(e, uid, n, t->token, t->is_answer) &&
+            (!last || e->used > last->used))
+            last = e;
+    }
+    if (last) {
+        last->used = ++l->clock;
+        return;
+    }
+    for (int i = 0; i < ENTRIES; i++) {
+        struct entry *e = &l->entry[i];
+        if (e->pages == pages && e->n < n && is_same(e, uid, e->n, t->token, t->is_answer))
+            e->is_there = false;
+    }
     if (n_of(l, uid) >= QUOTA) {
         struct entry *turn = oldest(l, uid, talks);
         if (!turn)
@@ -424,7 +471,7 @@ static void list_keep(struct list *l, const struct talk *t, int i, const struct 
     struct entry *e = l->entry;
     while (e->is_there)
         e++;
-    *e = (struct entry){.is_there = true, .uid = uid, .pages = i + 1, .used = ++l->clock};
+    *e = (struct entry){.is_there = true, .uid = uid, .n = n, .pages = pages, .used = ++l->clock};
     memcpy(e->token, t->token, sizeof e->token);
     memcpy(e->is_answer, t->is_answer, sizeof e->is_answer);
 }
@@ -478,6 +525,9 @@ static void go_on(struct tree *tree, struct page_pool *pool, struct list *l, str
                   struct talk *t)
 {
     if (t->n_made == t->n || below(12) == 0) {
+        tree_keep_end(tree, &t->view, t->token, t->n_made);
+        if (t->n_made % PAGE_TOKENS && t->n_made / PAGE_TOKENS == t->view.n_kept)
+            list_keep(l, t, t->n_made, talks);
         view_fini(&t->view, pool);
         t->n = 0;
         return;
@@ -489,7 +539,7 @@ static void go_on(struct tree *tree, struct page_pool *pool, struct list *l, str
     for (int i = n_kept; i < t->view.n_kept; i++) {
         int after = t->view.n_kept;
         t->view.n_kept = i; /* as it was when that page's turn came */
-        list_keep(l, t, i, talks);
+        list_keep(l, t, (i + 1) * PAGE_TOKENS, talks);
         t->view.n_kept = after;
     }
 }
@@ -544,6 +594,7 @@ int main(void)
         cmocka_unit_test(the_same_page_made_twice_is_kept_once),
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),
+        cmocka_unit_test(the_end_of_a_talk_is_known_too),
         cmocka_unit_test(it_does_what_a_list_would_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
