@@ -41,12 +41,13 @@ INLINE void breathe(void)
     __asm__ volatile(".rept 8\n\tnop\n\t.endr");
 }
 
-/* The 16 lines of a tile that lie one after the other. */
-#define load_tile(tile, from)                                                                      \
+/* A tile whose 16 lines lie `line` bytes apart, or one after the other. */
+#define load_lines(tile, from, line)                                                               \
     do {                                                                                           \
-        _tile_loadd(tile, from, LINE);                                                             \
+        _tile_loadd(tile, from, line);                                                             \
         breathe();                                                                                 \
     } while (0)
+#define load_tile(tile, from) load_lines(tile, from, LINE)
 
 /* sums += left · right, of int8 or of bf16. */
 #define multiply_int8(sums, left, right)                                                           \

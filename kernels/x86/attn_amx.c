@@ -172,15 +172,15 @@ INLINE void score_groups(struct area *area, int tile, int group, int tiles)
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->steps; s++) {
-        _tile_loadd(4, k + s * STEP, line);
-        _tile_loadd(6, q + s * TILE, LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, beside + s * TILE, LINE);
-        _tile_dpbf16ps(1, 4, 7);
+        load_lines(4, k + s * STEP, line);
+        load_tile(6, q + s * TILE);
+        multiply_bf16(0, 4, 6);
+        load_tile(7, beside + s * TILE);
+        multiply_bf16(1, 4, 7);
         if (tiles > 1) {
-            _tile_loadd(5, below + s * STEP, line);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+            load_lines(5, below + s * STEP, line);
+            multiply_bf16(2, 5, 6);
+            multiply_bf16(3, 5, 7);
         }
         fetch(&area->ahead, FETCH_SCORE / 2);
     }
@@ -204,16 +204,16 @@ INLINE void score_tiles(struct area *area, int tile, int group, int tiles)
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->steps; s++) {
-        _tile_loadd(6, q + s * TILE, LINE);
-        _tile_loadd(4, k[0] + s * STEP, line);
-        _tile_dpbf16ps(0, 4, 6);
+        load_tile(6, q + s * TILE);
+        load_lines(4, k[0] + s * STEP, line);
+        multiply_bf16(0, 4, 6);
         if (tiles > 1) {
-            _tile_loadd(5, k[1] + s * STEP, line);
-            _tile_dpbf16ps(1, 5, 6);
-            _tile_loadd(7, k[2] + s * STEP, line);
-            _tile_dpbf16ps(2, 7, 6);
-            _tile_loadd(4, k[3] + s * STEP, line);
-            _tile_dpbf16ps(3, 4, 6);
+            load_lines(5, k[1] + s * STEP, line);
+            multiply_bf16(1, 5, 6);
+            load_lines(7, k[2] + s * STEP, line);
+            multiply_bf16(2, 7, 6);
+            load_lines(4, k[3] + s * STEP, line);
+            multiply_bf16(3, 4, 6);
             fetch(&area->ahead, FETCH_SCORE);
         }
     }
@@ -306,24 +306,24 @@ INLINE void mix_dims(struct area *area, int group, int dim, int dims, int tiles,
         _tile_zero(2);
         _tile_zero(3);
     } else {
-        _tile_loadd(0, out, LINE);
-        _tile_loadd(1, out + SUMS, LINE);
+        load_tile(0, out);
+        load_tile(1, out + SUMS);
         if (dims > 1) {
-            _tile_loadd(2, out + 2 * SUMS, LINE);
-            _tile_loadd(3, out + 3 * SUMS, LINE);
+            load_tile(2, out + 2 * SUMS);
+            load_tile(3, out + 3 * SUMS);
         }
     }
     for (int t = 0; t < tiles; t++, p += 2 * TILE) {
         const uint16_t *v = area->key[t] + dim * STEP;
-        _tile_loadd(4, p, LINE);
-        _tile_loadd(6, v, line);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, p + TILE, LINE);
-        _tile_dpbf16ps(1, 5, 6);
+        load_tile(4, p);
+        load_lines(6, v, line);
+        multiply_bf16(0, 4, 6);
+        load_tile(5, p + TILE);
+        multiply_bf16(1, 5, 6);
         if (dims > 1) {
-            _tile_loadd(7, v + STEP, line);
-            _tile_dpbf16ps(2, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
+            load_lines(7, v + STEP, line);
+            multiply_bf16(2, 4, 7);
+            multiply_bf16(3, 5, 7);
         }
         fetch(&area->ahead, FETCH_MIX);
     }

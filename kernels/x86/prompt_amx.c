@@ -128,14 +128,14 @@ INLINE void multiply(const struct area *area, struct latents *x, const uint16_t 
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->latents; s++, w += (size_t)tiles * TILE) {
-        _tile_loadd(4, x->tile[0] + s * LINE, x->line[0]);
-        _tile_loadd(6, w, LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, w + TILE, LINE);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, x->tile[1] + s * LINE, x->line[1]);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        load_lines(4, x->tile[0] + s * LINE, x->line[0]);
+        load_tile(6, w);
+        multiply_bf16(0, 4, 6);
+        load_tile(7, w + TILE);
+        multiply_bf16(1, 4, 7);
+        load_lines(5, x->tile[1] + s * LINE, x->line[1]);
+        multiply_bf16(2, 5, 6);
+        multiply_bf16(3, 5, 7);
         for (int i = 0; i < FETCH && x->next < x->end; i++, x->next += LINE)
             _mm_prefetch(x->next, _MM_HINT_T1);
     }
@@ -245,14 +245,14 @@ static void score_tiles(const struct area *area, const uint16_t *k, int tile, in
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < area->steps; s++) {
-        _tile_loadd(4, k + s * STEP, line);
-        _tile_loadd(6, q + s * TILE, LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, q + half + s * TILE, LINE);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, k + half + s * STEP, line);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        load_lines(4, k + s * STEP, line);
+        load_tile(6, q + s * TILE);
+        multiply_bf16(0, 4, 6);
+        load_tile(7, q + half + s * TILE);
+        multiply_bf16(1, 4, 7);
+        load_lines(5, k + half + s * STEP, line);
+        multiply_bf16(2, 5, 6);
+        multiply_bf16(3, 5, 7);
     }
     float *score = area->score + (size_t)tile * ROWS * QUERIES + group * ROWS;
     _tile_stored(0, score, SCORE_LINE);
@@ -354,19 +354,19 @@ static void mix_tiles(const struct area *area, const uint16_t *v, int group, int
     float *below = out + ROWS * (size_t)area->values * ROWS;
     const uint16_t *p = area->p + (size_t)group * KEY_STEPS * TILE;
     v += (size_t)tile * TILE;
-    _tile_loadd(0, out, line);
-    _tile_loadd(1, out + ROWS, line);
-    _tile_loadd(2, below, line);
-    _tile_loadd(3, below + ROWS, line);
+    load_lines(0, out, line);
+    load_lines(1, out + ROWS, line);
+    load_lines(2, below, line);
+    load_lines(3, below + ROWS, line);
     for (int s = 0; s < steps; s++, p += TILE, v += (size_t)area->values * TILE) {
-        _tile_loadd(4, p, LINE);
-        _tile_loadd(6, v, LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, v + TILE, LINE);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, p + KEY_STEPS * TILE, LINE);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        load_tile(4, p);
+        load_tile(6, v);
+        multiply_bf16(0, 4, 6);
+        load_tile(7, v + TILE);
+        multiply_bf16(1, 4, 7);
+        load_tile(5, p + KEY_STEPS * TILE);
+        multiply_bf16(2, 5, 6);
+        multiply_bf16(3, 5, 7);
     }
     _tile_stored(0, out, line);
     _tile_stored(1, out + ROWS, line);
