@@ -17,7 +17,7 @@
 
 enum { SPAN = 1 << 30, ROUND_NS = 40000000 };
 
-enum work { READ, FMA, VNNI, AMX_INT8, AMX_BF16, N_WORK };
+enum work { READ, FMA, VNNI, AMX_INT8, AMX_LOADED, AMX_BF16 };
 
 struct prober {
     int threads;
@@ -105,6 +105,37 @@ __attribute__((target("amx-tile,amx-int8"))) static double amx_int8(void)
     return 2.0 * 16 * 16 * 64 * 4 * ROUNDS / 8;
 }
 
+/* As kernels/x86/amx.h does, for a neighbour on the other thread of the core. */
+#define BREATHE __asm__ volatile(".rept 8\n\tnop\n\t.endr")
+
+/* One load a product, as products of matrices have at best; from 32 KiB. */
+__attribute__((target("amx-tile,amx-int8"))) static double amx_loaded(void)
+{
+    static char tiles[32][1024] __attribute__((aligned(4096)));
+    open_tiles();
+    for (int i = 0; i < ROUNDS / 8; i++) {
+        char(*at)[1024] = tiles + i % 8 * 4;
+        _tile_loadd(4, at[0], 64);
+        BREATHE;
+        _tile_loadd(6, at[1], 64);
+        BREATHE;
+        _tile_dpbssd(0, 4, 6);
+        BREATHE;
+        _tile_loadd(7, at[2], 64);
+        BREATHE;
+        _tile_dpbssd(1, 4, 7);
+        BREATHE;
+        _tile_loadd(5, at[3], 64);
+        BREATHE;
+        _tile_dpbssd(2, 5, 6);
+        BREATHE;
+        _tile_dpbssd(3, 5, 7);
+        BREATHE;
+    }
+    _tile_release();
+    return 2.0 * 16 * 16 * 64 * 4 * ROUNDS / 8;
+}
+
 __attribute__((target("amx-tile,amx-bf16"))) static double amx_bf16(void)
 {
     open_tiles();
@@ -127,6 +158,8 @@ static double operate(const struct cpu *cpu, enum work work)
         return cpu->avx512 && __builtin_cpu_supports("avx512vnni") ? vnni_512() : 0;
     case AMX_INT8:
         return cpu->amx ? amx_int8() : 0;
+    case AMX_LOADED:
+        return cpu->amx ? amx_loaded() : 0;
     case AMX_BF16:
         return cpu->amx ? amx_bf16() : 0;
     default:
@@ -235,6 +268,7 @@ void prober_run(struct prober *prober, struct probe *ret)
         .fma = all_threads(prober, FMA),
         .vnni = all_threads(prober, VNNI),
         .amx_int8 = all_threads(prober, AMX_INT8),
+        .amx_loaded = all_threads(prober, AMX_LOADED),
         .amx_bf16 = all_threads(prober, AMX_BF16),
     };
 }

@@ -7,11 +7,12 @@
 #pragma once
 
 struct probe {
-    double read;     /* bytes a second, from memory, huge pages where granted */
-    double fma;      /* float32 operations a second, widest vectors */
-    double vnni;     /* int8 operations a second, AVX-512 VNNI; 0 without */
-    double amx_int8; /* int8 operations a second in tiles; 0 without */
-    double amx_bf16; /* bf16 operations a second in tiles; 0 without */
+    double read;       /* bytes a second, from memory, huge pages where granted */
+    double fma;        /* float32 operations a second, widest vectors */
+    double vnni;       /* int8 operations a second, AVX-512 VNNI; 0 without */
+    double amx_int8;   /* int8 operations a second in tiles; 0 without */
+    double amx_loaded; /* the same, one tile loaded from the L1 cache for each product */
+    double amx_bf16;   /* bf16 operations a second in tiles; 0 without */
 };
 
 enum { PROBER_MAX_THREADS = 1024 };

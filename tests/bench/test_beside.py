@@ -21,7 +21,7 @@ words, here = sys.argv[1:], Path(__file__).parent
 value = lambda name: words[words.index(name) + 1] if name in words else ""
 if "--cpu" in words:
     assert value("--cpu") == "avx2"
-probe = {"read": 2e10, "fma": 1e11, "vnni": 1e12, "amx_int8": 0, "amx_bf16": 0}
+probe = {"read": 2e10, "fma": 1e11, "vnni": 1e12, "amx_int8": 0, "amx_loaded": 0, "amx_bf16": 0}
 rows = []
 if "--probe" not in words:
     turn = len(list(here.glob("turn*")))
