@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The list of desks has a lock, which is held while a job is done: who opens or closes a desk waits
+ * for the disk, who sends or takes never does.
+ */
+#include "kv/porter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/ring.h"
+#include "kv/page.h"
+
+struct desk {
+    struct porter *porter;
+    struct ring *down, *up;
+    void (*wake)(void *arg);
+    void *arg;
+    int jobs, n_out; /* the sender's */
+    struct desk *next;
+};
+
+struct porter {
+    struct store *store;
+    pthread_t thread;
+    bool started;
+    atomic_bool stop;
+    sem_t work;
+    pthread_mutex_t lock;
+    struct desk *desks;
+    struct store_stat stat;
+};
+
+static int keep(struct store *store, struct porter_job *job)
+{
+    struct rowfile_text text = {
+        .token = job->token,
+        .n_tokens = job->n_tokens,
+        .n_rows = job->n_tokens,
+        .answer = job->answer,
+        .name = "",
+    };
+    return store_put(store, &job->key, &text, job->page, &job->err);
+}
+
+static int fetch(struct store *store, struct porter_job *job)
+{
+    const struct kept *kept;
+    int n = store_find(store, &job->key, job->token, job->n_tokens, NULL, &kept);
+    if (n <= job->n_known)
+        return 0;
+    memcpy(job->answer, kept->text->answer, ((size_t)n + 7) / 8);
+    if (n % 8)
+        job->answer[n / 8] &= (uint8_t)((1 << n % 8) - 1); /* the file's rows may go on */
+    int r =
+        store_get(store, kept, job->n_known / PAGE_TOKENS, rowfile_pages(n), job->page, &job->err);
+    return r < 0 ? r : n;
+}
+
+/* One job of each desk; whether there was any. */
+static bool round_of_desks(struct porter *p)
+{
+    bool any = false;
+    pthread_mutex_lock(&p->lock);
+    for (struct desk *desk = p->desks; desk; desk = desk->next) {
+        struct porter_job job;
+        if (!ring_pop(desk->down, &job))
+            continue;
+        any = true;
+        job.result = job.task == PORTER_KEEP ? keep(p->store, &job) : fetch(p->store, &job);
+        store_stat(p->store, &p->stat);
+        if (!ring_push(desk->up, &job))
+            abort(); /* it has room for all that were sent */
+        desk->wake(desk->arg);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return any;
+}
+
+static void *porter_main(void *arg)
+{
+    struct porter *p = arg;
+    pthread_mutex_lock(&p->lock);
+    store_scan(p->store, NULL); /* what it cannot list it has not */
+    store_stat(p->store, &p->stat);
+    pthread_mutex_unlock(&p->lock);
+    while (!atomic_load(&p->stop)) {
+        if (round_of_desks(p))
+            continue;
+        while (sem_wait(&p->work) < 0) /* EINTR */
+            ;
+        while (sem_trywait(&p->work) == 0)
+            ;
+    }
+    return NULL;
+}
+
+int porter_open(const char *folder, uint64_t most_bytes, struct porter **ret, struct err *err)
+{
+    OWN(porter) *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_set(err, -ENOMEM, "no memory for a porter");
+    sem_init(&p->work, 0, 0);
+    pthread_mutex_init(&p->lock, NULL);
+    int r = store_open(folder, most_bytes, &p->store, err);
+    if (r < 0)
+        return r;
+    sigset_t all, old; /* signals are the loop's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    r = pthread_create(&p->thread, NULL, porter_main, p);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r != 0)
+        return err_set(err, -r, "cannot start the store's thread: %s", strerror(r));
+    p->started = true;
+    *ret = TAKE(p);
+    return 0;
+}
+
+void porter_close(struct porter *p)
+{
+    if (!p)
+        return;
+    if (p->started) {
+        atomic_store(&p->stop, true);
+        sem_post(&p->work);
+        pthread_join(p->thread, NULL);
+    }
+    store_close(p->store);
+    sem_destroy(&p->work);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+void porter_stat(struct porter *p, struct store_stat *ret)
+{
+    pthread_mutex_lock(&p->lock);
+    *ret = p->stat;
+    pthread_mutex_unlock(&p->lock);
+}
+
+int desk_open(struct porter *porter, int jobs, void (*wake)(void *arg), void *arg,
+              struct desk **ret)
+{
+    OWN(desk) *desk = calloc(1, sizeof *desk);
+    if (!desk || ring_new((size_t)jobs, sizeof(struct porter_job), &desk->down) < 0 ||
+        ring_new((size_t)jobs, sizeof(struct porter_job), &desk->up) < 0)
+        return -ENOMEM;
+    desk->wake = wake;
+    desk->arg = arg;
+    desk->jobs = jobs;
+    desk->porter = porter;
+    pthread_mutex_lock(&porter->lock);
+    desk->next = porter->desks;
+    porter->desks = desk;
+    pthread_mutex_unlock(&porter->lock);
+    *ret = TAKE(desk);
+    return 0;
+}
+
+void desk_close(struct desk *desk)
+{
+    if (!desk)
+        return;
+    if (desk->porter) {
+        pthread_mutex_lock(&desk->porter->lock);
+        struct desk **at = &desk->porter->desks;
+        while (*at != desk)
+            at = &(*at)->next;
+        *at = desk->next;
+        pthread_mutex_unlock(&desk->porter->lock);
+    }
+    ring_free(desk->down);
+    ring_free(desk->up);
+    free(desk);
+}
+
+bool desk_send(struct desk *desk, const struct porter_job *job)
+{
+    if (desk->n_out == desk->jobs || !ring_push(desk->down, job))
+        return false;
+    desk->n_out++;
+    sem_post(&desk->porter->work);
+    return true;
+}
+
+bool desk_take(struct desk *desk, struct porter_job *ret)
+{
+    if (!ring_pop(desk->up, ret))
+        return false;
+    desk->n_out--;
+    return true;
+}
+
+int desk_n_out(const struct desk *desk)
+{
+    return desk->n_out;
+}
