@@ -75,6 +75,8 @@ static struct models_config models_config(const struct config *config)
                    .step_rows = config->step_rows,
                    .cache_bytes = config->cache_bytes,
                    .keep_percent = config->keep_percent},
+        .keep_folder = *config->keep_folder ? config->keep_folder : NULL,
+        .keep_bytes = config->keep_bytes,
     };
 }
 

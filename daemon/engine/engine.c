@@ -15,7 +15,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/ring.h"
+#include "engine/archive.h"
 #include "engine/batch.h"
 #include "engine/budget.h"
 #include "engine/outbox.h"
@@ -27,6 +29,8 @@
 #include "place/mem.h"
 #include "place/place.h"
 #include "text/token.h"
+
+enum { SAVE_AFTER_NS = 1000000000 }; /* without a step */
 
 struct command {
     uint64_t call;
@@ -53,6 +57,7 @@ struct engine {
     struct outbox outbox;
     sem_t work;
     atomic_bool stop;
+    atomic_uint_fast64_t save_until_ns;
     pthread_t thread;
     bool started;
     struct counters count;
@@ -60,7 +65,10 @@ struct engine {
     /* The engine thread's own. */
     struct forward *forward;
     struct page_pool *pool;
-    struct tree *tree; /* of pages that may be known again */
+    struct tree *tree;       /* of pages that may be known again */
+    struct archive *archive; /* NULL: nothing outlives the process */
+    bool unsaved;            /* the tree has grown since all of it was handed to the archive */
+    uint64_t stepped_ns;
     struct batch batch;
     struct candidates candidates;
     float *logits;
@@ -185,7 +193,7 @@ static void drop_cancelled(struct engine *e)
         e->queue_end = &(*e->queue_end)->next;
     for (int i = 0; i < e->n_active; i++) {
         struct seq *seq = e->active[i];
-        if (!slots_is_cancelled(&e->slots, seq->call))
+        if (!slots_is_cancelled(&e->slots, seq->call) || seq->is_away)
             continue;
         e->active[i] = NULL;
         finish(e, seq, ENGINE_CANCELLED, NULL);
@@ -238,13 +246,21 @@ static void tell_known(struct engine *e, const struct seq *seq)
     }
 }
 
-/* As late as can be: whoever is reading the same has come further by now. */
-static void recall(struct engine *e, struct seq *seq)
+/* What a sequence knows when it begins. */
+static void begin(struct engine *e, struct seq *seq)
 {
-    seq->n_known = tree_recall(e->tree, &seq->view, seq->token, seq->n_tokens);
     seq->n_cached = seq->n_known;
     count_up(&e->count.cached_tokens, (uint64_t)seq->n_known);
     tell_known(e, seq);
+}
+
+/* As late as can be: whoever is reading the same has come further by now. */
+static void recall(struct engine *e, struct seq *seq)
+{
+    seq->is_recalled = true;
+    seq->n_known = tree_recall(e->tree, &seq->view, seq->token, seq->n_tokens);
+    if (!e->archive || !archive_ask(e->archive, seq))
+        begin(e, seq);
 }
 
 static void add_rows(struct engine *e, struct seq *seq, int n)
@@ -271,9 +287,10 @@ static void fill_batch(struct engine *e)
         struct seq *seq = e->active[i];
         if (seq_is_decoding(seq) || slots_is_paused(&e->slots, seq->call))
             continue;
-        if (seq->n_cached == 0)
+        if (!seq->is_recalled)
             recall(e, seq);
-        add_rows(e, seq, batch_room(&e->batch));
+        if (!seq->is_away)
+            add_rows(e, seq, batch_room(&e->batch));
     }
 }
 
@@ -357,6 +374,8 @@ static void after_step(struct engine *e, uint64_t ns)
             e->active[index] = NULL; /* it is freed */
     }
     close_gaps(e);
+    e->unsaved = true;
+    e->stepped_ns = now_ns();
 
     count_up(&e->count.steps, 1);
     count_up(&e->count.prompt_tokens, (uint64_t)prompt_rows);
@@ -386,22 +405,64 @@ static void cancel_all(struct engine *e)
     drop_cancelled(e);
 }
 
+static void wait_until(struct engine *e, uint64_t ns)
+{
+    struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+    sem_clockwait(&e->work, CLOCK_MONOTONIC, &t);
+}
+
+/* With no rows to compute: one talk after the other goes to the disk, once nobody has asked for
+ * anything for a while. */
+static void rest(struct engine *e)
+{
+    uint64_t due = e->stepped_ns + SAVE_AFTER_NS;
+    bool may_save = e->archive && e->unsaved && e->n_active == 0 && !archive_is_saving(e->archive);
+    if (may_save && now_ns() < due) {
+        wait_until(e, due);
+    } else {
+        if (may_save)
+            e->unsaved = archive_save(e->archive);
+        while (sem_wait(&e->work) < 0) /* EINTR */
+            ;
+    }
+    while (sem_trywait(&e->work) == 0) /* wishes that came during steps are one wish */
+        ;
+}
+
+/* Who was away goes on. */
+static void take_back(struct engine *e)
+{
+    struct seq *seq;
+    while (e->archive && (seq = archive_serve(e->archive)))
+        begin(e, seq);
+}
+
+static void save_the_rest(struct engine *e)
+{
+    uint64_t end = atomic_load(&e->save_until_ns);
+    while (now_ns() < end) {
+        while (archive_serve(e->archive)) /* they are cancelled next */
+            ;
+        if (!archive_is_saving(e->archive) && !archive_save(e->archive))
+            return;
+        wait_until(e, end);
+    }
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
     place_drive(e->place);
     while (!atomic_load(&e->stop)) {
         accept_commands(e);
+        take_back(e);
         drop_cancelled(e);
         admit(e);
         fill_batch(e);
         if (e->batch.rows.n == 0) {
             forward_rest(e->forward);
             publish(e);
-            while (sem_wait(&e->work) < 0) /* EINTR */
-                ;
-            while (sem_trywait(&e->work) == 0) /* wishes that came during steps are one wish */
-                ;
+            rest(e);
             continue;
         }
         uint64_t start = now_ns();
@@ -410,6 +471,10 @@ static void *engine_main(void *arg)
         publish(e);
     }
     forward_rest(e->forward);
+    if (e->archive)
+        save_the_rest(e);
+    archive_close(e->archive);
+    e->archive = NULL;
     cancel_all(e);
     publish(e);
     return NULL;
@@ -451,6 +516,29 @@ static int open_cache(struct engine *e, struct err *err)
     if ((int64_t)e->n_pages * PAGE_TOKENS < e->context)
         e->context = e->n_pages * PAGE_TOKENS;
     return 0;
+}
+
+static void porter_is_back(void *arg)
+{
+    sem_post(&((struct engine *)arg)->work);
+}
+
+/* Without one everything goes on, but for a process's time only. */
+static int open_archive(struct engine *e, struct err *err)
+{
+    if (!e->config.porter || e->config.keep_percent == 0)
+        return 0;
+    struct kv_schema schema;
+    forward_schema(e->forward, &schema);
+    struct rowfile_key key;
+    struct err why = {0};
+    if (archive_key(e->model, e->place, &schema, forward_cache_type(e->forward), &key, &why) < 0) {
+        log_warning("engine", "nothing is kept on the disk: %s", why.text);
+        return 0;
+    }
+    int r = archive_open(e->config.porter, &key, e->pool, e->tree, e->config.max_sequences,
+                         e->context, porter_is_back, e, &e->archive);
+    return r < 0 ? err_set(err, r, "no memory for an archive of %d tokens", e->context) : 0;
 }
 
 static int open_memory(struct engine *e)
@@ -511,6 +599,8 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
     r = forward_new(model, e->config.step_rows, e->config.max_sequences, &e->forward, err);
     if (r == 0)
         r = open_cache(e, err);
+    if (r == 0)
+        r = open_archive(e, err);
     if (r < 0)
         return r;
     r = start_thread(e);
@@ -518,6 +608,11 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
         return err_set(err, r, "cannot start the engine's thread: %s", strerror(-r));
     *ret = TAKE(e);
     return 0;
+}
+
+void engine_save(struct engine *e, uint64_t until_ns)
+{
+    atomic_store(&e->save_until_ns, until_ns);
 }
 
 void engine_close(struct engine *e)
@@ -531,6 +626,7 @@ void engine_close(struct engine *e)
         pthread_join(e->thread, NULL);
     }
     forward_free(e->forward);
+    archive_close(e->archive);
     tree_close(e->tree);
     assert(!e->pool || page_pool_used(e->pool) == 0);
     page_pool_close(e->pool);

@@ -17,17 +17,20 @@
 #include "engine/sample.h"
 
 struct model;
+struct porter;
 struct place;
 struct engine;
 
 enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
 
 struct engine_config {
-    int max_sequences;    /* together in a step; more wait in the queue */
-    int max_queue;        /* waiting requests; one more is refused with -EBUSY */
-    int step_rows;        /* rows of one step: decoding sequences first, then prompt chunks */
-    uint64_t cache_bytes; /* latent cache; 0: as much as max_sequences short talks need */
-    int keep_percent;     /* of the cache, at most, for what one uid said before; 0: nothing */
+    int max_sequences;     /* together in a step; more wait in the queue */
+    int max_queue;         /* waiting requests; one more is refused with -EBUSY */
+    int step_rows;         /* rows of one step: decoding sequences first, then prompt chunks */
+    uint64_t cache_bytes;  /* latent cache; 0: as much as max_sequences short talks need */
+    int keep_percent;      /* of the cache, at most, for what one uid said before; 0: nothing */
+    struct porter *porter; /* to whom that is handed when there is time, and who is asked for it;
+                              must outlive the engine; NULL: it lasts as long as the engine */
 };
 
 /* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted.
@@ -90,6 +93,8 @@ struct engine_event {
 /* Starts the thread. The model must be loaded on `place`; both must outlive the engine. */
 int engine_open(struct model *model, struct place *place, const struct engine_config *config,
                 void (*wake)(void *arg), void *arg, struct engine **ret, struct err *err);
+/* Has engine_close() wait, until then at most, for the porter to take what he does not have yet. */
+void engine_save(struct engine *engine, uint64_t until_ns); /* monotonic */
 /* Cancels everything, ends the thread; events not polled are lost. */
 void engine_close(struct engine *engine);
 OWN_DEFINE(engine, engine_close);

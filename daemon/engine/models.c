@@ -17,13 +17,17 @@
 #include "base/log.h"
 #include "engine/budget.h"
 #include "engine/finder.h"
+#include "kv/porter.h"
 #include "model/model.h"
 #include "model/parts.h"
 #include "model/weights.h"
 #include "place/mem.h"
 #include "place/place.h"
 
-enum { PROGRESS_NS = 200000000 }; /* the loop is told no more often */
+enum {
+    PROGRESS_NS = 200000000, /* the loop is told no more often */
+    SAVE_NS = 2000000000,    /* the end waits no longer for what is not on the disk yet */
+};
 
 struct slot {
     struct models_entry entry; /* first: what callers hold */
@@ -53,6 +57,7 @@ struct slot {
 
 struct models {
     struct models_config config;
+    struct porter *porter;     /* NULL: no store */
     char *place, *isa, *cores; /* owned copies of the config's strings */
     void (*changed)(void *arg);
     void *arg;
@@ -75,6 +80,21 @@ const char *models_state_name(enum models_state state)
     return names[state];
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void open_store(struct models *m, const char *folder)
+{
+    struct err err = {0};
+    if (folder && porter_open(folder, m->config.keep_bytes, &m->porter, &err) < 0)
+        log_error("models", "nothing is kept on the disk: %s", err.text);
+    m->config.engine.porter = m->porter;
+}
+
 int models_new(const struct models_config *config, void (*changed)(void *arg), void *arg,
                struct models **ret, struct err *err)
 {
@@ -93,6 +113,8 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     m->config.place = m->place;
     m->config.isa = m->isa;
     m->config.cores = m->cores;
+    m->config.keep_folder = NULL; /* it is open now, or never */
+    open_store(m, config->keep_folder);
     *ret = TAKE(m);
     return 0;
 }
@@ -137,8 +159,13 @@ void models_free(struct models *m)
     finder_fini(&m->finder);
     free(m->folder_code);
     free(m->told);
+    uint64_t until = (uint64_t)now_ns() + SAVE_NS;
+    for (int i = 0; i < m->n; i++)
+        if (m->slot[i]->entry.engine)
+            engine_save(m->slot[i]->entry.engine, until);
     for (int i = 0; i < m->n; i++)
         slot_free(m->slot[i]);
+    porter_close(m->porter);
     free(m->slot);
     free(m->place);
     free(m->isa);
@@ -468,13 +495,6 @@ void models_shut(struct models *m, struct models_entry *entry)
 }
 
 /* ------------------------------------------------------------------ loading */
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static bool progress(void *arg, uint64_t done, uint64_t all)
 {

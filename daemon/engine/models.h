@@ -39,6 +39,8 @@ struct models_config {
     int nodes;         /* 0: those of the machine */
     const char *cores; /* NULL: the place chooses */
     struct engine_config engine;
+    const char *keep_folder; /* of a store of what the engines keep; NULL: none */
+    uint64_t keep_bytes;     /* at most so much lies there */
 };
 
 struct models_entry { /* read on the loop thread; pointers live while the entry is in this state */
@@ -59,6 +61,7 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     uint32_t generation;            /* grows at every change of state */
 };
 
+/* A folder that cannot be used is complained about, and then there is no store. */
 int models_new(const struct models_config *config, void (*changed)(void *arg), void *arg,
                struct models **ret, struct err *err);
 /* Closes the engines, waits for the loader. */

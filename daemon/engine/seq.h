@@ -21,9 +21,10 @@ struct seq {
     struct engine_request *request; /* owned */
     int32_t *token;                 /* [limit] prompt, then answer */
     int n_tokens;
-    int n_cached; /* tokens whose latents are in the cache */
-    int n_known;  /* of them, when its turn came */
-    int limit;    /* tokens in all, prompt included */
+    int n_cached;              /* tokens whose latents are in the cache */
+    int n_known;               /* of them, when its turn came */
+    bool is_recalled, is_away; /* n_known is known; the porter looks for more */
+    int limit;                 /* tokens in all, prompt included */
     struct view view;
     struct detok detok;
     struct sampler sampler;

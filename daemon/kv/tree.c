@@ -24,6 +24,7 @@ struct branch {
     TAILQ_ENTRY(branch) leaf; /* while it has no children */
     uint64_t used;            /* when, by the tree's clock */
     int n;                    /* tokens; where a talk ended there may be fewer than a page's */
+    bool is_saved;            /* tree_unsaved() gave it */
     int32_t token[PAGE_TOKENS];
 };
 
@@ -359,4 +360,44 @@ void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, i
     int whole = view->n_kept * PAGE_TOKENS;
     if (n > whole && n < whole + PAGE_TOKENS)
         branch_of(tree, view, token + whole, n - whole);
+}
+
+/* ------------------------------------------------------------------ saving */
+
+static struct branch *next_unsaved(const struct tree *tree)
+{
+    for (int i = 0; i < tree->n_owners; i++) {
+        struct branch *leaf;
+        if (tree->owner[i].n > 0)
+            TAILQ_FOREACH (leaf, &tree->owner[i].leaves, leaf)
+                if (!leaf->is_saved)
+                    return leaf;
+    }
+    return NULL;
+}
+
+int tree_unsaved(struct tree *tree, struct view *view, int32_t *token)
+{
+    struct branch *leaf;
+    while ((leaf = next_unsaved(tree))) {
+        int n_pages = 0;
+        for (struct branch *branch = leaf; branch; branch = branch->parent) {
+            branch->is_saved = true; /* what it begins with is in it */
+            n_pages++;
+        }
+        if (n_pages > view->room)
+            continue;
+        view->uid = leaf->owner->uid;
+        view->n = n_pages;
+        int i = n_pages;
+        for (struct branch *branch = leaf; branch; branch = branch->parent) {
+            i--;
+            page_ref(tree->pool, branch->page);
+            view->page[i] = branch->page;
+            view->data[i] = branch->page->data;
+            memcpy(token + i * PAGE_TOKENS, branch->token, (size_t)branch->n * sizeof *token);
+        }
+        return (n_pages - 1) * PAGE_TOKENS + leaf->n;
+    }
+    return 0;
 }

@@ -42,5 +42,8 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
 /* Takes in the last page too, which is not whole: the view makes no more rows. */
 void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
+/* Puts a talk that it did not give yet into an empty view, with one more reference to each page,
+ * and its tokens; says how many, 0: there is none, or not one that the view has room for. */
+int tree_unsaved(struct tree *tree, struct view *view, int32_t *token);
 /* Drops idle pages until so many are free for the view, or none is idle. */
 void tree_make_room(struct tree *tree, const struct view *view, int pages);

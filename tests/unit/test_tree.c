@@ -314,6 +314,63 @@ static void the_end_of_a_talk_is_known_too(void **state)
     page_pool_close(pool);
 }
 
+static void one_talk(struct tree *tree, struct page_pool *pool, uint32_t uid, int first,
+                     int n_prompt, int n_answer)
+{
+    struct talk t;
+    write_tokens(&t, first, n_prompt, n_answer);
+    begin(tree, &t, uid);
+    make(tree, pool, &t, t.n);
+    tree_keep_end(tree, &t.view, t.token, t.n);
+    view_fini(&t.view, pool);
+}
+
+/* How long the next talk is that the tree gives away to be saved; it must be that user's. */
+static int given(struct tree *tree, struct page_pool *pool, uint32_t uid, int first)
+{
+    struct talk t = {0};
+    assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
+    int idle = page_pool_idle(pool);
+    t.n_made = tree_unsaved(tree, &t.view, t.token);
+    assert_int_equal(t.view.n, view_pages(t.n_made));
+    assert_int_equal(page_pool_idle(pool), idle - t.view.n); /* nobody else takes them meanwhile */
+    assert_true(t.n_made == 0 || t.view.uid == uid);
+    for (int i = 0; i < t.n_made; i++) {
+        assert_int_equal(t.token[i], first + i);
+        t.is_answer[i] = t.view.page[i / PAGE_TOKENS]->answers >> i % PAGE_TOKENS & 1;
+    }
+    check_rows(&t);
+    view_fini(&t.view, pool);
+    assert_int_equal(page_pool_idle(pool), idle);
+    return t.n_made;
+}
+
+static void talks_are_given_to_be_saved_once(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(12);
+    struct tree *tree = open_tree(pool, 12);
+    assert_int_equal(given(tree, pool, 7, 100), 0);
+    one_talk(tree, pool, 7, 100, 64, 0);
+    one_talk(tree, pool, 7, 100, 66, 4); /* goes on from there */
+    one_talk(tree, pool, 8, 500, 20, 20);
+    assert_int_equal(given(tree, pool, 7, 100), 70);
+    assert_int_equal(given(tree, pool, 8, 500), 40);
+    assert_int_equal(given(tree, pool, 0, 0), 0);
+    one_talk(tree, pool, 7, 100, 20, 0); /* is in the other */
+    assert_int_equal(given(tree, pool, 0, 0), 0);
+    one_talk(tree, pool, 7, 100, 150, 0);
+    struct talk t = {0};
+    assert_int_equal(view_init(&t.view, 4 * PAGE_TOKENS, 0), 0);
+    one_talk(tree, pool, 8, 300, 10, 0);
+    assert_int_equal(tree_unsaved(tree, &t.view, t.token), 10); /* the other has five pages */
+    view_fini(&t.view, pool);
+    assert_int_equal(given(tree, pool, 0, 0), 0);
+    tree_close(tree);
+    assert_int_equal(page_pool_used(pool), 0);
+    page_pool_close(pool);
+}
+
 /* ------------------------------------------------------------------ at random */
 
 enum { PAGES = 26, QUOTA = 11, TALKS = 4, USERS = 3, ENTRIES = PAGES };
@@ -595,6 +652,7 @@ int main(void)
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),
         cmocka_unit_test(the_end_of_a_talk_is_known_too),
+        cmocka_unit_test(talks_are_given_to_be_saved_once),
         cmocka_unit_test(it_does_what_a_list_would_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

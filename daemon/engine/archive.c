@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/archive.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <xxhash.h>
+
+#include "base/log.h"
+#include "engine/seq.h"
+#include "kv/porter.h"
+#include "model/digest.h"
+#include "place/place.h"
+
+enum { QUIET_S = 60 }; /* between two lines in the log about a disk that does not work */
+
+/* A sequence that is away. */
+struct asked {
+    struct seq *seq; /* NULL: none */
+    uint8_t *answer; /* bits of what is found */
+};
+
+struct archive {
+    struct desk *desk;
+    struct rowfile_key key;
+    struct page_pool *pool;
+    struct tree *tree;
+    struct asked *asked; /* [n_asked] */
+    int n_asked;
+
+    /* The talk that is being written. */
+    bool saving;
+    struct view view;
+    int32_t *token;
+    uint8_t *answer;
+
+    int64_t told_s;
+};
+
+static size_t bits_bytes(int n)
+{
+    return (size_t)view_pages(n) * (PAGE_TOKENS / 8);
+}
+
+int archive_key(const struct model *model, const struct place *place,
+                const struct kv_schema *schema, enum mk_type type, struct rowfile_key *ret,
+                struct err *err)
+{
+    size_t page_bytes = kv_page_bytes(schema, type);
+    if (page_bytes > ROWFILE_MOST_PAGE)
+        return err_set(err, -E2BIG, "a page has %zu bytes, at most %d go into a file", page_bytes,
+                       ROWFILE_MOST_PAGE);
+    /* Whatever may move a bit of a row: rows of other arithmetic would be as good, but an answer
+     * would not have the same bytes before and after a restart. */
+    char words[512];
+    int n = snprintf(words, sizeof words, "moed %s; %s, %s; %s; %s, %d layers of %d", MOED_VERSION,
+                     place->ops->kind, place->isa, place->attention, mk_type_info[type].name,
+                     schema->n_layers, schema->row_elements);
+    if (n < 0 || (size_t)n >= sizeof words)
+        return err_set(err, -E2BIG, "a place's words have %d bytes", n);
+    XXH128_hash_t kind = XXH3_128bits(words, (size_t)n);
+    *ret =
+        (struct rowfile_key){.kind = {kind.low64, kind.high64}, .page_bytes = (uint32_t)page_bytes};
+    return model_digest(model, ret->model, err);
+}
+
+int archive_open(struct porter *porter, const struct rowfile_key *key, struct page_pool *pool,
+                 struct tree *tree, int sequences, int tokens, void (*wake)(void *arg), void *arg,
+                 struct archive **ret)
+{
+    OWN(archive) *a = calloc(1, sizeof *a);
+    if (!a)
+        return -ENOMEM;
+    a->key = *key;
+    a->pool = pool;
+    a->tree = tree;
+    a->n_asked = sequences;
+    a->asked = calloc((size_t)sequences, sizeof *a->asked);
+    a->token = calloc((size_t)view_pages(tokens) * PAGE_TOKENS, sizeof *a->token);
+    a->answer = calloc(bits_bytes(tokens), 1);
+    if (!a->asked || !a->token || !a->answer || view_init(&a->view, tokens, 0) < 0)
+        return -ENOMEM;
+    a->told_s = -QUIET_S;
+    int r = desk_open(porter, sequences + 1, wake, arg, &a->desk);
+    if (r == 0)
+        *ret = TAKE(a);
+    return r;
+}
+
+/* The view is empty again. */
+static void let_go(struct archive *a)
+{
+    while (a->view.n > 0)
+        page_unref(a->pool, a->view.page[--a->view.n]);
+    a->saving = false;
+}
+
+static void come_back(struct asked *asked)
+{
+    asked->seq->is_away = false;
+    free(asked->answer);
+    *asked = (struct asked){0};
+}
+
+void archive_close(struct archive *a)
+{
+    if (!a)
+        return;
+    desk_close(a->desk);
+    for (int i = 0; a->asked && i < a->n_asked; i++)
+        if (a->asked[i].seq)
+            come_back(&a->asked[i]);
+    free(a->asked);
+    let_go(a);
+    view_fini(&a->view, a->pool);
+    free(a->token);
+    free(a->answer);
+    free(a);
+}
+
+bool archive_ask(struct archive *a, struct seq *seq)
+{
+    int most = seq->n_tokens - 1; /* the last one is to be put through the model */
+    if (most - seq->n_known < PAGE_TOKENS)
+        return false;
+    if (a->saving && most < 2 * seq->n_known) /* sooner read than waited for */
+        return false;
+    struct asked *asked = a->asked;
+    while (asked < a->asked + a->n_asked && asked->seq)
+        asked++;
+    if (asked == a->asked + a->n_asked)
+        return false;
+    uint8_t *answer = calloc(bits_bytes(most), 1);
+    if (!answer)
+        return false;
+    tree_make_room(a->tree, &seq->view, view_pages(most) - seq->view.n);
+    if (view_grow(&seq->view, a->pool, most) < 0)
+        abort(); /* it was promised them */
+    *asked = (struct asked){.seq = seq, .answer = answer};
+    seq->is_away = true;
+    struct porter_job job = {
+        .task = PORTER_FETCH,
+        .ticket = (uint64_t)(asked - a->asked),
+        .key = a->key,
+        .token = seq->token,
+        .n_tokens = most,
+        .answer = answer,
+        .page = seq->view.data,
+        .n_known = seq->n_known,
+    };
+    job.key.uid = seq->view.uid;
+    if (!desk_send(a->desk, &job))
+        abort(); /* it has room for all who may be away */
+    return true;
+}
+
+/* What was fetched is known from now on, as if it had never been gone. */
+static void settle(struct archive *a, struct seq *seq, const struct porter_job *job)
+{
+    struct view *view = &seq->view;
+    int whole = seq->n_known / PAGE_TOKENS;
+    if (job->result < 0) /* the pages behind were cleared */
+        seq->n_known = whole * PAGE_TOKENS;
+    if (job->result <= 0)
+        return;
+    seq->n_known = job->result;
+    for (int i = whole; i < view_pages(seq->n_known); i++)
+        memcpy(&view->page[i]->answers, job->answer + i * (PAGE_TOKENS / 8), PAGE_TOKENS / 8);
+    tree_keep(a->tree, view, seq->token, seq->n_known);
+}
+
+static void complain(struct archive *a, const struct porter_job *job)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec - a->told_s < QUIET_S)
+        return;
+    a->told_s = now.tv_sec;
+    log_warning("engine", "%s on the disk: %s",
+                job->task == PORTER_KEEP ? "a talk is not kept" : "a kept talk is not read",
+                job->err.text);
+}
+
+struct seq *archive_serve(struct archive *a)
+{
+    struct porter_job job;
+    while (desk_take(a->desk, &job)) {
+        if (job.result < 0)
+            complain(a, &job);
+        if (job.task == PORTER_KEEP) {
+            let_go(a);
+            continue;
+        }
+        struct asked *asked = &a->asked[job.ticket];
+        struct seq *seq = asked->seq;
+        settle(a, seq, &job);
+        come_back(asked);
+        return seq;
+    }
+    return NULL;
+}
+
+bool archive_save(struct archive *a)
+{
+    assert(!a->saving);
+    int n = tree_unsaved(a->tree, &a->view, a->token);
+    if (n == 0)
+        return false;
+    for (int i = 0; i < a->view.n; i++)
+        memcpy(a->answer + i * (PAGE_TOKENS / 8), &a->view.page[i]->answers, PAGE_TOKENS / 8);
+    struct porter_job job = {
+        .task = PORTER_KEEP,
+        .key = a->key,
+        .token = a->token,
+        .n_tokens = n,
+        .answer = a->answer,
+        .page = a->view.data,
+    };
+    job.key.uid = a->view.uid;
+    a->saving = true;
+    if (!desk_send(a->desk, &job))
+        abort(); /* it has room for all who may be away, and this */
+    return true;
+}
+
+bool archive_is_saving(const struct archive *a)
+{
+    return a->saving;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The engine's end of the store: talks that outlive the process.
+ *
+ * A sequence that may find more on the disk than in memory is away while the porter looks; talks of
+ * the tree are handed to him one at a time, when nothing else is to be done. On the engine's
+ * thread; pages that are lent to the porter are held here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/own.h"
+#include "kv/rowfile.h"
+#include "kv/tree.h"
+
+struct model;
+struct place;
+struct porter;
+struct seq;
+struct archive;
+
+/* What rows of this model mean on this place, in pages of that schema and type; no uid. Fails as
+ * reading the model does; -E2BIG: no file takes such pages. */
+int archive_key(const struct model *model, const struct place *place,
+                const struct kv_schema *schema, enum mk_type type, struct rowfile_key *ret,
+                struct err *err);
+
+/* `key` without a uid. At most `sequences` are away at a time, of at most `tokens` each. */
+int archive_open(struct porter *porter, const struct rowfile_key *key, struct page_pool *pool,
+                 struct tree *tree, int sequences, int tokens, void (*wake)(void *arg), void *arg,
+                 struct archive **ret);
+/* Waits for what the porter has in hand. Nobody is away any more. */
+void archive_close(struct archive *archive);
+OWN_DEFINE(archive, archive_close);
+
+/* Has the porter look for more than the n_known tokens in the sequence's view, which is given room
+ * for them; false: there can be no more, or he has no time. */
+bool archive_ask(struct archive *archive, struct seq *seq);
+/* Takes what came back: a sequence that was away, with what is known in its view and tree; NULL:
+ * none. */
+struct seq *archive_serve(struct archive *archive);
+/* Hands over the next talk that is not on the disk; false: there is none. */
+bool archive_save(struct archive *archive);
+bool archive_is_saving(const struct archive *archive);

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What an engine finds on the disk of what another one, of the same model, has read and written:
+ * the same bytes as if there had been one engine all the time, and nothing that is not to be found.
+ *
+ *     test_archive MODEL.gguf REFERENCE.json
+ */
+#include "engine_bench.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/archive.h"
+#include "kv/porter.h"
+
+enum { ALICE = 1000, BOB = 2000 };
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/moed-archive.XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int erase_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int erase_folder(void **state)
+{
+    (void)state;
+    return nftw(folder, erase_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Tokens in a row, of which the first `same` are those of every such prompt. */
+static struct engine_request *words(uint32_t uid, int same, int n, int max_tokens)
+{
+    struct engine_request *q = long_prompt(n);
+    for (int i = same; i < n; i++)
+        q->prompt[i] = 320 + (i * 7 + same) % 500;
+    q->uid = uid;
+    q->max_tokens = max_tokens;
+    q->ignore_end = true;
+    return q;
+}
+
+static void assert_same_answer(const struct answer *a, const struct answer *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->id, b->id, (size_t)a->n * sizeof *a->id);
+    assert_int_equal(a->n_text, b->n_text);
+    assert_memory_equal(a->text, b->text, a->n_text);
+}
+
+/* An engine with a porter of its own: a process. */
+struct life {
+    struct bench bench;
+    struct porter *porter;
+};
+
+static void be_born(struct life *life, int threads, uint64_t most_bytes)
+{
+    struct engine_config config = usual;
+    struct err err = {0};
+    if (porter_open(folder, most_bytes, &life->porter, &err) < 0)
+        fail_msg("%s", err.text);
+    config.porter = life->porter;
+    start(&life->bench, threads, &config);
+}
+
+static void die(struct life *life, bool save)
+{
+    if (save)
+        engine_save(life->bench.engine, UINT64_MAX);
+    end(&life->bench);
+    porter_close(life->porter);
+}
+
+static int n_files(const struct life *life)
+{
+    struct store_stat stat;
+    porter_stat(life->porter, &stat);
+    return stat.n_files;
+}
+
+/* ------------------------------------------------------------------ tests */
+
+static void prompts_are_found(void **state)
+{
+    (void)state;
+    static const struct {
+        int same, n, known;
+    } cases[] = {
+        {160, 300, 160}, {100, 140, 100}, {64, 97, 64}, {63, 120, 63}, {65, 290, 65},
+        {160, 160, 159}, {32, 33, 32},    {1, 40, 1},   {31, 32, 0},   {0, 100, 0},
+    };
+    struct life life;
+    struct bench forgetful;
+    struct engine_config config = usual;
+    config.keep_percent = 0;
+    start(&forgetful, 1, &config);
+    be_born(&life, 1, 1 << 30);
+    enum { CASES = sizeof cases / sizeof *cases };
+    for (uint32_t i = 0; i < CASES; i++) /* a user each: they may be saved in between */
+        free(ask(&life.bench, words(ALICE + i, 170, 170, 1)));
+    die(&life, true);
+    for (uint32_t i = 0; i < CASES; i++) {
+        be_born(&life, 1 + (int)i % 2, 1 << 30);
+        struct answer *bob = ask(&life.bench, words(BOB + i, cases[i].same, cases[i].n, 20));
+        struct answer *alice = ask(&life.bench, words(ALICE + i, cases[i].same, cases[i].n, 20));
+        struct answer *plain = ask(&forgetful, words(ALICE, cases[i].same, cases[i].n, 20));
+        assert_int_equal(alice->last.n_cached, cases[i].known);
+        assert_int_equal(bob->last.n_cached, 0);
+        assert_same_answer(alice, plain);
+        assert_same_answer(bob, plain);
+        free(bob);
+        free(alice);
+        free(plain);
+        die(&life, false);
+    }
+    end(&forgetful);
+}
+
+enum { TURNS = 4, PROMPT = 100, ANSWER = 45, QUESTION = 50 };
+
+/* A talk over several lives; what was an answer is known as one. */
+static void talk(bool die_between, struct answer *answers)
+{
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    int32_t *said = calloc(TURNS * 200, sizeof *said);
+    int n = PROMPT;
+    for (int i = 0; i < n; i++)
+        said[i] = 400 + i;
+    for (int turn = 0; turn < TURNS; turn++) {
+        struct engine_request *q = words(ALICE, 0, n, ANSWER);
+        memcpy(q->prompt, said, (size_t)n * sizeof *said);
+        struct answer *a = ask(&life.bench, q);
+        answers[turn] = *a;
+        memcpy(said + n, a->id, (size_t)a->n * sizeof *said);
+        n += a->n;
+        for (int i = 0; i < QUESTION; i++)
+            said[n++] = 500 + i * turn;
+        free(a);
+        if (die_between) {
+            die(&life, true);
+            be_born(&life, 1 + turn % 2, 1 << 30);
+        }
+    }
+    if (die_between) /* of the talk's parts the longest is kept */
+        assert_int_equal(n_files(&life), 1);
+    die(&life, false);
+    free(said);
+}
+
+static void a_talk_outlives_its_engine(void **state)
+{
+    (void)state;
+    static struct answer one_life[TURNS], many[TURNS];
+    talk(false, one_life);
+    talk(true, many);
+    for (int turn = 0; turn < TURNS; turn++) {
+        assert_same_answer(&one_life[turn], &many[turn]);
+        assert_int_equal(one_life[turn].last.n_cached, many[turn].last.n_cached);
+        assert_int_equal(one_life[turn].n_runs, many[turn].n_runs);
+        for (int i = 0; i < many[turn].n_runs; i++)
+            assert_int_equal(one_life[turn].run[i], many[turn].run[i]);
+    }
+    assert_int_equal(many[TURNS - 1].n_runs, 2 * (TURNS - 1));
+}
+
+/* Somebody says something else in the middle of an answer: of the page that was fetched for its
+ * beginning the end is made anew, as a prompt. */
+static void a_talk_parts_in_an_answer(void **state)
+{
+    (void)state;
+    enum { HERE = PROMPT + 21, THERE = HERE + 60 };
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    struct answer *a = ask(&life.bench, words(ALICE, PROMPT, PROMPT, ANSWER));
+    die(&life, true);
+    for (int turn = 0; turn < 2; turn++) {
+        be_born(&life, 1, 1 << 30);
+        struct engine_request *q = words(ALICE, PROMPT, THERE + turn * 20, 1);
+        memcpy(q->prompt + PROMPT, a->id, (HERE - PROMPT) * sizeof *q->prompt);
+        q->prompt[HERE] = a->id[HERE - PROMPT] == 400 ? 401 : 400;
+        struct answer *b = ask(&life.bench, q);
+        assert_int_equal(b->last.n_cached, turn ? THERE : HERE);
+        assert_int_equal(b->run[0], PROMPT);
+        assert_int_equal(b->run[1], HERE - PROMPT);
+        assert_int_equal(b->n_runs, 2 + turn);
+        free(b);
+        die(&life, true);
+    }
+    free(a);
+}
+
+/* Nobody has to say that the end is near. */
+static void talks_are_saved_when_nobody_asks(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    free(ask(&life.bench, words(ALICE, 100, 100, 1)));
+    free(ask(&life.bench, words(ALICE, 50, 100, 1)));
+    free(ask(&life.bench, words(BOB, 100, 100, 1)));
+    for (int i = 0; i < 1000 && n_files(&life) < 3; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(n_files(&life), 3);
+    free(ask(&life.bench, words(ALICE, 100, 100, 1)));
+    die(&life, false);
+}
+
+static int n_changed;
+
+static int change_middle(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)ftw;
+    if (type != FTW_F)
+        return 0;
+    int fd = open(path, O_RDWR);
+    char byte;
+    assert_int_equal(pread(fd, &byte, 1, st->st_size / 2), 1);
+    byte ^= 64;
+    assert_int_equal(pwrite(fd, &byte, 1, st->st_size / 2), 1);
+    close(fd);
+    n_changed++;
+    return 0;
+}
+
+/* The disk gives half of the pages and then a wrong one: none of them counts. */
+static void a_changed_file_is_not_believed(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    free(ask(&life.bench, words(ALICE, 300, 300, 1)));
+    struct answer *plain = ask(&life.bench, words(BOB, 300, 310, 20));
+    die(&life, true);
+    be_born(&life, 1, 1 << 30);
+    free(ask(&life.bench, words(ALICE, 80, 80, 1))); /* some is known in memory */
+    assert_int_equal(nftw(folder, change_middle, 8, FTW_PHYS), 0);
+    assert_int_equal(n_changed, 2);
+    struct answer *a = ask(&life.bench, words(ALICE, 300, 310, 20));
+    assert_int_equal(a->last.n_cached, 64);
+    assert_same_answer(a, plain);
+    free(a);
+    free(plain);
+    die(&life, true);
+}
+
+static void a_full_store_costs_nothing_else(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 100);
+    struct answer *a = ask(&life.bench, words(ALICE, 100, 100, 5));
+    assert_int_equal(a->n, 5);
+    free(a);
+    die(&life, true);
+    be_born(&life, 1, 100);
+    a = ask(&life.bench, words(ALICE, 100, 100, 5));
+    assert_int_equal(a->last.n_cached, 0);
+    free(a);
+    die(&life, false);
+}
+
+/* At any moment, also while the porter has the sequence's pages; they come back all of them. */
+static void calls_end_while_they_are_away(void **state)
+{
+    (void)state;
+    enum { N = 8, ROUNDS = 12 };
+    static struct answer answers[N];
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    free(ask(&life.bench, words(ALICE, 500, 500, 1)));
+    die(&life, true);
+    int fetched = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        be_born(&life, 1, 1 << 30);
+        memset(answers, 0, sizeof answers);
+        for (int i = 0; i < N; i++)
+            answers[i].call = submit(&life.bench, words(ALICE, 500, 501 + i, 3));
+        nanosleep(&(struct timespec){.tv_nsec = round * 100000}, NULL);
+        for (int i = 0; i < N; i += 2)
+            engine_cancel(life.bench.engine, answers[i].call);
+        if (round % 3) { /* else the engine ends with them */
+            collect(&life.bench, answers, N, 0);
+            for (int i = 0; i < N; i++)
+                assert_true(answers[i].last.finish == ENGINE_LENGTH || i % 2 == 0);
+            for (int i = 1; i < N; i += 2)
+                fetched += answers[i].last.n_cached >= 480;
+        }
+        die(&life, round % 2);
+    }
+    assert_int_equal(fetched, ROUNDS / 3 * 2 * N / 2);
+}
+
+static void rows_of_other_arithmetic_are_others(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct err err = {0};
+    struct rowfile_key key, other;
+    struct kv_schema schema = {.n_layers = 3, .row_elements = 24};
+    start(&b, 1, &usual);
+    assert_int_equal(archive_key(b.model, b.place, &schema, MK_F16, &key, &err), 0);
+    assert_int_equal(archive_key(b.model, b.place, &schema, MK_F16, &other, &err), 0);
+    assert_memory_equal(&key, &other, sizeof key);
+    struct place changed = *b.place;
+    changed.isa = "another";
+    assert_int_equal(archive_key(b.model, &changed, &schema, MK_F16, &other, &err), 0);
+    assert_memory_not_equal(key.kind, other.kind, sizeof key.kind);
+    assert_memory_equal(key.model, other.model, sizeof key.model);
+    changed = *b.place;
+    changed.attention = "another";
+    assert_int_equal(archive_key(b.model, &changed, &schema, MK_F16, &other, &err), 0);
+    assert_memory_not_equal(key.kind, other.kind, sizeof key.kind);
+    assert_int_equal(archive_key(b.model, b.place, &schema, MK_F32, &other, &err), 0);
+    assert_memory_not_equal(key.kind, other.kind, sizeof key.kind);
+    schema.n_layers++;
+    assert_int_equal(archive_key(b.model, b.place, &schema, MK_F16, &other, &err), 0);
+    assert_memory_not_equal(key.kind, other.kind, sizeof key.kind);
+    end(&b);
+}
+
+int main(int argc, char **argv)
+{
+    if (!bench_load(argc, argv))
+        return 2;
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, erase_folder)
+        TEST(prompts_are_found),
+        TEST(a_talk_outlives_its_engine),
+        TEST(a_talk_parts_in_an_answer),
+        TEST(talks_are_saved_when_nobody_asks),
+        TEST(a_changed_file_is_not_believed),
+        TEST(a_full_store_costs_nothing_else),
+        TEST(calls_end_while_they_are_away),
+        TEST(rows_of_other_arithmetic_are_others),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    bench_unload();
+    return failed;
+}
