@@ -123,7 +123,10 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
              : how == ENGINE_ERROR   ? &e->count.errors
                                      : &e->count.done,
              1);
-    tree_keep_end(e->tree, &seq->view, seq->token, seq->n_cached);
+    if (how == ENGINE_ERROR) /* where numbers ran away, who asks again starts anew */
+        tree_forget(e->tree, &seq->view);
+    else
+        tree_keep_end(e->tree, &seq->view, seq->token, seq->n_cached);
     seq_free(seq, e->pool);
 }
 

@@ -362,6 +362,16 @@ void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, i
         branch_of(tree, view, token + whole, n - whole);
 }
 
+void tree_forget(struct tree *tree, struct view *view)
+{
+    struct branch *last;
+    while ((last = view->branch) && is_leaf(last) && last->page->refs == 2) {
+        view->branch = last->parent;
+        view->n_kept--;
+        fell(tree, last);
+    }
+}
+
 /* ------------------------------------------------------------------ saving */
 
 static struct branch *next_unsaved(const struct tree *tree)

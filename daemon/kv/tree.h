@@ -45,5 +45,8 @@ void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, i
 /* Puts a talk that it did not give yet into an empty view, with one more reference to each page,
  * and its tokens; says how many, 0: there is none, or not one that the view has room for. */
 int tree_unsaved(struct tree *tree, struct view *view, int32_t *token);
+/* Drops what nobody but this view and the tree has of its pages: there may be something wrong with
+ * them. */
+void tree_forget(struct tree *tree, struct view *view);
 /* Drops idle pages until so many are free for the view, or none is idle. */
 void tree_make_room(struct tree *tree, const struct view *view, int pages);

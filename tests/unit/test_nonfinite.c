@@ -38,12 +38,12 @@ static void wake(void *arg)
     sem_post(&((struct bench *)arg)->events);
 }
 
-static void start(struct bench *b, const char *path, const char *isa, int sequences)
+static void start(struct bench *b, const char *path, const char *isa, int sequences, int keep)
 {
     struct err err = {0};
     struct place_spec spec = {.kind = "cpu", .isa = isa, .threads = 2};
     struct engine_config config = {
-        .max_sequences = sequences, .max_queue = PROMPTS, .step_rows = 40};
+        .max_sequences = sequences, .max_queue = PROMPTS, .step_rows = 40, .keep_percent = keep};
     sem_init(&b->events, 0, 0);
     if (model_open(path, &b->model, &err) < 0 || place_open(&spec, &b->place, &err) < 0 ||
         model_load(b->model, b->place, NULL, NULL, &err) < 0 ||
@@ -133,7 +133,7 @@ static void run(const char *path, const char *isa, struct size size, bool togeth
                 struct answer *answers)
 {
     struct bench b;
-    start(&b, path, isa, together ? PROMPTS : 1);
+    start(&b, path, isa, together ? PROMPTS : 1, 0);
     for (int i = 0; i < PROMPTS; i++) {
         ask(&b, &answers[i], size, i, 101);
         if (!together)
@@ -166,7 +166,7 @@ static void a_row_of_the_embedding(void **state)
             struct edit e = edit_read(toy_path);
             edit_fill(&e, "token_embd.weight", BAD_TOKEN * HIDDEN + 5, 1, bad[v]);
             struct bench b;
-            start(&b, edit_write(&e), mk_isa_names[isa], PROMPTS + 1);
+            start(&b, edit_write(&e), mk_isa_names[isa], PROMPTS + 1, 50 * (int)v);
             for (int round = 0; round < 3; round++) {
                 for (int i = 0; i < PROMPTS; i++)
                     ask(&b, &spoiled[i], usual, i, 101);
@@ -193,13 +193,13 @@ static void pages_left_behind(void **state)
     (void)state;
     struct answer whole, spoiled;
     struct bench b;
-    start(&b, toy_path, NULL, 1);
+    start(&b, toy_path, NULL, 1, 0);
     ask(&b, &whole, usual, 0, 101);
     collect(&b, &whole, 1);
     end(&b);
     struct edit e = edit_read(toy_path);
     edit_fill(&e, "token_embd.weight", BAD_TOKEN * HIDDEN, HIDDEN, NAN);
-    start(&b, edit_write(&e), NULL, 1);
+    start(&b, edit_write(&e), NULL, 1, 0);
     for (int i = 0; i < 5; i++) {
         ask(&b, &spoiled, usual, 6, BAD_TOKEN);
         collect(&b, &spoiled, 1);
@@ -208,6 +208,36 @@ static void pages_left_behind(void **state)
         collect(&b, &spoiled, 1);
         assert_same(&spoiled, &whole);
     }
+    end(&b);
+    edit_fini(&e);
+}
+
+/* Nothing of such a call is kept, not even a page that was whole. */
+static void they_are_not_known_again(void **state)
+{
+    (void)state;
+    struct answer a;
+    struct bench b;
+    struct engine_stat stat;
+    struct edit e = edit_read(toy_path);
+    edit_fill(&e, "token_embd.weight", BAD_TOKEN * HIDDEN, HIDDEN, NAN);
+    start(&b, edit_write(&e), NULL, 1, 50);
+    for (int i = 0; i < 3; i++) {
+        ask(&b, &a, usual, 11, BAD_TOKEN); /* 42 tokens */
+        collect(&b, &a, 1);
+        assert_ended(&a, a.last.n_prompt);
+        assert_int_equal(a.last.n_cached, 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        ask(&b, &a, usual, 11, 101);
+        collect(&b, &a, 1);
+        assert_int_equal(a.last.n_cached, i == 0 ? 0 : a.last.n_prompt - 1);
+    }
+    ask(&b, &a, usual, 11, BAD_TOKEN); /* the page before it is somebody else's too */
+    collect(&b, &a, 1);
+    assert_int_equal(a.last.n_cached, 40);
+    engine_stat(b.engine, &stat);
+    assert_int_equal(stat.errors, 4);
     end(&b);
     edit_fini(&e);
 }
@@ -310,9 +340,8 @@ int main(int argc, char **argv)
         return 2;
     toy_path = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_row_of_the_embedding),
-        cmocka_unit_test(pages_left_behind),
-        cmocka_unit_test(an_expert),
+        cmocka_unit_test(a_row_of_the_embedding),   cmocka_unit_test(pages_left_behind),
+        cmocka_unit_test(they_are_not_known_again), cmocka_unit_test(an_expert),
         cmocka_unit_test(no_kernel_hides_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

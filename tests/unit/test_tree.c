@@ -371,6 +371,30 @@ static void talks_are_given_to_be_saved_once(void **state)
     page_pool_close(pool);
 }
 
+static void what_went_wrong_is_forgotten(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk t, other;
+    whole_talk(tree, pool, 7, 100, 64, 0);
+    write_tokens(&t, 100, 100, 20);
+    write_tokens(&other, 100, 40, 0);
+    begin(tree, &t, 7);
+    make(tree, pool, &t, t.n);
+    begin(tree, &other, 7); /* uses the first page */
+    assert_int_equal(other.n_known, 39);
+    tree_forget(tree, &t.view);
+    check_rows(&t); /* it has its pages still */
+    view_fini(&t.view, pool);
+    check_rows(&other);
+    view_fini(&other.view, pool);
+    assert_int_equal(page_pool_used(pool), 1);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 64, 0), 32);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
 /* ------------------------------------------------------------------ at random */
 
 enum { PAGES = 26, QUOTA = 11, TALKS = 4, USERS = 3, ENTRIES = PAGES };
@@ -652,6 +676,7 @@ int main(void)
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),
         cmocka_unit_test(the_end_of_a_talk_is_known_too),
+        cmocka_unit_test(what_went_wrong_is_forgotten),
         cmocka_unit_test(talks_are_given_to_be_saved_once),
         cmocka_unit_test(it_does_what_a_list_would_do),
     };
