@@ -160,6 +160,7 @@ static const struct field field_table[] = {
     [MOED_DRY_BASE] = IN_SAMPLING(FIELD_FLOAT, dry_base),
     [MOED_DRY_ALLOWED_LENGTH] = IN_SAMPLING(FIELD_INT32, dry_allowed_length),
     [MOED_DRY_RANGE] = IN_SAMPLING(FIELD_INT32, dry_range),
+    [MOED_PROMPT_LOGPROBS] = IN_REQUEST(FIELD_FLAG, prompt_logprobs),
 };
 
 static const struct field *find_field(enum moed_field name)

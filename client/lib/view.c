@@ -63,15 +63,15 @@ static const struct moed_top *const *lay_top(struct view *view, const Moed__V1__
     return list;
 }
 
-static const struct moed_token *const *lay_tokens(struct view *view,
-                                                  const Moed__V1__GenerateEvent *from)
+static const struct moed_token *const *lay_tokens(struct view *view, Moed__V1__Token *const *from,
+                                                  size_t n)
 {
-    const struct moed_token **list = lay(view, from->n_tokens, sizeof *list);
-    struct moed_token *token = lay(view, from->n_tokens, sizeof *token);
+    const struct moed_token **list = lay(view, n, sizeof *list);
+    struct moed_token *token = lay(view, n, sizeof *token);
     if (!list || !token)
         return NULL;
-    for (size_t i = 0; i < from->n_tokens; i++) {
-        const Moed__V1__Token *t = from->tokens[i];
+    for (size_t i = 0; i < n; i++) {
+        const Moed__V1__Token *t = from[i];
         token[i] = (struct moed_token){
             .size = sizeof token[i],
             .id = t->id,
@@ -170,10 +170,12 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     };
     event->thinking_bytes = strlen(event->thinking);
     event->text_bytes = strlen(event->text);
-    event->tokens = lay_tokens(view, from);
+    event->tokens = lay_tokens(view, from->tokens, from->n_tokens);
+    event->prompt_tokens = lay_tokens(view, from->prompt_tokens, from->n_prompt_tokens);
+    event->n_prompt_tokens = from->n_prompt_tokens;
     event->calls = lay_calls(view, from);
     event->n_calls = from->n_calls;
-    if (!event->tokens || !event->calls)
+    if (!event->tokens || !event->prompt_tokens || !event->calls)
         return -ENOMEM;
     if (from->usage && !(event->usage = lay_usage(view, from->usage)))
         return -ENOMEM;

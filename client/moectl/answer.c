@@ -101,6 +101,9 @@ static void keep_tokens(struct answer *a, const struct moed_event *event)
 {
     for (size_t i = 0; i < event->n_prompt; i++)
         json_array_append_new(a->prompt, json_integer(event->prompt[i]));
+    for (size_t i = 0; i < event->n_prompt_tokens; i++)
+        json_array_append_new(a->prompt_logprobs,
+                              token_json(event->prompt_tokens[i], a->o->has_top));
     for (size_t i = 0; i < event->n_tokens; i++)
         json_array_append_new(a->tokens, token_json(event->tokens[i], a->o->has_top));
 }
@@ -295,6 +298,7 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
     if (a->keep_tokens) {
         a->prompt = json_array();
         a->tokens = json_array();
+        a->prompt_logprobs = json_array();
     }
     struct moed_call *started = NULL;
     if (moed_generate(moed, request, &started, &a->error) < 0)
@@ -319,6 +323,7 @@ void answer_fini(struct answer *a)
     free(a->calls);
     json_decref(a->prompt);
     json_decref(a->tokens);
+    json_decref(a->prompt_logprobs);
     json_decref(a->receipt);
     *a = (struct answer){0};
 }

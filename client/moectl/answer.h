@@ -25,9 +25,9 @@ struct answer {       /* zeroed but for the options in front */
 
     struct text text, thinking;
     char model[256];
-    json_t *prompt, *tokens; /* arrays, with keep_tokens */
-    json_t *receipt;         /* NULL: the daemon told none */
-    struct call *calls;      /* of tools */
+    json_t *prompt, *tokens, *prompt_logprobs; /* arrays, with keep_tokens */
+    json_t *receipt;                           /* NULL: the daemon told none */
+    struct call *calls;                        /* of tools */
     size_t n_calls;
     enum moed_finish finish;
     char reason[512]; /* finish is error: why */

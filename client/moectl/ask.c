@@ -86,6 +86,8 @@ static int build(const struct options *o, struct moed_request **ret)
         moed_request_set_integer(request, MOED_LOGPROBS, 1);
     if (o->json)
         moed_request_set_integer(request, MOED_RETURN_PROMPT, 1);
+    if (o->prompt_logprobs)
+        moed_request_set_integer(request, MOED_PROMPT_LOGPROBS, 1);
     *ret = TAKE(request);
     return 0;
 }
@@ -94,6 +96,8 @@ static json_t *generation_json(const struct answer *a)
 {
     json_t *object = json_object();
     json_object_set(object, "prompt_tokens", a->prompt);
+    if (a->o->prompt_logprobs)
+        json_object_set(object, "prompt_logprobs", a->prompt_logprobs);
     json_object_set(object, "tokens", a->tokens);
     json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
     json_object_set_new(object, "usage", answer_json_usage(a));
@@ -105,6 +109,8 @@ int verb_generate(const struct options *o)
 {
     if (o->has_top && !o->json)
         return usage_error(o, "--top-logprobs needs --json");
+    if (o->prompt_logprobs && !o->json)
+        return usage_error(o, "--prompt-logprobs needs --json");
     OWN(moed) *moed = NULL;
     OWN(moed_request) *request = NULL;
     int r = build(o, &request);

@@ -96,6 +96,8 @@ static const struct option option_table[] = {
      "give up after this time"},
     {"top-logprobs", 0, "K", GROUP_RAW, TYPE_TOP, 0, MOED_TOP_LOGPROBS,
      "with --json: the K most probable tokens"},
+    {"prompt-logprobs", 0, NULL, GROUP_RAW, TYPE_FLAG, AT(prompt_logprobs), 0,
+     "with --json: of the prompt's tokens, too"},
     {"bos", 0, NULL, GROUP_TOKENIZE, TYPE_FLAG, AT(add_bos), 0, "put BOS in front"},
     {"no-special", 0, NULL, GROUP_TOKENIZE, TYPE_FLAG, AT(no_special), 0,
      "special tokens are plain text"},

@@ -12,7 +12,9 @@ int batch_init(struct batch *b, int max_rows)
     b->seq = calloc(n, sizeof *b->seq);
     b->n_rows = calloc(n, sizeof *b->n_rows);
     b->logits = calloc(n, sizeof *b->logits);
-    if (b->token && b->position && b->wanted && b->page && b->seq && b->n_rows && b->logits)
+    b->prompt = calloc(n, sizeof *b->prompt);
+    if (b->token && b->position && b->wanted && b->page && b->seq && b->n_rows && b->logits &&
+        b->prompt)
         return 0;
     batch_fini(b);
     return -ENOMEM;
@@ -27,6 +29,7 @@ void batch_fini(struct batch *b)
     free(b->seq);
     free(b->n_rows);
     free(b->logits);
+    free(b->prompt);
     *b = (struct batch){0};
 }
 
@@ -38,7 +41,7 @@ void batch_clear(struct batch *b)
         .page = b->page,
         .wanted = b->wanted,
     };
-    b->n_seqs = 0;
+    b->n_seqs = b->n_prompt = 0;
 }
 
 int batch_room(const struct batch *b)
@@ -49,8 +52,13 @@ int batch_room(const struct batch *b)
 void batch_add(struct batch *b, struct seq *seq, int n)
 {
     int waiting = seq_n_waiting(seq);
+    bool all = seq->request->prompt_logprobs && !seq_is_decoding(seq);
     if (n > waiting)
         n = waiting;
+    if (all && n > ENGINE_PROMPT_ROWS - b->n_prompt)
+        n = ENGINE_PROMPT_ROWS - b->n_prompt;
+    if (n == 0)
+        return;
     for (int i = 0; i < n; i++) {
         int row = b->rows.n++;
         b->token[row] = seq->token[seq->n_cached + i];
@@ -61,10 +69,10 @@ void batch_add(struct batch *b, struct seq *seq, int n)
         b->rows.n_decode = b->rows.n; /* they come first */
     b->seq[b->n_seqs] = seq;
     b->n_rows[b->n_seqs] = n;
-    b->logits[b->n_seqs] = -1;
-    if (n == waiting) {
-        b->logits[b->n_seqs] = b->rows.n_wanted;
-        b->wanted[b->rows.n_wanted++] = b->rows.n - 1;
-    }
+    b->prompt[b->n_seqs] = all ? b->rows.n_wanted : -1;
+    b->n_prompt += all ? n : 0;
+    for (int row = all ? b->rows.n - n : b->rows.n - (n == waiting); row < b->rows.n; row++)
+        b->wanted[b->rows.n_wanted++] = row;
+    b->logits[b->n_seqs] = n == waiting ? b->rows.n_wanted - 1 : -1;
     b->n_seqs++;
 }

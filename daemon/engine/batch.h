@@ -19,7 +19,9 @@ struct batch {
     void *const **page;
     struct seq **seq; /* [n_seqs] who has rows in this step */
     int *n_rows;      /* [n_seqs] how many */
-    int *logits;      /* [n_seqs] index of its wanted row, -1: none yet */
+    int *logits;      /* [n_seqs] index of its last row's logits, -1: it has more to read first */
+    int *prompt;      /* [n_seqs] index of its first row's logits, if all rows have them, else -1 */
+    int n_prompt;     /* rows of those sequences */
     int n_seqs;
 };
 
@@ -29,5 +31,6 @@ void batch_fini(struct batch *batch);
 void batch_clear(struct batch *batch);
 int batch_room(const struct batch *batch);
 /* Appends up to n of the sequence's waiting tokens; its pages must be in place. Call with
- * sequences in a fixed order. The row of its last token is wanted. */
+ * sequences in a fixed order. The row of its last token is wanted, and of a prompt whose
+ * log-probabilities were asked for all: at most ENGINE_PROMPT_ROWS in a step, of all of them. */
 void batch_add(struct batch *batch, struct seq *seq, int n);

@@ -22,7 +22,8 @@ int budget_make(const struct model *model, struct place *place, const struct eng
     struct forward_size size;
     int rows =
         config->step_rows > config->max_sequences ? config->step_rows : config->max_sequences;
-    int r = forward_measure(model, place, rows, config->max_sequences, &size, err);
+    int r =
+        forward_measure(model, place, rows, config->max_sequences + ENGINE_PROMPT_ROWS, &size, err);
     if (r < 0)
         return r;
 

@@ -22,6 +22,7 @@
 #include "engine/budget.h"
 #include "engine/outbox.h"
 #include "engine/request.h"
+#include "engine/score.h"
 #include "engine/slots.h"
 #include "kv/tree.h"
 #include "model/forward.h"
@@ -290,40 +291,51 @@ static void fill_batch(struct engine *e)
         struct seq *seq = e->active[i];
         if (seq_is_decoding(seq) || slots_is_paused(&e->slots, seq->call))
             continue;
-        if (!seq->is_recalled)
+        if (!seq->is_recalled && !seq->request->prompt_logprobs) /* which need every row */
             recall(e, seq);
         if (!seq->is_away)
             add_rows(e, seq, batch_room(&e->batch));
     }
 }
 
-static void fill_logprobs(const struct engine *e, const struct seq *seq, double log_sum, int32_t id,
-                          struct engine_event *event)
+/* Fetches the logits behind the sequence's first n tokens; false: they are not finite, and it is
+ * over. */
+static bool fetch_logits(struct engine *e, struct seq *seq, int logits, int n, double *log_sum)
 {
-    if (seq->request->top_logprobs < 0)
-        return;
-    int32_t top[ENGINE_MAX_TOP];
-    int vocab = model_hparams(e->model)->vocab;
-    int n = sample_top(e->logits, vocab, seq->request->top_logprobs, top);
-    event->logprob = (float)((double)e->logits[id] - log_sum);
-    event->n_top = (uint16_t)n;
-    for (int i = 0; i < n; i++) {
-        event->top[i].id = top[i];
-        event->top[i].logprob = (float)((double)e->logits[top[i]] - log_sum);
+    char reason[ENGINE_TEXT_BYTES];
+    forward_logits(e->forward, logits, e->logits);
+    *log_sum = sample_log_sum(e->logits, model_hparams(e->model)->vocab);
+    if (isfinite(*log_sum))
+        return true;
+    snprintf(reason, sizeof reason, "non-finite logits at token %d", n);
+    finish(e, seq, ENGINE_ERROR, reason);
+    return false;
+}
+
+/* Tells how probable the tokens behind the prompt's n last rows were; false: it is over. */
+static bool score_prompt(struct engine *e, struct seq *seq, int logits, int n)
+{
+    int top = seq->request->top_logprobs > 0 ? seq->request->top_logprobs : 0;
+    for (int at = seq->n_cached - n + 1; at <= seq->n_cached; at++, logits++) {
+        double log_sum;
+        if (at == seq->n_tokens)
+            return true; /* what follows the last is yet to be drawn */
+        if (!fetch_logits(e, seq, logits, at, &log_sum))
+            return false;
+        struct engine_event event = {
+            .call = seq->call, .kind = ENGINE_PROMPT, .id = seq->token[at]};
+        score(e->logits, model_hparams(e->model)->vocab, log_sum, top, &event);
+        outbox_push(&e->outbox, &event);
     }
+    return true;
 }
 
 /* Chooses, tells, and says whether the sequence goes on. */
 static bool step_sequence(struct engine *e, struct seq *seq, int logits)
 {
-    char reason[ENGINE_TEXT_BYTES];
-    forward_logits(e->forward, logits, e->logits);
-    double log_sum = sample_log_sum(e->logits, model_hparams(e->model)->vocab);
-    if (!isfinite(log_sum)) {
-        snprintf(reason, sizeof reason, "non-finite logits at token %d", seq->n_tokens);
-        finish(e, seq, ENGINE_ERROR, reason);
+    double log_sum;
+    if (!fetch_logits(e, seq, logits, seq->n_tokens, &log_sum))
         return false;
-    }
     int32_t id = sampler_draw(&seq->sampler, e->logits, e->banned, &e->candidates);
     if (id < 0) {
         finish(e, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
@@ -335,7 +347,9 @@ static bool step_sequence(struct engine *e, struct seq *seq, int logits)
         seq->first_token_ns = now_ns();
 
     struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
-    fill_logprobs(e, seq, log_sum, id, &event);
+    if (seq->request->top_logprobs >= 0)
+        score(e->logits, model_hparams(e->model)->vocab, log_sum, seq->request->top_logprobs,
+              &event);
     const char *text;
     size_t bytes;
     detok_push(&seq->detok, id, &text, &bytes);
@@ -370,10 +384,9 @@ static void after_step(struct engine *e, uint64_t ns)
         struct seq *seq = b->seq[i];
         *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
         keep_rows(e, seq, b->n_rows[i]);
-        if (b->logits[i] < 0)
-            continue;
         int index = index_of(e, seq);
-        if (!step_sequence(e, seq, b->logits[i]))
+        if ((b->prompt[i] >= 0 && !score_prompt(e, seq, b->prompt[i], b->n_rows[i])) ||
+            (b->logits[i] >= 0 && !step_sequence(e, seq, b->logits[i])))
             e->active[index] = NULL; /* it is freed */
     }
     close_gaps(e);
@@ -599,7 +612,8 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
         r = open_memory(e);
     if (r < 0)
         return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
-    r = forward_new(model, e->config.step_rows, e->config.max_sequences, &e->forward, err);
+    r = forward_new(model, e->config.step_rows, e->config.max_sequences + ENGINE_PROMPT_ROWS,
+                    &e->forward, err);
     if (r == 0)
         r = open_cache(e, err);
     if (r == 0)

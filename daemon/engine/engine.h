@@ -23,6 +23,9 @@ struct engine;
 
 enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
 
+/* Rows of prompts in a step that may have logits, beside one of each sequence. */
+enum { ENGINE_PROMPT_ROWS = 32 };
+
 struct engine_config {
     int max_sequences;     /* together in a step; more wait in the queue */
     int max_queue;         /* waiting requests; one more is refused with -EBUSY */
@@ -38,12 +41,13 @@ struct engine_config {
 struct engine_request {
     int32_t *prompt; /* heap; ids are checked against the vocabulary at submit */
     int n_prompt;
-    int max_tokens;    /* 0: as many as the context takes, which is the limit anyway */
-    int top_logprobs;  /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
-    bool show_special; /* special tokens print their text */
-    bool ignore_end;   /* go on after an end token */
-    uint32_t uid;      /* of the peer, from the kernel */
-    char **stops;      /* heap, n_stops strings on the heap */
+    int max_tokens;       /* 0: as many as the context takes, which is the limit anyway */
+    int top_logprobs;     /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
+    bool prompt_logprobs; /* and of the prompt's tokens, which is then read in smaller steps */
+    bool show_special;    /* special tokens print their text */
+    bool ignore_end;      /* go on after an end token */
+    uint32_t uid;         /* of the peer, from the kernel */
+    char **stops;         /* heap, n_stops strings on the heap */
     int n_stops;
     struct sample_params sample;
 };
@@ -59,18 +63,19 @@ enum engine_finish {
 };
 
 enum engine_event_kind {
-    ENGINE_KNOWN, /* how a prompt begins that need not be read again; before the first TOKEN */
-    ENGINE_TOKEN, /* a sampled token with the text that may be sent for it (may be empty) */
-    ENGINE_MORE,  /* text alone: what a TOKEN or DONE that follows had no room for */
-    ENGINE_DONE,  /* the last event of a call */
+    ENGINE_KNOWN,  /* how a prompt begins that need not be read again; before the first TOKEN */
+    ENGINE_PROMPT, /* a token of the prompt, from the second on: these come first, in order */
+    ENGINE_TOKEN,  /* a sampled token with the text that may be sent for it (may be empty) */
+    ENGINE_MORE,   /* text alone: what a TOKEN or DONE that follows had no room for */
+    ENGINE_DONE,   /* the last event of a call */
 };
 
 struct engine_event {
     uint64_t call;
     enum engine_event_kind kind;
-    int32_t id;     /* TOKEN */
-    float logprob;  /* TOKEN, when asked for: natural log, before temperature and filters */
-    uint16_t n_top; /* TOKEN: most probable tokens */
+    int32_t id;     /* PROMPT, TOKEN */
+    float logprob;  /* PROMPT, and TOKEN when asked for: natural, before temperature and filters */
+    uint16_t n_top; /* PROMPT, TOKEN: most probable tokens */
     uint16_t n_text;
     struct {
         int32_t id;

@@ -41,6 +41,11 @@ int request_check(const struct engine_request *q, const struct vocab *vocab, int
     if (q->n_prompt > context)
         return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
                        context);
+    if (q->prompt_logprobs && q->n_prompt == context)
+        return err_set(err, -E2BIG,
+                       "the prompt has %d tokens, expected at most %d: prompt_logprobs come with a "
+                       "token behind it, and the context holds %d",
+                       q->n_prompt, context - 1, context);
     int32_t n_ids = vocab_size(vocab);
     for (int i = 0; i < q->n_prompt; i++)
         if (q->prompt[i] < 0 || q->prompt[i] >= n_ids)

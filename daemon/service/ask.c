@@ -41,7 +41,7 @@ struct merged {
     char **breakers, **banned;
     size_t n_breakers, n_banned;
     uint64_t seed;
-    bool logprobs, ignore_end, return_prompt, show_special;
+    bool logprobs, prompt_logprobs, ignore_end, return_prompt, show_special;
 };
 
 static void merged_fini(struct merged *m)
@@ -156,6 +156,8 @@ static int merge_part(struct merged *m, const Moed__V1__GenerateRequest *part)
         m->timeout_ms = part->timeout_ms;
     if (part->has_logprobs)
         m->logprobs = part->logprobs;
+    if (part->has_prompt_logprobs)
+        m->prompt_logprobs = part->prompt_logprobs;
     if (part->has_ignore_end)
         m->ignore_end = part->ignore_end;
     if (part->has_return_prompt)
@@ -460,6 +462,7 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         return r;
     request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
     request->top_logprobs = ask->logprobs ? (int)top : -1;
+    request->prompt_logprobs = m->prompt_logprobs;
     request->ignore_end = m->ignore_end;
     request->show_special = m->show_special;
     return 0;

@@ -26,10 +26,12 @@
 #include "text/token.h"
 
 enum {
-    EVENT_FIELDS = 3500,    /* of one event: peers count fields before they unpack */
-    EVENT_BYTES = 1 << 20,  /* about the largest event */
-    TOKEN_TAG = 6 << 3 | 2, /* GenerateEvent.tokens, packed by hand as they come */
-    CALL_TAG = 14 << 3 | 2, /* GenerateEvent.calls, packed among them */
+    EVENT_FIELDS = 3500,   /* of one event: peers count fields before they unpack */
+    EVENT_BYTES = 1 << 20, /* about the largest event */
+    /* Fields of GenerateEvent that are packed by hand as they come: */
+    TOKENS = 6,
+    CALLS = 14,
+    PROMPT_TOKENS = 16,
 };
 
 struct generation {
@@ -54,8 +56,9 @@ struct generation {
     bool logprobs;
 
     /* what waits to be sent */
-    struct ttrpc_buf text, thinking, tokens; /* the last: packed, and call deltas among them */
-    int32_t *prompt;                         /* of the first event, if asked for */
+    struct ttrpc_buf text, thinking;
+    struct ttrpc_buf tokens; /* packed: the prompt's, the answer's, call deltas among them */
+    int32_t *prompt;         /* of the first event, if asked for */
     int n_prompt;
     int n_waiting, n_fields; /* tokens in `tokens`, fields of them */
     uint64_t seq;
@@ -410,17 +413,23 @@ static bool keep(struct generation *g, struct ttrpc_buf *buf, const void *bytes,
     return false;
 }
 
-/* Packs a message behind the others of the next event: tag, length, message. */
-static bool put_packed(struct generation *g, uint8_t tag, const ProtobufCMessage *message)
+static size_t put_varint(uint8_t *dst, size_t value)
 {
+    size_t n = 0;
+    for (; value > 0x7f; value >>= 7)
+        dst[n++] = (uint8_t)((value & 0x7f) | 0x80);
+    dst[n++] = (uint8_t)value;
+    return n;
+}
+
+/* Packs a message behind the others of the next event: tag, length, message. */
+static bool put_packed(struct generation *g, unsigned field, const ProtobufCMessage *message)
+{
+    enum { WIRE_BYTES = 2 };
     size_t n = protobuf_c_message_get_packed_size(message);
-    uint8_t head[6] = {tag};
-    size_t n_head = 1;
-    for (size_t left = n;; left >>= 7) {
-        head[n_head++] = (uint8_t)((left & 0x7f) | (left > 0x7f ? 0x80 : 0));
-        if (left <= 0x7f)
-            break;
-    }
+    uint8_t head[12];
+    size_t n_head = put_varint(head, field << 3 | WIRE_BYTES);
+    n_head += put_varint(head + n_head, n);
     uint8_t *at = ttrpc_buf_add(&g->tokens, n_head + n);
     if (!at) {
         if (g->call)
@@ -452,7 +461,7 @@ static void put_call(struct generation *g, enum chat_part part, const char *text
         delta.arguments = copy;
     }
     delta.has_done = delta.done = part == CHAT_PART_CALL_END;
-    if (copy && put_packed(g, CALL_TAG, &delta.base))
+    if (copy && put_packed(g, CALLS, &delta.base))
         g->n_fields += 6;
     else if (!copy && g->call)
         generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
@@ -508,17 +517,18 @@ static ProtobufCBinaryData bytes_of(const struct generation *g, int32_t id)
     return ret;
 }
 
-/* A token behind the others. */
-static void put_token(struct generation *g, const struct engine_event *ev)
+/* A token behind the others of its field. */
+static bool put_token(struct generation *g, unsigned field, bool logprobs,
+                      const struct engine_event *ev)
 {
     Moed__V1__TopLogprob tops[ENGINE_MAX_TOP], *top[ENGINE_MAX_TOP];
     Moed__V1__Token token = MOED__V1__TOKEN__INIT;
     token.has_id = token.has_text = true;
     token.id = ev->id;
     token.text = bytes_of(g, ev->id);
-    token.has_logprob = g->logprobs;
+    token.has_logprob = logprobs;
     token.logprob = ev->logprob;
-    for (int i = 0; g->logprobs && i < ev->n_top; i++) {
+    for (int i = 0; logprobs && i < ev->n_top; i++) {
         moed__v1__top_logprob__init(&tops[i]);
         tops[i].has_id = tops[i].has_logprob = tops[i].has_text = true;
         tops[i].id = ev->top[i].id;
@@ -527,10 +537,25 @@ static void put_token(struct generation *g, const struct engine_event *ev)
         top[token.n_top++] = &tops[i];
     }
     token.top = top;
-    if (!put_packed(g, TOKEN_TAG, &token.base))
-        return;
-    g->n_waiting++;
     g->n_fields += 4 + (int)token.n_top * 4;
+    return put_packed(g, field, &token.base);
+}
+
+/* Sends what waits if the event would become too large with a token more. */
+static void make_room(struct generation *g, const struct engine_event *ev)
+{
+    if (g->n_fields + 4 + ev->n_top * 4 > EVENT_FIELDS ||
+        g->text.n + g->thinking.n + g->tokens.n > EVENT_BYTES)
+        send_event(g, false);
+}
+
+static void take_prompt(struct generation *g, const struct engine_event *ev)
+{
+    if (!g->call)
+        return;
+    make_room(g, ev);
+    put_token(g, PROMPT_TOKENS, true, ev);
+    conn_touch(g->call->conn);
 }
 
 static void take_token(struct generation *g, const struct engine_event *ev)
@@ -539,11 +564,9 @@ static void take_token(struct generation *g, const struct engine_event *ev)
     g->n_tokens++;
     if (!g->call)
         return;
-    bool is_large = g->n_fields + 4 + ev->n_top * 4 > EVENT_FIELDS ||
-                    g->text.n + g->thinking.n + g->tokens.n > EVENT_BYTES;
-    if (is_large)
-        send_event(g, false);
-    put_token(g, ev);
+    make_room(g, ev);
+    if (put_token(g, TOKENS, g->logprobs, ev))
+        g->n_waiting++;
     take_text(g, ev->id, ev);
     g->n_thinking += was_thinking || (g->reply && chat_reply_is_thinking(g->reply));
     conn_touch(g->call->conn);
@@ -580,6 +603,8 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
         take_token(g, ev);
     else if (ev->kind == ENGINE_KNOWN)
         keep(g, &g->known, ev->run, (size_t)ev->n_runs * sizeof *ev->run);
+    else if (ev->kind == ENGINE_PROMPT)
+        take_prompt(g, ev);
     else if (g->call) {
         take_text(g, -1, ev);
         conn_touch(g->call->conn);

@@ -34,8 +34,13 @@ enum {
 
 /* ---- Hello */
 static const char *const features[] = {
-    "generate.parts", "generate.thinking", "generate.logprobs",
-    "generate.tools", "generate.suffix",   "cancel",
+    "generate.parts",
+    "generate.thinking",
+    "generate.logprobs",
+    "generate.prompt_logprobs",
+    "generate.tools",
+    "generate.suffix",
+    "cancel",
     "watch",
 };
 

@@ -205,6 +205,7 @@ class WithoutDaemon(unittest.TestCase):
                      ("ps", "--json=yes"), ("ps", "--color", "pink"), ("ps", "-x"),
                      ("generate", "--raw", "x", "--tokens-in", "1"), ("rpc", "Nope"),
                      ("generate", "--raw", "x", "--top-logprobs", "5"),
+                     ("generate", "--raw", "x", "--prompt-logprobs"),
                      ("generate", "--tokens-in", "1,x"), ("rpc", "Ping", "{"),
                      ("rpc", "Ping", "[]"), ("rpc", "Show", '{"model":1}'),
                      ("rpc", "Cancel", '{"generation_id":"0g"}'),
@@ -323,6 +324,10 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(set(one["receipt"]), {"place", "isa", "cache", "attention", "sampler", "seed",
                                                "cached_rows"})
         self.assertEqual((one["receipt"]["sampler"], one["receipt"]["seed"]), ("greedy", None))
+        scored = self.run_json(*args, "--prompt-logprobs")
+        self.assertEqual([t["id"] for t in scored["prompt_logprobs"]], one["prompt_tokens"][1:])
+        self.assertEqual(set(scored["prompt_logprobs"][0]), {"id", "text", "logprob", "top"})
+        self.assertEqual(scored["tokens"], one["tokens"])
         drawn = ("generate", "--raw", "Once upon a time", "--tokens", "12", "--json",
                  "--temperature", "1.3", "--top-k", "50")
         first = self.run_json(*drawn)

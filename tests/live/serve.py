@@ -211,6 +211,27 @@ class Served(unittest.TestCase):
             self.assertEqual(chances, sorted(chances, reverse=True))
             self.assertLessEqual(chances[0], 0.0)
 
+    def test_prompt_logprobs(self):
+        """The same numbers as asking for each of the prompt's tokens would give."""
+        text = "Once upon a time there was a little fox who lived in a big forest. " * 8
+        ask = dict(max_tokens=1, logprobs=True, top_logprobs=20)
+        whole = self.conn.ask(text=text, return_prompt=True, extra=num(15, 1), **ask)
+        self.assertEqual([t["id"] for t in whole.prompt_tokens], whole.prompt[1:])
+        self.assertEqual((whole.usage["cached_tokens"] or 0, len(whole.tokens)), (0, 1))
+        for n in (1, 2, 31, 32, 33, len(whole.prompt) - 1):
+            here = whole.prompt_tokens[n - 1]
+            one = self.conn.ask(tokens=whole.prompt[:n], **ask)
+            self.assertEqual(one.tokens[0]["top"], here["top"])
+            same = [t["logprob"] for t in here["top"] if t["id"] == here["id"]]
+            self.assertIn(here["logprob"], same or [here["logprob"]])
+            self.assertLessEqual(here["logprob"], here["top"][0]["logprob"])
+        plain = self.conn.ask(text=text, **ask)  # what comes behind is the same without
+        self.assertEqual((plain.tokens, plain.prompt_tokens), (whole.tokens, []))
+        few = self.conn.ask(text=text, max_tokens=1, extra=num(15, 1))
+        self.assertEqual([t["logprob"] for t in few.prompt_tokens],
+                         [t["logprob"] for t in whole.prompt_tokens])
+        self.assertFalse(few.prompt_tokens[0]["top"] or few.tokens[0]["logprob"])
+
     def test_seeds(self):
         ask = dict(text="Once upon a time", max_tokens=20, temperature=1.0)
         one = self.conn.ask(seed=7, **ask).ids

@@ -27,7 +27,8 @@ MESSAGES = {
               4: ("prompt", ["int"]), 5: ("first_index", "int"), 6: ("tokens", ["Token"]),
               7: ("thinking", "str"), 8: ("text", "str"), 9: ("finish", "int"), 10: ("stop", "str"),
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
-              14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt")},
+              14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt"),
+              16: ("prompt_tokens", ["Token"])},
     "Receipt": {1: ("place", "str"), 2: ("isa", "str"), 3: ("cache", "str"),
                 4: ("attention", "str"), 5: ("sampler", "str"), 6: ("seed", "int"),
                 7: ("cached_rows", ["int"])},
@@ -356,6 +357,7 @@ class Answer:
         self.id = self.model = self.last = self.failure = None
         self.text = self.thinking = ""
         self.tokens, self.prompt, self.chunks, self.calls = [], [], [], []
+        self.prompt_tokens = []
         self.n_events = 0
 
     def step(self):
@@ -374,6 +376,9 @@ class Answer:
             assert len(self.id) == 16 and self.model
             self.prompt = event["prompt"]
         self.n_events += 1
+        if event["prompt_tokens"]:
+            assert not self.tokens, "the prompt behind the answer"
+            self.prompt_tokens += event["prompt_tokens"]
         if event["tokens"]:
             assert (event["first_index"] or 0) == len(self.tokens), "first_index"
             self.tokens += event["tokens"]

@@ -299,6 +299,85 @@ static void logprobs_are_of_the_model(void **state)
     end(&b);
 }
 
+static void wait_for(struct bench *b, enum engine_event_kind kind, struct engine_event *ret)
+{
+    do {
+        while (!engine_poll(b->engine, ret))
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } while (ret->kind != kind);
+}
+
+/* Prompts of three, some longer than a step takes of them, beside two that did not ask: each token
+ * is told once, in order, with the very number that it has when a shorter prompt is asked for it.
+ */
+static void prompts_are_scored_as_if_asked_for(void **state)
+{
+    (void)state;
+    enum { N = 5, ASKED = 3, MOST = 150 };
+    static const int length[N] = {MOST, 1, 40, 60, 33};
+    static float logprob[N][MOST];
+    uint64_t call[N];
+    int n[N] = {0}, done = 0;
+    struct bench b;
+    start(&b, 2, &usual);
+    for (int i = 0; i < N; i++) {
+        struct engine_request *q = long_prompt(length[i]);
+        q->max_tokens = 2;
+        q->ignore_end = true;
+        q->prompt_logprobs = i < ASKED;
+        call[i] = submit(&b, q);
+    }
+    while (done < N) {
+        struct engine_event event;
+        int i = 0;
+        if (!engine_poll(b.engine, &event)) {
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            continue;
+        }
+        while (call[i] != event.call)
+            i++;
+        done += event.kind == ENGINE_DONE;
+        if (event.kind == ENGINE_TOKEN)
+            assert_int_equal(n[i], i < ASKED ? length[i] - 1 : 0); /* the prompt comes first */
+        if (event.kind != ENGINE_PROMPT)
+            continue;
+        assert_int_equal(event.id, 300 + (n[i] + 1) % 700);
+        assert_int_equal(event.n_top, 0);
+        logprob[i][n[i]++] = event.logprob;
+    }
+    for (int i = 0; i < ASKED; i++)
+        assert_int_equal(n[i], length[i] - 1);
+    assert_memory_equal(logprob[0], logprob[2], (size_t)n[2] * sizeof(float));
+    for (int at = 1; at < length[0]; at += 37) {
+        struct engine_event event;
+        struct engine_request *q = long_prompt(at);
+        struct sample_bias force = {.id = 300 + at % 700, .bias = 1000};
+        q->max_tokens = 1;
+        q->top_logprobs = 0;
+        q->sample.bias = malloc(sizeof force);
+        *q->sample.bias = force;
+        q->sample.n_bias = 1;
+        submit(&b, q);
+        wait_for(&b, ENGINE_TOKEN, &event);
+        assert_int_equal(event.id, force.id);
+        assert_true(event.logprob == logprob[0][at - 1]);
+        wait_for(&b, ENGINE_DONE, &event);
+    }
+
+    struct engine_stat before, after;
+    struct engine_request *q = long_prompt(MOST);
+    q->max_tokens = 1;
+    q->prompt_logprobs = true;
+    assert_idle(&b);
+    engine_stat(b.engine, &before);
+    free(ask(&b, q));
+    assert_idle(&b);
+    engine_stat(b.engine, &after);
+    assert_int_equal(after.steps - before.steps,
+                     (MOST + ENGINE_PROMPT_ROWS - 1) / ENGINE_PROMPT_ROWS);
+    end(&b);
+}
+
 static void a_stop_string_is_never_sent(void **state)
 {
     (void)state;
@@ -373,6 +452,10 @@ static void a_small_cache_shortens_the_context(void **state)
     engine_stat(b.engine, &stat);
     assert_int_equal(stat.context, stat.pages_total * 32);
     assert_int_equal(refused(&b, long_prompt((int)stat.context + 1), &err), -E2BIG);
+    struct engine_request *q = long_prompt((int)stat.context);
+    q->prompt_logprobs = true; /* would end before a row is read */
+    assert_int_equal(refused(&b, q, &err), -E2BIG);
+    assert_non_null(strstr(err.text, "prompt_logprobs"));
     static struct answer answers[6];
     memset(answers, 0, sizeof answers);
     for (int i = 0; i < 6; i++) /* they take turns */
@@ -450,6 +533,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(closing_ends_all),
         cmocka_unit_test(a_seed_repeats),
         cmocka_unit_test(logprobs_are_of_the_model),
+        cmocka_unit_test(prompts_are_scored_as_if_asked_for),
         cmocka_unit_test(a_stop_string_is_never_sent),
         cmocka_unit_test(held_text_arrives_whole),
         cmocka_unit_test(a_small_cache_shortens_the_context),

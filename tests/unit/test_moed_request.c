@@ -66,6 +66,7 @@ static void test_whole(void **state)
     assert_int_equal(moed_request_set_real(r, MOED_MIROSTAT_ETA, 0.25), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_SEED, -1), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_PROMPT_LOGPROBS, 1), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_THINKING, 1), 0);
     assert_int_equal(moed_request_add_stop(r, "\n"), 0);
     assert_int_equal(moed_request_add_bias(r, 4, -100), 0);
@@ -100,6 +101,7 @@ static void test_whole(void **state)
     assert_int_equal(part->sampling->logit_bias[0]->id, 4);
     assert_int_equal(part->max_tokens, 9);
     assert_false(part->has_logprobs);
+    assert_true(part->prompt_logprobs);
     assert_string_equal(part->stop[0], "\n");
     assert_true(part->chat->thinking);
     assert_int_equal(part->chat->n_messages, 2);

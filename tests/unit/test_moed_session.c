@@ -401,6 +401,12 @@ static void test_event_fields(void **state)
     receipt.cached_rows = rows;
     receipt.n_cached_rows = 2;
     event.receipt = &receipt;
+    Moed__V1__Token scored = MOED__V1__TOKEN__INIT, *prompt_tokens[] = {&scored};
+    scored.id = 5;
+    scored.has_logprob = true;
+    scored.logprob = -1.5f;
+    event.prompt_tokens = prompt_tokens;
+    event.n_prompt_tokens = 1;
     Moed__V1__CallDelta begun = MOED__V1__CALL_DELTA__INIT, ended = MOED__V1__CALL_DELTA__INIT;
     Moed__V1__CallDelta *calls[] = {&begun, &ended};
     begun.id = (char *)"call_1";
@@ -438,6 +444,8 @@ static void test_event_fields(void **state)
     assert_true(e->receipt->seed == UINT64_MAX);
     assert_int_equal(e->receipt->n_cached_rows, 2);
     assert_int_equal(e->receipt->cached_rows[1], 24);
+    assert_int_equal(e->n_prompt_tokens, 1);
+    assert_true(e->prompt_tokens[0]->logprob == -1.5f);
     assert_string_equal(e->text, "");
     assert_int_equal(e->n_calls, 2);
     assert_string_equal(e->calls[0]->id, "call_1");

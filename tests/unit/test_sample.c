@@ -403,7 +403,7 @@ static void mirostat_learns_from_what_was_drawn(void **state)
 static void draws_fit_the_distribution_of_each_filter(void **state)
 {
     (void)state;
-    enum { N = 21, MANY = 40000 };
+    enum { N = 21, MANY = 8000 };
     struct sample_params p;
     memset(banned, 1, sizeof banned);
     for (int i = 0; i < N; i++) {

@@ -234,6 +234,7 @@ enum moed_field {
     MOED_DRY_BASE,           /* real */
     MOED_DRY_ALLOWED_LENGTH, /* integer: tokens of a repetition that cost nothing yet */
     MOED_DRY_RANGE,          /* integer: last tokens that are looked at; 0: all */
+    MOED_PROMPT_LOGPROBS,    /* flag: log-probabilities of the prompt's tokens, too */
 };
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
@@ -420,6 +421,9 @@ struct moed_event {
     const struct moed_call_delta *const *calls;
     size_t n_calls;                     /* pieces, in order */
     const struct moed_receipt *receipt; /* last event of a daemon that tells it, else NULL */
+    /* The prompt's tokens from the second on, if MOED_PROMPT_LOGPROBS; before any of `tokens`. */
+    const struct moed_token *const *prompt_tokens;
+    size_t n_prompt_tokens;
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
