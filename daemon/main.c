@@ -69,6 +69,7 @@ static struct models_config models_config(const struct config *config)
         .isa = *config->isa ? config->isa : NULL,
         .threads = config->threads,
         .cores = config->cores,
+        .cache = config->cache_format,
         .nodes = config->nodes,
         .engine = {.max_sequences = config->max_sequences,
                    .max_queue = config->max_queue,
@@ -88,7 +89,8 @@ static int plan(const struct config *config, const struct task *task)
                                     .isa = models.isa,
                                     .threads = models.threads,
                                     .nodes = models.nodes,
-                                    .cores = models.cores};
+                                    .cores = models.cores,
+                                    .cache = models.cache};
     OWN(place) *place = NULL;
     OWN(model) *model = NULL;
     struct budget budget;
@@ -337,7 +339,8 @@ static int check_place(const struct config *config, struct err *err)
     const struct place_spec spec = {.kind = config->place,
                                     .isa = *config->isa ? config->isa : NULL,
                                     .threads = 1,
-                                    .cores = config->cores};
+                                    .cores = config->cores,
+                                    .cache = config->cache_format};
     OWN(place) *place = NULL;
     return place_open(&spec, &place, err);
 }

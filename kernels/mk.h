@@ -131,6 +131,16 @@ struct mk_mat {
 
 /* ------------------------------------------------------------------ attention */
 
+/* Bytes of a token's row in a cache of F32, F16 or BF16: the latent, then its rotated key. In one
+ * of Q8_0 the latent alone is that, and the key is BF16; `latent` is then a multiple of its block.
+ */
+static inline size_t mk_cache_row_bytes(enum mk_type type, int latent, int rope)
+{
+    if (type == MK_Q8_0)
+        return mk_row_bytes(MK_Q8_0, (size_t)latent) + mk_row_bytes(MK_BF16, (size_t)rope);
+    return mk_row_bytes(type, (size_t)(latent + rope));
+}
+
 enum {
     MK_ATTEND_PART = 1024, /* tokens of a part: answers' caches are cut by position, see mk_merge */
     MK_ATTEND_KEYS = 128,  /* tokens that sets with tiles take at once */
@@ -328,6 +338,14 @@ struct mk {
                   float *tmp);
     /* dst[n] of `type` (F32, F16, BF16; round to nearest even) from float32, for the cache. */
     void (*store)(void *dst, enum mk_type type, const float *src, int n);
+    /* The same as Q8_0, n a multiple of its block, with the same bits on every set. The step is a
+     * power of two of which the block's largest number is 64 to 128, but at least 2^-24; codes are
+     * rounded to nearest even, and at most 127. A block with an element of 32768 or more, or with a
+     * NaN, becomes all NaN. */
+    void (*narrow)(void *dst, const float *src, int n);
+    /* n rows of such a cache as rows of one in BF16, which has all their numbers. As many at
+     * `ahead` are fetched meanwhile, if it isn't NULL: who widens a page will want the next. */
+    void (*widen)(void *dst, const void *src, const void *ahead, int latent, int rope, int n);
 };
 
 /* Names of the instruction sets, slowest first, ended by NULL. */
@@ -367,16 +385,19 @@ void mk_ref_attend_naive(const float *q, const float *k, const float *v, float *
 void mk_ref_mat(struct mk *mk);
 void mk_ref_vec(struct mk *mk);
 void mk_ref_attn(struct mk *mk);
+void mk_ref_narrow(struct mk *mk);
 void mk_avx2_mat(struct mk *mk);
 void mk_avx2_strip(struct mk *mk);
 void mk_avx2_vec(struct mk *mk);
 void mk_avx2_attn(struct mk *mk);
 void mk_avx2_prompt(struct mk *mk);
+void mk_avx2_narrow(struct mk *mk);
 void mk_avx512_mat(struct mk *mk);
 void mk_avx512_strip(struct mk *mk);
 void mk_avx512_vec(struct mk *mk);
 void mk_avx512_attn(struct mk *mk);
 void mk_avx512_prompt(struct mk *mk);
+void mk_avx512_narrow(struct mk *mk);
 void mk_amx_mat(struct mk *mk);
 void mk_amx_attn(struct mk *mk);
 void mk_amx_prompt(struct mk *mk);

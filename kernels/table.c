@@ -21,6 +21,7 @@ void mk_ref_init(struct mk *ret)
     mk_ref_mat(ret);
     mk_ref_vec(ret);
     mk_ref_attn(ret);
+    mk_ref_narrow(ret);
 }
 
 #ifdef MK_BUILD_AVX2
@@ -31,6 +32,7 @@ static void init_avx2(struct mk *mk)
     mk_avx2_vec(mk);
     mk_avx2_attn(mk);
     mk_avx2_prompt(mk);
+    mk_avx2_narrow(mk);
 }
 #else
 #define init_avx2 NULL
@@ -44,6 +46,7 @@ static void init_avx512(struct mk *mk)
     mk_avx512_vec(mk);
     mk_avx512_attn(mk);
     mk_avx512_prompt(mk);
+    mk_avx512_narrow(mk);
 }
 #else
 #define init_avx512 NULL

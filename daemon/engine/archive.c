@@ -55,9 +55,9 @@ int archive_key(const struct model *model, const struct place *place,
     /* Whatever may move a bit of a row: rows of other arithmetic would be as good, but an answer
      * would not have the same bytes before and after a restart. */
     char words[512];
-    int n = snprintf(words, sizeof words, "moed %s; %s, %s; %s; %s, %d layers of %d", MOED_VERSION,
-                     place->ops->kind, place->isa, place->attention, mk_type_info[type].name,
-                     schema->n_layers, schema->row_elements);
+    int n = snprintf(words, sizeof words, "moed %s; %s, %s; %s; %s, %d layers of %d + %d",
+                     MOED_VERSION, place->ops->kind, place->isa, place->attention,
+                     mk_type_info[type].name, schema->n_layers, schema->latent, schema->rope);
     if (n < 0 || (size_t)n >= sizeof words)
         return err_set(err, -E2BIG, "a place's words have %d bytes", n);
     XXH128_hash_t kind = XXH3_128bits(words, (size_t)n);

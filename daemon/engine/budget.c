@@ -34,6 +34,7 @@ int budget_make(const struct model *model, struct place *place, const struct eng
         .cache = config->cache_bytes ? config->cache_bytes : pages_of(talk) * size.page,
         .cache_1k = size.page * 1000 / PAGE_TOKENS,
         .place = place->ops->kind,
+        .cache_format = mk_type_info[place->cache_type].name,
         .step_rows = rows,
     };
     b.required = b.weights + b.scratch + b.cache;
@@ -67,8 +68,9 @@ void budget_print(const struct budget *b, FILE *out)
     fprintf(out, "weights     %12" PRIu64 " bytes on place %s\n", b->weights, b->place);
     fprintf(out, "scratch     %12" PRIu64 " bytes for steps of %d rows\n", b->scratch,
             b->step_rows);
-    fprintf(out, "cache       %12" PRIu64 " bytes at least, %" PRIu64 " for each 1,000 tokens\n",
-            b->cache, b->cache_1k);
+    fprintf(out,
+            "cache       %12" PRIu64 " bytes at least, %" PRIu64 " for each 1,000 tokens, as %s\n",
+            b->cache, b->cache_1k, b->cache_format);
     fprintf(out, "required    %12" PRIu64 " bytes\n", b->required);
     fprintf(out, "available   %12" PRIu64 " bytes by %s%s\n", b->available, b->limit,
             b->set_aside ? " and huge pages that were set aside" : "");
@@ -84,8 +86,10 @@ void budget_print_json(const struct budget *b, FILE *out)
     fprintf(out,
             "{\"place\":\"%s\",\"weights_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64
             ",\"cache_bytes\":%" PRIu64 ",\"cache_bytes_per_1000_tokens\":%" PRIu64
+            ",\"cache_format\":\"%s\""
             ",\"required_bytes\":%" PRIu64 ",\"available_bytes\":%" PRIu64 ",\"limit\":\"",
-            b->place, b->weights, b->scratch, b->cache, b->cache_1k, b->required, b->available);
+            b->place, b->weights, b->scratch, b->cache, b->cache_1k, b->cache_format, b->required,
+            b->available);
     for (const char *c = b->limit; *c; c++) /* cgroup names hold what users choose */
         if (*c == '"' || *c == '\\' || (unsigned char)*c < 0x20)
             fprintf(out, "\\u%04x", (unsigned char)*c);

@@ -28,6 +28,7 @@ struct budget { /* bytes */
     uint64_t tokens;    /* of context that fit into what is left beside weights and scratch */
     char limit[256];    /* what sets `available`: "MemAvailable", "cgroup /…" */
     const char *place;
+    const char *cache_format; /* number format of latents, as in a receipt */
     int step_rows;
 };
 

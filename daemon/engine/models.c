@@ -57,8 +57,8 @@ struct slot {
 
 struct models {
     struct models_config config;
-    struct porter *porter;     /* NULL: no store */
-    char *place, *isa, *cores; /* owned copies of the config's strings */
+    struct porter *porter;             /* NULL: no store */
+    char *place, *isa, *cores, *cache; /* owned copies of the config's strings */
     void (*changed)(void *arg);
     void *arg;
     struct slot **slot;
@@ -108,11 +108,14 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     m->place = strdup(config->place);
     m->isa = config->isa ? strdup(config->isa) : NULL;
     m->cores = config->cores ? strdup(config->cores) : NULL;
-    if (!m->place || (config->isa && !m->isa) || (config->cores && !m->cores))
+    m->cache = config->cache ? strdup(config->cache) : NULL;
+    if (!m->place || (config->isa && !m->isa) || (config->cores && !m->cores) ||
+        (config->cache && !m->cache))
         return err_set(err, -ENOMEM, "no memory for the list of models");
     m->config.place = m->place;
     m->config.isa = m->isa;
     m->config.cores = m->cores;
+    m->config.cache = m->cache;
     m->config.keep_folder = NULL; /* it is open now, or never */
     open_store(m, config->keep_folder);
     *ret = TAKE(m);
@@ -170,6 +173,7 @@ void models_free(struct models *m)
     free(m->place);
     free(m->isa);
     free(m->cores);
+    free(m->cache);
     free(m);
 }
 
@@ -529,7 +533,8 @@ static void describe(struct slot *slot)
     if (slot->place->n_nodes > 1)
         snprintf(words->nodes + used, sizeof words->nodes - used,
                  "; each talk's latent cache is on one of them");
-    snprintf(words->memory, sizeof words->memory, "weights %s; latent cache %s", weights, cache);
+    snprintf(words->memory, sizeof words->memory, "weights %s; latent cache of %s %s", weights,
+             mk_type_info[slot->place->cache_type].name, cache);
 }
 
 static int load(struct slot *slot)
@@ -539,7 +544,8 @@ static int load(struct slot *slot)
                               .isa = m->config.isa,
                               .threads = m->config.threads,
                               .nodes = m->config.nodes,
-                              .cores = m->config.cores};
+                              .cores = m->config.cores,
+                              .cache = m->config.cache};
     struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
     if (r == 0)
@@ -629,10 +635,11 @@ static void take_over(struct slot *slot)
     engine_stat(entry->engine, &stat);
     log_info("models",
              "model '%s' ready in %.2f s: %.1f MB of weights on place %s (%s, %d threads), context "
-             "%u tokens, latent cache %u pages in %.1f MB",
+             "%u tokens, latent cache of %s, %u pages in %.1f MB",
              entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
              slot->place->ops->kind, slot->place->isa, slot->place->threads, stat.context,
-             stat.pages_total, (double)stat.cache_bytes / 1e6);
+             mk_type_info[slot->place->cache_type].name, stat.pages_total,
+             (double)stat.cache_bytes / 1e6);
     if (*slot->words.workers)
         log_info("models", "model '%s': workers: %s", entry->name, slot->words.workers);
     log_info("models", "model '%s': memory: %s", entry->name, slot->words.memory);

@@ -38,6 +38,7 @@ struct models_config {
     int threads;       /* 0: as many as the place wants */
     int nodes;         /* 0: those of the machine */
     const char *cores; /* NULL: the place chooses */
+    const char *cache; /* "int8"; NULL or "float": as the place likes */
     struct engine_config engine;
     const char *keep_folder; /* of a store of what the engines keep; NULL: none */
     uint64_t keep_bytes;     /* at most so much lies there */

@@ -26,7 +26,7 @@ struct page_pool {
 
 size_t kv_row_bytes(const struct kv_schema *schema, enum mk_type type)
 {
-    return mk_row_bytes(type, (size_t)schema->row_elements);
+    return mk_cache_row_bytes(type, schema->latent, schema->rope);
 }
 
 size_t kv_plane_bytes(const struct kv_schema *schema, enum mk_type type)

@@ -23,7 +23,7 @@ enum { PAGE_TOKENS = 32 }; /* as many as a page's word of answers has bits */
 
 struct kv_schema {
     int n_layers;
-    int row_elements; /* of one token in one layer: latent + rotated key */
+    int latent, rope; /* numbers of a token's row in one layer: the latent, and its rotated key */
 };
 
 /* Bytes of one row, of one layer's rows in a page (a plane), and of a page on that place. */

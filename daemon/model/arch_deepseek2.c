@@ -466,7 +466,8 @@ static void kv_schema(const struct hparams *hp, struct kv_schema *ret)
 {
     *ret = (struct kv_schema){
         .n_layers = hp->layers,
-        .row_elements = hp->latent + hp->rope_dims,
+        .latent = hp->latent,
+        .rope = hp->rope_dims,
     };
 }
 

@@ -7,7 +7,7 @@
 void block_mla(const struct hparams *hp, const struct weights *weights, int layer,
                struct program *program)
 {
-    struct kv_schema schema = {.n_layers = hp->layers, .row_elements = hp->latent + hp->rope_dims};
+    struct kv_schema schema = {.n_layers = hp->layers, .latent = hp->latent, .rope = hp->rope_dims};
     program->ops[program->n++] = (struct op){
         .kind = OP_MLA,
         .mla =

@@ -13,7 +13,7 @@ static void add(struct cost *cost, const struct weight *w, double matrices, doub
 static void add_mla(struct cost *cost, const struct op_mla *op, enum mk_type cache_type, int rows,
                     double context, int sharing)
 {
-    size_t row = mk_row_bytes(cache_type, (size_t)(op->latent + op->rope));
+    size_t row = mk_cache_row_bytes(cache_type, op->latent, op->rope);
     if (op->q_rank)
         add(cost, &op->q_a, 1, rows);
     add(cost, &op->q_b, 1, rows);

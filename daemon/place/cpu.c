@@ -116,7 +116,15 @@ static int cpu_prepare(struct place *place, const struct op *ops, int n_ops, int
                        struct err *err)
 {
     struct cpu *cpu = (struct cpu *)place;
-    return scratch_prepare(&cpu->scratch, ops, n_ops, max_rows, place->threads, ATTEND_ROWS, err);
+    int block = (int)mk_type_info[place->cache_type].block_elements;
+    for (int i = 0; i < n_ops; i++)
+        if (ops[i].kind == OP_MLA && ops[i].mla.latent % block)
+            return err_set(err, -ENOTSUP,
+                           "latents of %d numbers cannot be cached as %s, in blocks of %d; set "
+                           "CacheFormat=float",
+                           ops[i].mla.latent, mk_type_info[place->cache_type].name, block);
+    return scratch_prepare(&cpu->scratch, ops, n_ops, max_rows, place->threads, ATTEND_ROWS,
+                           place->cache_type, err);
 }
 
 static size_t cpu_scratch_bytes(const struct place *place)
@@ -180,6 +188,16 @@ static int read_topo(const char *cores, struct topo *ret, struct err *err)
                    "no choice of cores is called '%s'; there are auto, performance, all", cores);
 }
 
+static int read_cache_type(const char *name, const struct mk *mk, enum mk_type *ret,
+                           struct err *err)
+{
+    if (name && strcmp(name, "float") && strcmp(name, "int8"))
+        return err_set(err, -EINVAL, "no format of a cache is called '%s'; there are float, int8",
+                       name);
+    *ret = name && !strcmp(name, "int8") ? MK_Q8_0 : mk->latents;
+    return 0;
+}
+
 /* Shares of tiles in proportion to the rows on each node, so that a worker's tiles are of its own.
  * Without a topology for every thread they stay alike. */
 static void weigh_workers(struct cpu *cpu)
@@ -215,12 +233,15 @@ static int cpu_open(const struct place_spec *spec, struct place **ret, struct er
     if (r < 0)
         return err_set(err, r, "this processor lacks the instruction set '%s'", spec->isa);
 
-    r = read_topo(spec->cores, &cpu->topo, err);
+    enum mk_type cache_type;
+    r = read_cache_type(spec->cache, &cpu->mk, &cache_type, err);
+    if (r == 0)
+        r = read_topo(spec->cores, &cpu->topo, err);
     if (r < 0)
         return r;
     cpu->place = (struct place){
         .ops = &place_cpu,
-        .cache_type = cpu->mk.latents,
+        .cache_type = cache_type,
         .threads = spec->threads > 0 ? spec->threads : cpu->topo.n_workers,
         .isa = cpu->mk.isa,
         .attention = cpu->mk.prompt_expand ? "prompts expanded, answers absorbed" : "absorbed",

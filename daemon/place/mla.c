@@ -10,9 +10,34 @@
 static void *cached_row(const struct op_mla *op, enum mk_type type, void *const *pages,
                         int position)
 {
-    size_t bytes = mk_row_bytes(type, (size_t)(op->latent + op->rope));
+    size_t bytes = mk_cache_row_bytes(type, op->latent, op->rope);
     return (char *)pages[position / op->page_tokens] + op->plane +
            (size_t)(position % op->page_tokens) * bytes;
+}
+
+static bool is_int8(const struct job *job)
+{
+    return job->cpu->place.cache_type == MK_Q8_0;
+}
+
+/* What kernels see of the cache: look_at_pages(). */
+static enum mk_type seen_type(const struct job *job)
+{
+    return is_int8(job) ? MK_BF16 : job->cpu->place.cache_type;
+}
+
+/* A token's numbers to its row of the cache. */
+static void store_row(const struct job *job, const float *kv, void *row)
+{
+    const struct op_mla *op = &job->op->mla;
+    const struct mk *mk = &job->cpu->mk;
+    if (!is_int8(job)) {
+        mk->store(row, job->cpu->place.cache_type, kv, op->latent + op->rope);
+        return;
+    }
+    mk->narrow(row, kv, op->latent);
+    mk->store((char *)row + mk_row_bytes(MK_Q8_0, (size_t)op->latent), MK_BF16, kv + op->latent,
+              op->rope);
 }
 
 /* Rows [first, first + m) of kv go to the cache. */
@@ -27,7 +52,7 @@ static void store_rows(const struct job *job, int first, int m)
         mk->rope(kv + op->latent, op->cs->data + (size_t)i * (size_t)op->rope, op->rope);
         void *row =
             cached_row(op, job->cpu->place.cache_type, job->rows->page[i], job->rows->position[i]);
-        mk->store(row, job->cpu->place.cache_type, kv, width);
+        store_row(job, kv, row);
     }
 }
 
@@ -62,12 +87,28 @@ static void mla_query(void *arg, int worker, int tile)
     job_project(job, worker, &job->op->mla.q_b, job->cpu->scratch.q, false, tile);
 }
 
-/* The pages of a row's sequence as this layer sees them. */
-static void look_at_pages(const struct job *job, struct worker_scratch *w, int row, int n)
+/* Pages of a row's sequence that hold tokens [from, to), as this layer's kernels see them; `from`
+ * is the first of a page. Of a cache in int8 they are made here, in memory that stays in the core's
+ * cache: at most a part or a span. */
+static void look_at_pages(const struct job *job, struct worker_scratch *w, int row, int from,
+                          int to)
 {
     const struct op_mla *op = &job->op->mla;
-    for (int p = 0; p < ceil_div(n, op->page_tokens); p++)
-        w->page[p] = (const char *)job->rows->page[row][p] + op->plane;
+    size_t bytes = mk_cache_row_bytes(MK_BF16, op->latent, op->rope) * (size_t)op->page_tokens;
+    char *wide = w->wide;
+    int n_pages = job->rows->position[row] / op->page_tokens + 1;
+    for (int t = from; t < to; t += op->page_tokens, wide += bytes) {
+        int p = t / op->page_tokens;
+        const char *rows = (const char *)job->rows->page[row][p] + op->plane;
+        w->page[p] = rows;
+        if (!is_int8(job))
+            continue;
+        const char *next =
+            p + 1 < n_pages ? (const char *)job->rows->page[row][p + 1] + op->plane : NULL;
+        job->cpu->mk.widen(wide, rows, next, op->latent, op->rope,
+                           min_int(op->page_tokens, to - t));
+        w->page[p] = wide;
+    }
 }
 
 /* Whether a head's queries are made by who attends with them: then all rows do so together. */
@@ -153,12 +194,13 @@ static struct mk_attend look_back(const struct job *job, int worker, int row, in
 {
     const struct op_mla *op = &job->op->mla;
     struct worker_scratch *w = &job->cpu->scratch.worker[worker];
-    int next = min_int(to + MK_ATTEND_KEYS, job->rows->position[row] + 1);
-    look_at_pages(job, w, row, next);
+    int ahead = is_int8(job) ? 0 : MK_ATTEND_KEYS;
+    int next = min_int(to + ahead, job->rows->position[row] + 1);
+    look_at_pages(job, w, row, from, next);
     return (struct mk_attend){
         .page = w->page,
         .tmp = w->attend,
-        .type = job->cpu->place.cache_type,
+        .type = seen_type(job),
         .ldq = op->latent + op->rope,
         .ldo = op->latent,
         .latent = op->latent,
@@ -176,6 +218,14 @@ static struct mk_attend look_back(const struct job *job, int worker, int row, in
 static int part_tokens(const struct op_mla *op)
 {
     return ceil_div(MK_ATTEND_PART, op->page_tokens) * op->page_tokens;
+}
+
+/* Rows that attend by parts: those of answers. Of a cache in int8 no more is met at once; where
+ * keys and values are not expanded, span by span, those of prompts do so too. */
+static int rows_by_parts(const struct job *job)
+{
+    bool all = is_int8(job) && !job->cpu->mk.prompt_attend;
+    return all ? job->rows->n : job->rows->n_decode;
 }
 
 static int parts_of(const struct job *job, int row)
@@ -268,7 +318,7 @@ static int next_answers(const struct job *job, int first)
 {
     struct scratch *s = &job->cpu->scratch;
     int m = 0, slots = 0;
-    for (; first + m < job->rows->n_decode && m < SCRATCH_ANSWERS; m++) {
+    for (; first + m < rows_by_parts(job) && m < SCRATCH_ANSWERS; m++) {
         int parts = parts_of(job, first + m);
         if (m && slots + parts > s->n_slots)
             break;
@@ -294,7 +344,7 @@ static void run_answers(struct job *job)
 {
     int heads = job->op->mla.heads;
     const struct scratch *s = &job->cpu->scratch;
-    for (int first = 0, m; first < job->rows->n_decode; first += m) {
+    for (int first = 0, m; first < rows_by_parts(job); first += m) {
         m = next_answers(job, first);
         int slots = s->part_start[m];
         if (slots == m && (m == 1 || heads >= job->cpu->place.threads)) {
@@ -378,10 +428,10 @@ static void attend_prompt(const struct job *job, int worker, int head, const str
     }
 
     int n = position[block->m - 1] + 1;
-    look_at_pages(job, w, block->first, n);
     for (int from = 0; from < n; from += MK_PROMPT_SPAN) {
-        struct mk_prompt_span span = {w->page, job->cpu->place.cache_type, op->page_tokens, from,
+        struct mk_prompt_span span = {w->page, seen_type(job), op->page_tokens, from,
                                       min_int(from + MK_PROMPT_SPAN, n)};
+        look_at_pages(job, w, block->first, from, span.to);
         mk->prompt_expand(&prompt, &span);
         for (int i = 0, m; i < block->m; i += m) {
             int32_t seen[MK_PROMPT_ROWS];
@@ -424,7 +474,7 @@ static void cut_blocks(struct job *job, int most)
     const struct rows *rows = job->rows;
     struct scratch *s = &job->cpu->scratch;
     s->n_blocks = 0;
-    for (int i = rows->n_decode, m; i < rows->n; i += m) {
+    for (int i = rows_by_parts(job), m; i < rows->n; i += m) {
         for (m = 1; m < most && i + m < rows->n && rows->page[i + m] == rows->page[i];)
             m++;
         s->block[s->n_blocks++] = (struct block){.first = i, .m = m};

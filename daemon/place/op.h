@@ -62,9 +62,9 @@ struct op_mla {
     int q_rank; /* 0: q_b multiplies the normed input itself */
     float eps, scale;
     int page_tokens;
-    int max_tokens; /* the longest context: positions stay below it */
-    size_t plane;   /* bytes from a page's start to this layer's rows of latent + rope elements */
-    struct weight norm;            /* [1][hidden] F32, like all norms */
+    int max_tokens;     /* the longest context: positions stay below it */
+    size_t plane;       /* bytes from a page's start to this layer's rows: mk_cache_row_bytes() */
+    struct weight norm; /* [1][hidden] F32, like all norms */
     struct weight q_a, q_a_norm;   /* only with q_rank */
     struct weight q_b;             /* [heads · (nope + rope)][q_rank or hidden] */
     struct weight kv_a, kv_a_norm; /* [latent + rope][hidden], [1][latent] */

@@ -23,6 +23,7 @@ struct place_spec {
     int threads;       /* 0: as many as topo.h says */
     int nodes;         /* of memory to spread weights over; 0: those that the machine has */
     const char *cores; /* which may be workers: NULL or "auto", "performance", "all" */
+    const char *cache; /* latents in it: NULL or "float", what kernels like best; "int8" */
 };
 
 /* The shape of a weight before it is packed. */
@@ -75,7 +76,8 @@ struct place_ops {
     bool (*is_plain)(const struct place *place, enum mk_type type);
     void (*bind)(struct place *place, const struct mat *mat, const void *packed,
                  struct weight *ret);
-    /* Asks for all scratch that the program needs for steps of max_rows; -ENOMEM. */
+    /* Asks for all scratch that the program needs for steps of max_rows; -ENOMEM; -ENOTSUP: its
+     * latents do not fit the format of the cache. */
     int (*prepare)(struct place *place, const struct op *ops, int n_ops, int max_rows,
                    struct err *err);
     /* Bytes that prepare asked for. */

@@ -14,6 +14,7 @@ struct need {
     size_t attend; /* floats of mk_attend_tmp and mk_prompt_tmp */
     size_t matrices;
     size_t latent, width, pages, heads, parts;
+    size_t widened;                 /* bytes of a part or span that is */
     size_t rounded[SCRATCH_INPUTS]; /* bytes a row of the step */
 };
 
@@ -34,7 +35,7 @@ static void need_rounded(struct need *need, int input, size_t times, int k)
     grow(&need->rounded[input], times * mk_rounded_bytes(k));
 }
 
-static void need_mla(struct need *need, const struct op_mla *op)
+static void need_mla(struct need *need, const struct op_mla *op, enum mk_type cache_type)
 {
     grow(&need->hidden, (size_t)op->norm.k);
     grow(&need->q_rank, (size_t)op->q_rank);
@@ -47,6 +48,11 @@ static void need_mla(struct need *need, const struct op_mla *op)
     grow(&need->latent, (size_t)op->latent);
     grow(&need->width, (size_t)(op->latent + op->rope));
     grow(&need->pages, (size_t)(op->max_tokens / op->page_tokens + 1));
+    if (cache_type == MK_Q8_0) { /* in whole pages */
+        size_t row = mk_cache_row_bytes(MK_BF16, op->latent, op->rope);
+        grow(&need->widened, (size_t)(MK_ATTEND_PART + op->page_tokens) * row);
+        grow(&need->widened, (size_t)(MK_PROMPT_SPAN + op->page_tokens) * row);
+    }
     grow(&need->heads, (size_t)op->heads);
     grow(&need->parts, (size_t)(op->max_tokens / MK_ATTEND_PART + 1));
     grow(&need->attend, mk_attend_tmp(op->page_tokens, op->latent, op->rope));
@@ -74,14 +80,14 @@ static void need_moe(struct need *need, const struct op_moe *op)
         need_weight(need, all[i]);
 }
 
-static void need_op(struct need *need, const struct op *op)
+static void need_op(struct need *need, const struct op *op, enum mk_type cache_type)
 {
     switch (op->kind) {
     case OP_BEGIN:
         grow(&need->hidden, (size_t)op->begin.embedding.k);
         break;
     case OP_MLA:
-        need_mla(need, &op->mla);
+        need_mla(need, &op->mla, cache_type);
         break;
     case OP_FFN:
         grow(&need->hidden, (size_t)op->ffn.norm.k);
@@ -163,6 +169,7 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
             .matrices = cut_floats(c, need->matrices),
             .peak = cut(c, rows, sizeof *w.peak),
             .page = cut(c, need->pages, sizeof *w.page),
+            .wide = cut(c, need->widened, 1),
         };
         for (int j = 0; j < SCRATCH_INPUTS; j++)
             w.rounded[j] = cut(c, SCRATCH_FEW, need->rounded[j]);
@@ -172,12 +179,12 @@ static void lay_out(struct scratch *s, struct cutter *c, const struct need *need
 }
 
 int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
-                    int attend_rows, struct err *err)
+                    int attend_rows, enum mk_type cache_type, struct err *err)
 {
     scratch_fini(s);
     struct need need = {0};
     for (int i = 0; i < n_ops; i++)
-        need_op(&need, &ops[i]);
+        need_op(&need, &ops[i], cache_type);
 
     struct cutter count = {0};
     lay_out(s, &count, &need, (size_t)max_rows, threads, (size_t)attend_rows);

@@ -31,6 +31,7 @@ struct worker_scratch {               /* one a thread: nobody else touches it */
     float *matrices;                  /* a head's k_b and v_b */
     struct mk_peak *peak;             /* [rows] */
     const void **page;                /* pages of the longest context */
+    char *wide;                       /* rows of a part in bf16, of a cache in int8 */
 };
 
 enum { SCRATCH_ANSWERS = 32 }; /* rows of answers that attend together */
@@ -71,5 +72,5 @@ struct scratch {
 };
 
 int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
-                    int attend_rows, struct err *err);
+                    int attend_rows, enum mk_type cache_type, struct err *err);
 void scratch_fini(struct scratch *s);

@@ -2,7 +2,7 @@
  *
  * Compares the logits of a model file with those of an independent float32 implementation.
  *
- *     test_logits MODEL.gguf REFERENCE.json
+ *     test_logits [--int8] MODEL.gguf REFERENCE.json
  *
  * Place ref, both forms of attention: the 20 best log-probabilities within 2e-3, and the two forms
  * within 1e-3 of each other. Place cpu on every instruction set, with the arithmetic of prompts and
@@ -10,7 +10,7 @@
  * (choices.h); with ref's, mean KL to the reference (over its 20 tokens and one bucket for the
  * rest) at most 2e-3 and the same argmax wherever its best is ahead by a quarter of a nat; and to
  * place ref, at all positions and over all tokens, mean KL at most 2e-3 and no clear lead lost, but
- * for what chance makes of small ones (compare.h).
+ * for what chance makes of small ones (compare.h). With --int8 place cpu caches latents so.
  */
 #include <jansson.h>
 #include <math.h>
@@ -251,8 +251,13 @@ static void check_cpu(struct loaded_model *m, const char *isa, enum texts_as as,
 
 int main(int argc, char **argv)
 {
+    const char *cache = NULL;
+    if (argc > 1 && !strcmp(argv[1], "--int8")) {
+        cache = "int8";
+        argv++, argc--;
+    }
     if (argc != 3) {
-        fprintf(stderr, "usage: test_logits MODEL.gguf REFERENCE.json\n");
+        fprintf(stderr, "usage: test_logits [--int8] MODEL.gguf REFERENCE.json\n");
         return 2;
     }
     json_error_t json_error;
@@ -274,7 +279,9 @@ int main(int argc, char **argv)
     run_fini(&naive);
     for (int i = 0; mk_isa_names[i]; i++) {
         struct loaded_model m;
-        if (!loaded_open(&m, argv[1], "cpu", mk_isa_names[i], 2))
+        const struct place_spec spec = {
+            .kind = "cpu", .isa = mk_isa_names[i], .threads = 2, .cache = cache};
+        if (!loaded_open_on(&m, argv[1], &spec))
             continue;
         for (int as = 0; texts_as_names[as]; as++)
             check_cpu(&m, mk_isa_names[i], (enum texts_as)as, &absorbed);

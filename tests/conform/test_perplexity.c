@@ -2,14 +2,15 @@
  *
  * What do fast kernels cost a trained model on text it has not seen?
  *
- *     test_perplexity MODEL.gguf TEXTS.jsonl [N TOKENS]
+ *     test_perplexity [--int8] MODEL.gguf TEXTS.jsonl [N TOKENS]
  *
  * A line is {"text":…}. Of N of them, evenly spread, the first TOKENS tokens; all of all without.
  * Place cpu, on every instruction set, with the arithmetic of prompts and with that of answers, has
  * a perplexity within 0.5 % of place ref's and a mean KL to it of at most 2e-3. What is left is
  * split in two. With the experts that ref chose no argmax is another where ref's is clearly ahead,
  * but for what chance makes of small leads: compare.h. And where it would choose others, ref chose
- * them narrowly, by less than what rounding may move scores by: choices.h.
+ * them narrowly, by less than what rounding may move scores by: choices.h. With --int8 place cpu
+ * caches latents so.
  */
 #include <jansson.h>
 #include <math.h>
@@ -38,6 +39,7 @@ struct run {
 
 static struct run truth, runs[MOST_RUNS];
 static int n_runs;
+static const char *cache; /* of place cpu */
 static struct texts group;
 static float *logprob[TEXTS_MAX]; /* of ref, [length][vocab] */
 static struct choices chosen;     /* by ref, for the group */
@@ -163,7 +165,9 @@ static void open_runs(const char *path)
         for (int as = 0; texts_as_names[as]; as++) {
             struct run *run = &runs[n_runs];
             *run = (struct run){.isa = mk_isa_names[i], .as = (enum texts_as)as};
-            if (!loaded_open(&run->m, path, "cpu", run->isa, 2))
+            const struct place_spec spec = {
+                .kind = "cpu", .isa = run->isa, .threads = 2, .cache = cache};
+            if (!loaded_open_on(&run->m, path, &spec))
                 break;
             n_runs++;
         }
@@ -188,8 +192,12 @@ static bool judge(const struct run *run, double off)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "--int8")) {
+        cache = "int8";
+        argv++, argc--;
+    }
     if (argc != 3 && argc != 5) {
-        fprintf(stderr, "usage: test_perplexity MODEL.gguf TEXTS.jsonl [N TOKENS]\n");
+        fprintf(stderr, "usage: test_perplexity [--int8] MODEL.gguf TEXTS.jsonl [N TOKENS]\n");
         return 2;
     }
     loaded_open(&truth.m, argv[1], "ref", NULL, 1);

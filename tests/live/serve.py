@@ -88,12 +88,14 @@ class Served(unittest.TestCase):
         self.assertIn(told["isa"], ("c", "avx2", "avx512", "amx"))
         self.assertEqual(told["attention"] == "absorbed", told["isa"] == "c")
         for args, place, isa, cache in ((("--cpu", "c"), "cpu", "c", "F16"),
+                                        (("--cpu", "c", "--cache-format", "int8"), "cpu", "c", "Q8_0"),
                                         (("--place", "ref"), "ref", "c", "F32")):
             with Daemon(MOED, MODEL, args=args) as daemon:
                 with daemon.ready() as conn:
                     self.assertEqual(conn.ask(**asked).last["receipt"],
                                      dict(place=place, isa=isa, cache=cache, attention="absorbed",
                                           sampler="greedy", seed=None, cached_rows=[]))
+                    self.assertIn("latent cache of %s," % cache, daemon.words())
 
     def test_what_was_said_is_not_read_again(self):
         said = "A heron and a beetle talked about the weather of all the lakes they knew. " * 3

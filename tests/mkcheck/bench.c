@@ -196,6 +196,7 @@ static void bench_mat(struct check *check, const struct mk *mk, const struct cor
 struct attention {
     const struct mk *mk;
     struct mk_attend a;
+    const uint8_t *codes; /* NULL, or the same cache in int8: its rows are widened into the pages */
 };
 
 static void call_attend(void *arg)
@@ -204,54 +205,76 @@ static void call_attend(void *arg)
     struct mk_attend part = t->a;
     for (int n = t->a.to; part.from < n; part.from = part.to) {
         part.to = part.from + MK_ATTEND_PART < n ? part.from + MK_ATTEND_PART : n;
+        size_t page =
+            (size_t)part.page_tokens * mk_cache_row_bytes(MK_Q8_0, part.latent, part.rope);
+        for (int p = part.from / part.page_tokens; t->codes && p < part.to / part.page_tokens; p++)
+            t->mk->widen((void *)(uintptr_t)part.page[p], t->codes + (size_t)p * page,
+                         t->codes + (size_t)(p + 1) * page, part.latent, part.rope,
+                         part.page_tokens);
         t->mk->attend(&part);
     }
+}
+
+/* A cache of n tokens; of Q8_0 as the place meets it, a part made BF16 after the other. */
+static void bench_cache(struct check *check, const struct mk *mk, const struct core *core,
+                        enum mk_type type, int heads, int latent, int rope, int n)
+{
+    enum { PAGE = 32, MOST_PAGES = 256, MOST_HEADS = 64 };
+    struct mk_peak peak[MOST_HEADS];
+    int width = latent + rope;
+    enum mk_type met = type == MK_Q8_0 ? MK_BF16 : type;
+    int met_tokens = type == MK_Q8_0 ? MK_ATTEND_PART : n;
+    size_t row = mk_cache_row_bytes(met, latent, rope),
+           bytes = mk_cache_row_bytes(type, latent, rope);
+    float *q = room((size_t)(heads * width) * sizeof(float));
+    float *out = room((size_t)(heads * latent) * sizeof(float));
+    float *tmp = room(mk_attend_tmp(PAGE, latent, rope) * sizeof(float));
+    uint8_t *cache = room((size_t)met_tokens * row), *codes = NULL;
+    fill_floats(check, PATTERN_RANDOM, q, (size_t)(heads * width));
+    fill_weights(check, met, PATTERN_RANDOM, cache, (size_t)(met_tokens * width));
+    if (type == MK_Q8_0) {
+        codes = room((size_t)n * bytes);
+        for (int t = 0; t < n; t++)
+            mk->narrow(codes + (size_t)t * bytes, q, latent);
+    }
+    const void *page[MOST_PAGES];
+    for (int p = 0; p < n / PAGE; p++)
+        page[p] = cache + (size_t)(p * PAGE % met_tokens) * row;
+    struct attention call = {mk,
+                             {.q = q,
+                              .page = page,
+                              .out = out,
+                              .peak = peak,
+                              .tmp = tmp,
+                              .type = met,
+                              .n_heads = heads,
+                              .ldq = width,
+                              .ldo = latent,
+                              .latent = latent,
+                              .rope = rope,
+                              .page_tokens = PAGE,
+                              .to = n},
+                             codes};
+    char what[64];
+    snprintf(what, sizeof(what), "%-8s attend %d heads, %d+%d, %d tokens", mk_type_info[type].name,
+             heads, latent, rope, n);
+    line(core, mk->isa, what, time_of(call_attend, &call), (double)n * (double)bytes,
+         2.0 * heads * n * (width + latent));
+    free(q);
+    free(out);
+    free(tmp);
+    free(cache);
+    free(codes);
 }
 
 static void bench_attend(struct check *check, const struct mk *mk, const struct core *core)
 {
     static const int shapes[][4] = {{4, 256, 32, 512}, {16, 512, 64, 8192}, {64, 512, 64, 8192}};
-    enum { PAGE = 32, MOST_PAGES = 256, MOST_HEADS = 64 };
-    struct mk_peak peak[MOST_HEADS];
-
-    for (size_t s = 0; s < 3; s++)
-        for (int type = MK_F32; type <= MK_BF16; type++) {
-            int heads = shapes[s][0], latent = shapes[s][1], rope = shapes[s][2], n = shapes[s][3];
-            int width = latent + rope;
-            size_t row = mk_row_bytes(type, (size_t)width);
-            float *q = room((size_t)(heads * width) * sizeof(float));
-            float *out = room((size_t)(heads * latent) * sizeof(float));
-            float *tmp = room(mk_attend_tmp(PAGE, latent, rope) * sizeof(float));
-            uint8_t *cache = room((size_t)n * row);
-            fill_floats(check, PATTERN_RANDOM, q, (size_t)(heads * width));
-            fill_weights(check, type, PATTERN_RANDOM, cache, (size_t)n * (size_t)width);
-            const void *page[MOST_PAGES];
-            for (int p = 0; p < n / PAGE; p++)
-                page[p] = cache + (size_t)(p * PAGE) * row;
-            struct attention call = {mk,
-                                     {.q = q,
-                                      .page = page,
-                                      .out = out,
-                                      .peak = peak,
-                                      .tmp = tmp,
-                                      .type = type,
-                                      .n_heads = heads,
-                                      .ldq = width,
-                                      .ldo = latent,
-                                      .latent = latent,
-                                      .rope = rope,
-                                      .page_tokens = PAGE,
-                                      .to = n}};
-            char what[64];
-            snprintf(what, sizeof(what), "%-8s attend %d heads, %d+%d, %d tokens",
-                     mk_type_info[type].name, heads, latent, rope, n);
-            line(core, mk->isa, what, time_of(call_attend, &call), (double)n * (double)row,
-                 2.0 * heads * n * (width + latent));
-            free(q);
-            free(out);
-            free(tmp);
-            free(cache);
-        }
+    static const enum mk_type types[] = {MK_F32, MK_F16, MK_BF16, MK_Q8_0};
+    for (int s = 0; s < 3; s++)
+        for (int t = 0; t < 4; t++)
+            bench_cache(check, mk, core, types[t], shapes[s][0], shapes[s][1], shapes[s][2],
+                        shapes[s][3]);
 }
 
 enum { VEC_N = 2048 };

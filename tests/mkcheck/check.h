@@ -74,6 +74,7 @@ void check_mat(struct check *check, const struct mk *mk);
 void check_vec(struct check *check, const struct mk *mk);
 void check_route(struct check *check, const struct mk *mk);
 void check_attend(struct check *check, const struct mk *mk);
+void check_narrow(struct check *check, const struct mk *mk);
 
 /* Speed of every kernel of a table, as shares of what this core can read and multiply. */
 void bench(struct check *check, const struct mk *mk);

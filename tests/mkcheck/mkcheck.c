@@ -268,8 +268,8 @@ struct tolerance tolerance_of(const struct mk_mat *mat, enum mk_arithmetic arith
 
 static void list(const struct mk *mk)
 {
-    static const char *const vec[] = {"rms_norm", "rope",   "swiglu", "softmax",
-                                      "store",    "attend", "route"};
+    static const char *const vec[] = {"rms_norm", "rope",  "swiglu", "softmax", "store",
+                                      "attend",   "route", "narrow", "widen"};
     for (int t = 0; t < MK_TYPE_COUNT; t++)
         printf("%-7s mat %-8s kernels of %s, layout %d\n", mk->isa, mk_type_info[t].name,
                mk->mat[t].isa, (int)mk->mat[t].layout);
@@ -336,6 +336,7 @@ int main(int argc, char **argv)
         check_vec(&check, &mk);
         check_route(&check, &mk);
         check_attend(&check, &mk);
+        check_narrow(&check, &mk);
         check_end(&check);
         if (timing)
             bench(&check, &mk);

@@ -4,9 +4,10 @@
  * have the same bits for any number of threads, any cutting of the prompt into steps, and any
  * neighbours in them. So have those of answers to pasts that are cut into parts.
  *
- *     test_invariance [--long] MODEL.gguf [ISA…]
+ *     test_invariance [--long] [--int8] MODEL.gguf [ISA…]
  *
- * The long form takes minutes, more than a thousand runs and prompts that fill a large step.
+ * The long form takes minutes, more than a thousand runs and prompts that fill a large step. With
+ * --int8 latents are cached so.
  */
 #include <stdio.h>
 #include <string.h>
@@ -78,20 +79,38 @@ static void run(struct loaded_model *m, int prompt, struct mix mix, float *logit
         view_fini(&view[s], m->pool);
 }
 
-/* A past that nobody has read: latents of about ±0.5. */
+/* A number of about ±0.5 from the upper bits of x. */
+static uint16_t half_of(uint32_t x, bool is_bf16)
+{
+    return (uint16_t)((x >> 16 & 0x8000) | (is_bf16 ? 0x3e80 : 0x3400) | (x >> 20 & 0x7f));
+}
+
+/* A past that nobody has read. */
 static void fill(const struct loaded_model *m, const struct view *view, int sequence)
 {
     struct kv_schema schema;
     forward_schema(m->forward, &schema);
-    bool is_bf16 = forward_cache_type(m->forward) == MK_BF16;
+    enum mk_type type = forward_cache_type(m->forward);
+    size_t row = kv_row_bytes(&schema, type), plane = kv_plane_bytes(&schema, type);
+    int latent = type == MK_Q8_0 ? schema.latent : 0; /* numbers that are no halves */
+    struct mk ref;
+    mk_ref_init(&ref);
     uint32_t x = 88172645u + (uint32_t)sequence;
-    for (int p = 0; p < view->n; p++)
-        for (size_t i = 0; i < kv_page_bytes(&schema, forward_cache_type(m->forward)) / 2; i++) {
+    for (int i = 0; i < view->n * schema.n_layers * PAGE_TOKENS; i++) {
+        char *page = view->data[i / PAGE_TOKENS / schema.n_layers];
+        char *to = page + (size_t)(i / PAGE_TOKENS % schema.n_layers) * plane +
+                   (size_t)(i % PAGE_TOKENS) * row;
+        float number[1024];
+        for (int c = 0; c < schema.latent + schema.rope; c++) {
             x = x * 1664525u + 1013904223u;
-            uint16_t value =
-                (uint16_t)((x >> 16 & 0x8000) | (is_bf16 ? 0x3e80 : 0x3400) | (x >> 20 & 0x7f));
-            memcpy((char *)view->data[p] + 2 * i, &value, 2);
+            uint16_t half = half_of(x, type != MK_F16);
+            if (c < latent)
+                mk_ref_unpack(MK_BF16, &half, &number[c], 1);
+            else
+                memcpy(to + row - 2 * (size_t)(schema.latent + schema.rope - c), &half, 2);
         }
+        ref.narrow(to, number, latent);
+    }
 }
 
 /* Answers at the edges of parts and beyond, the first one's logits wanted. */
@@ -226,11 +245,13 @@ static void check_short(struct loaded_model *const *models, const char *isa)
     check_deep(models, isa);
 }
 
-static void check_isa(const char *path, const char *isa, bool is_long)
+static void check_isa(const char *path, const char *isa, const char *cache, bool is_long)
 {
     struct loaded_model model[MAX_THREADS + 1], *models[MAX_THREADS + 2] = {NULL};
     for (int threads = 1; threads <= MAX_THREADS; threads++) {
-        if (!loaded_open(&model[threads], path, "cpu", isa, threads))
+        const struct place_spec spec = {
+            .kind = "cpu", .isa = isa, .threads = threads, .cache = cache};
+        if (!loaded_open_on(&model[threads], path, &spec))
             return;
         models[threads] = &model[threads];
     }
@@ -241,17 +262,20 @@ static void check_isa(const char *path, const char *isa, bool is_long)
 
 int main(int argc, char **argv)
 {
-    bool is_long = argc > 1 && !strcmp(argv[1], "--long");
-    argv += is_long;
-    argc -= is_long;
+    bool is_long = false;
+    const char *cache = NULL;
+    for (; argc > 1 && !strncmp(argv[1], "--", 2); argv++, argc--) {
+        is_long |= !strcmp(argv[1], "--long");
+        cache = !strcmp(argv[1], "--int8") ? "int8" : cache;
+    }
     if (argc < 2) {
-        fprintf(stderr, "usage: test_invariance [--long] MODEL.gguf [ISA…]\n");
+        fprintf(stderr, "usage: test_invariance [--long] [--int8] MODEL.gguf [ISA…]\n");
         return 2;
     }
     for (int i = 2; i < argc; i++)
-        check_isa(argv[1], argv[i], is_long);
+        check_isa(argv[1], argv[i], cache, is_long);
     for (int i = 0; argc == 2 && mk_isa_names[i]; i++)
-        check_isa(argv[1], mk_isa_names[i], is_long);
+        check_isa(argv[1], mk_isa_names[i], cache, is_long);
     printf("%d passed, %d failed\n", n_passed, n_failed);
     return n_failed != 0;
 }

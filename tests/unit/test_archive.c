@@ -311,7 +311,7 @@ static void rows_of_other_arithmetic_are_others(void **state)
     struct bench b;
     struct err err = {0};
     struct rowfile_key key, other;
-    struct kv_schema schema = {.n_layers = 3, .row_elements = 24};
+    struct kv_schema schema = {.n_layers = 3, .latent = 16, .rope = 8};
     start(&b, 1, &usual);
     assert_int_equal(archive_key(b.model, b.place, &schema, MK_F16, &key, &err), 0);
     assert_int_equal(archive_key(b.model, b.place, &schema, MK_F16, &other, &err), 0);

@@ -19,14 +19,20 @@
 static const char *path;
 static const struct engine_config config = {.max_sequences = 4, .max_queue = 4, .step_rows = 32};
 
-static void make(const char *kind, const struct engine_config *with, struct budget *ret)
+static void make_on(const struct place_spec *spec, const struct engine_config *with,
+                    struct budget *ret)
 {
     OWN(model) *model = NULL;
     OWN(place) *place = NULL;
     struct err err;
     assert_int_equal(model_open(path, &model, &err), 0);
-    assert_int_equal(place_open(&(struct place_spec){.kind = kind, .threads = 2}, &place, &err), 0);
+    assert_int_equal(place_open(spec, &place, &err), 0);
     assert_int_equal(budget_make(model, place, with, ret, &err), 0);
+}
+
+static void make(const char *kind, const struct engine_config *with, struct budget *ret)
+{
+    make_on(&(struct place_spec){.kind = kind, .threads = 2}, with, ret);
 }
 
 static void it_is_what_loading_takes(void **state)
@@ -52,6 +58,39 @@ static void it_is_what_loading_takes(void **state)
     assert_int_equal(b.cache, (model_info(model)->context + 31) / 32 * page);
     assert_int_equal(b.required, b.weights + b.scratch + b.cache);
     forward_free(forward);
+}
+
+static void a_cache_of_bytes_is_smaller(void **state)
+{
+    (void)state;
+    struct budget b, c;
+    OWN(model) *model = NULL;
+    struct err err;
+    make("cpu", &config, &b);
+    make_on(&(struct place_spec){.kind = "cpu", .threads = 2, .cache = "int8"}, &config, &c);
+    assert_int_equal(model_open(path, &model, &err), 0);
+    const struct hparams *hp = model_hparams(model);
+    uint64_t row = (uint64_t)(hp->latent / 32 * 34 + hp->rope_dims * 2);
+    assert_int_equal(row * 32 % 64, 0);
+    assert_int_equal(c.cache_1k, row * 1000 * (uint64_t)hp->layers);
+    assert_int_equal(b.cache_1k, 2u * 1000 * (uint64_t)((hp->latent + hp->rope_dims) * hp->layers));
+    assert_string_equal(c.cache_format, "Q8_0");
+    assert_string_not_equal(b.cache_format, "Q8_0");
+    assert_int_equal(c.required, c.weights + c.scratch + c.cache);
+}
+
+static void odd_latents_do_not_become_bytes(void **state)
+{
+    (void)state;
+    OWN(place) *place = NULL;
+    struct err err;
+    struct place_spec spec = {.kind = "cpu", .threads = 2, .cache = "int8"};
+    struct op op = {.kind = OP_MLA, .mla = {.latent = 40, .page_tokens = PAGE_TOKENS, .out.k = 64}};
+    assert_int_equal(place_open(&spec, &place, &err), 0);
+    assert_int_equal(place->ops->prepare(place, &op, 1, 1, &err), -ENOTSUP);
+    assert_non_null(strstr(err.text, "CacheFormat="));
+    op.mla.latent = 64;
+    assert_int_equal(place->ops->prepare(place, &op, 1, 1, &err), 0);
 }
 
 static void what_does_not_fit_is_refused_with_the_sum(void **state)
@@ -100,6 +139,8 @@ int main(int argc, char **argv)
     path = argv[1];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_what_loading_takes),
+        cmocka_unit_test(a_cache_of_bytes_is_smaller),
+        cmocka_unit_test(odd_latents_do_not_become_bytes),
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_sum),
         cmocka_unit_test(json_is_json),
         cmocka_unit_test(the_machine_has_memory),

@@ -263,13 +263,15 @@ static void a_place_that_is_not_there(void **state)
 {
     (void)state;
     static const struct {
-        const char *place, *isa, *word;
-    } cases[] = {{"moon", NULL, "moon"}, {"cpu", "sse9", "sse9"}};
+        const char *place, *isa, *cache, *word;
+    } cases[] = {
+        {"moon", NULL, NULL, "moon"}, {"cpu", "sse9", NULL, "sse9"}, {"cpu", NULL, "int7", "int7"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct models_config config = usual;
         struct err err;
         config.place = cases[i].place;
         config.isa = cases[i].isa;
+        config.cache = cases[i].cache;
         struct models *m = list(&config, v3_path);
         struct models_entry *entry = models_at(m, 0);
         assert_int_equal(models_load(m, entry, &err), 0);

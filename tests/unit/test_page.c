@@ -12,7 +12,7 @@
 #include "kv/view.h"
 #include "place/plan_nodes.h"
 
-static const struct kv_schema schema = {.n_layers = 3, .row_elements = 24};
+static const struct kv_schema schema = {.n_layers = 3, .latent = 16, .rope = 8};
 
 static struct page_pool *open_pool(int pages)
 {

@@ -18,7 +18,7 @@
 
 enum { MAX_PAGES = 6, MAX_TOKENS = MAX_PAGES * PAGE_TOKENS };
 
-static const struct kv_schema schema = {.n_layers = 1, .row_elements = 4};
+static const struct kv_schema schema = {.n_layers = 1, .latent = 2, .rope = 2};
 
 static struct page_pool *open_pool(int pages)
 {

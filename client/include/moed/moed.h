@@ -370,7 +370,7 @@ struct moed_receipt {
     size_t size;
     const char *place;     /* "cpu", "ref" */
     const char *isa;       /* the kernels' instruction set: "c", "avx2", "avx512", "amx" */
-    const char *cache;     /* number format of cached latents: "F16", "BF16", "F32" */
+    const char *cache;     /* number format of cached latents: "F16", "BF16", "F32", "Q8_0" */
     const char *attention; /* how rows attend, in words: "absorbed" */
     const char *sampler;   /* the stages that chose tokens: "temperature=0.8 top_k=40 draw" */
     uint64_t seed;         /* 0: nothing was drawn */
