@@ -281,7 +281,7 @@ class Birth(unittest.TestCase):
                 return [json.loads(line) for line in loads.communicate(timeout=WAIT)[0].splitlines()]
 
             wait_for("the model", lambda: hear("STATUS=big ready"))
-            for _ in range(5):  # it may be through before anything is said
+            for _ in range(20):  # it may be through before anything is said
                 self.moectl("unload")
                 wait_for("its end", lambda: hear("STATUS=big unloaded"))
                 said.clear()
