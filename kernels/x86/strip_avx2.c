@@ -2,10 +2,9 @@
  *
  * Strips on AVX2: packing, rounding of x, and products of integers, of few rows and of many.
  *
- * A group of a strip is laid out as bytes: in the L1 cache where few rows of x meet it, a few
- * strips for all of k where many do. Its codes meet four bytes of x at a time. Products are added
- * up in pairs of 16 bits as long as they fit, then in 32; what comes out is exact until the block's
- * float scale. That is mk_ref_dot() bit for bit, either way. Pure; any thread.
+ * A group of a strip is laid out as bytes in the L1 cache, where all rows of x meet it, four bytes
+ * at a time. Products are added up in pairs of 16 bits as long as they fit, then in 32; what comes
+ * out is exact until the block's float scale. That is mk_ref_dot() bit for bit. Pure; any thread.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -16,10 +15,9 @@
 #include "ymm.h"
 
 enum {
-    X_BLOCK = 4,              /* rows of x whose sums are under way together */
-    STRIPS = 4,               /* laid out together, at most, */
-    PANEL_BYTES = 512 * 1024, /* as far as an L2 cache holds them */
-    AHEAD = 4096,             /* bytes prefetched: the hardware alone lags behind */
+    X_BLOCK = 4,  /* rows of x whose sums are in registers */
+    X_ROWS = 128, /* whose sums lie ready while they meet a group */
+    AHEAD = 4096, /* bytes prefetched: the hardware alone lags behind */
 };
 
 /* ------------------------------------------------------------------ packing */
@@ -325,10 +323,10 @@ static void put(const struct mk_mm *mm, int i, int j, const __m256 v[2])
     }
 }
 
-/* Up to X_BLOCK rows of x from row i on; those that come unrounded lie at `rows` in order. */
+/* Up to X_ROWS rows of x from row i on; those that come unrounded lie at `rows` in order. */
 static int take_rows(const struct mk_mm *mm, const uint8_t *rows, int i, struct mk_rounded *ret)
 {
-    int M = least(X_BLOCK, mm->m - i);
+    int M = least(X_ROWS, mm->m - i);
     for (int m = 0; m < M; m++) {
         size_t at = (size_t)(mm->rounded && mm->xrow ? mm->xrow[i + m] : i + m);
         const uint8_t *from = mm->rounded ? mm->rounded : rows;
@@ -337,77 +335,47 @@ static int take_rows(const struct mk_mm *mm, const uint8_t *rows, int i, struct 
     return M;
 }
 
-/* Each group is laid out in turn. */
-static void multiply_few(const struct mk_mm *mm, const struct format *format, const uint8_t *rows)
-{
-    const enum mk_type type = format->type;
-    struct panel *panel = (void *)mm->tmp;
-    struct mk_rounded x[X_BLOCK];
-    int M = take_rows(mm, rows, 0, x);
-    for (int j = mm->n0 / STRIP_ROWS * STRIP_ROWS; j < mm->n1; j += STRIP_ROWS) {
-        const uint8_t *w = (const uint8_t *)mm->w + (size_t)j * mk_row_bytes(type, (size_t)mm->k);
-        __m256 sum[X_BLOCK][2];
-        for (int m = 0; m < M; m++)
-            sum[m][0] = sum[m][1] = _mm256_setzero_ps();
-        for (int g = 0; g < mm->k; g += MK_DOT_GROUP) {
-            int n = least(mm->k - g, MK_DOT_GROUP);
-            size_t bytes = STRIP_ROWS * mk_row_bytes(type, (size_t)n);
-            for (size_t line = 0; line < bytes; line += 64)
-                _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
-            format->lay_out(w, n, panel);
-            format->meet(panel, x, g, n, M, sum);
-            w += bytes;
-        }
-        for (int m = 0; m < M; m++)
-            put(mm, m, j, sum[m]);
-    }
-}
+struct area { /* how mm->tmp is cut */
+    struct panel panel;
+    __m256 sum[X_ROWS][2];
+    uint8_t rows[]; /* rounded here, where the caller has none */
+};
 
-/* A few strips are laid out, then all rows of x meet them. */
-static void multiply_many(const struct mk_mm *mm, const struct format *format, const uint8_t *rows,
-                          int strips)
+/* M rows of x times the strip of column j: each group is laid out, and all rows meet it. */
+static void multiply_strip(const struct mk_mm *mm, const struct format *format, struct area *area,
+                           const struct mk_rounded *x, int M, int j)
 {
-    const enum mk_type type = format->type;
-    const int groups = (mm->k + MK_DOT_GROUP - 1) / MK_DOT_GROUP;
-    struct panel *panel = (void *)mm->tmp;
-    for (int j = mm->n0 / STRIP_ROWS * STRIP_ROWS; j < mm->n1; j += strips * STRIP_ROWS) {
-        int there = least(strips, (mm->n1 - j + STRIP_ROWS - 1) / STRIP_ROWS);
-        const uint8_t *w = (const uint8_t *)mm->w + (size_t)j * mk_row_bytes(type, (size_t)mm->k);
-        for (int g = 0; g < there * groups; g++) {
-            int n = least(mm->k - g % groups * MK_DOT_GROUP, MK_DOT_GROUP);
-            format->lay_out(w, n, panel + g);
-            w += STRIP_ROWS * mk_row_bytes(type, (size_t)n);
-        }
-        for (int i = 0; i < mm->m; i += X_BLOCK) {
-            struct mk_rounded x[X_BLOCK];
-            int M = take_rows(mm, rows, i, x);
-            for (int s = 0; s < there; s++) {
-                __m256 sum[X_BLOCK][2];
-                for (int m = 0; m < M; m++)
-                    sum[m][0] = sum[m][1] = _mm256_setzero_ps();
-                for (int g = 0; g < groups; g++)
-                    format->meet(panel + s * groups + g, x, g * MK_DOT_GROUP,
-                                 least(mm->k - g * MK_DOT_GROUP, MK_DOT_GROUP), M, sum);
-                for (int m = 0; m < M; m++)
-                    put(mm, i + m, j + s * STRIP_ROWS, sum[m]);
-            }
-        }
+    const uint8_t *w =
+        (const uint8_t *)mm->w + (size_t)j * mk_row_bytes(format->type, (size_t)mm->k);
+    for (int m = 0; m < M; m++)
+        area->sum[m][0] = area->sum[m][1] = _mm256_setzero_ps();
+    for (int g = 0; g < mm->k; g += MK_DOT_GROUP) {
+        int n = least(mm->k - g, MK_DOT_GROUP);
+        size_t bytes = STRIP_ROWS * mk_row_bytes(format->type, (size_t)n);
+        for (size_t line = 0; line < bytes; line += 64)
+            _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
+        format->lay_out(w, n, &area->panel);
+        for (int m = 0; m < M; m += X_BLOCK)
+            format->meet(&area->panel, x + m, g, n, least(X_BLOCK, M - m), area->sum + m);
+        w += bytes;
     }
 }
 
 static void multiply(const struct mk_mm *mm, const struct format *format)
 {
-    const size_t strip = sizeof(struct panel) * (((size_t)mm->k + MK_DOT_GROUP - 1) / MK_DOT_GROUP);
-    const bool few = mm->m <= X_BLOCK;
-    int strips = few ? 1 : least(STRIPS, 1 + (int)(PANEL_BYTES / strip));
-    uint8_t *rows = (uint8_t *)mm->tmp + (few ? sizeof(struct panel) : (size_t)strips * strip);
+    struct area *area = (void *)mm->tmp;
+    struct mk_rounded x[X_ROWS];
     for (int i = 0; i < mm->m && !mm->rounded; i++)
-        round_row(rows + (size_t)i * mk_rounded_bytes(mm->k),
+        round_row(area->rows + (size_t)i * mk_rounded_bytes(mm->k),
                   mm->x + (size_t)(mm->xrow ? mm->xrow[i] : i) * (size_t)mm->ldx, mm->k);
-    if (few)
-        multiply_few(mm, format, rows);
-    else
-        multiply_many(mm, format, rows, strips);
+    for (int i = 0; i < mm->m; i += X_ROWS) {
+        int M = take_rows(mm, area->rows, i, x);
+        for (int j = mm->n0 / STRIP_ROWS * STRIP_ROWS; j < mm->n1; j += STRIP_ROWS) {
+            multiply_strip(mm, format, area, x, M, j);
+            for (int m = 0; m < M; m++)
+                put(mm, i + m, j, area->sum[m]);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------ the table */
