@@ -16,6 +16,7 @@
 
 enum {
     PIECE_BYTES = 1 << 20, /* stays in a core's cache between reading and packing */
+    RUN_PIECES = 16,       /* of one thread: two that touch the same huge page both clear one */
     MOST_HANDS = 8,
 };
 
@@ -199,24 +200,26 @@ static char *piece_memory(const struct loader *l, const struct cursor *at)
            (before.n ? l->place->ops->pack_size(l->place, &before) : 0);
 }
 
-/* The next piece, false if all are taken or somebody failed. */
+static void advance(const struct loader *l, struct cursor *at)
+{
+    const struct plan_item *item = &l->plan->item[at->item];
+    at->row += piece_rows(l, at);
+    if (at->row >= item->mat.n) {
+        at->row = 0;
+        at->matrix++;
+    }
+    if (at->matrix == item->mat.count)
+        *at = (struct cursor){.item = at->item + 1};
+}
+
+/* The next RUN_PIECES, false if all are taken or somebody failed. */
 static bool take(struct loader *l, struct cursor *ret)
 {
-    struct cursor *next = &l->next;
     pthread_mutex_lock(&l->lock);
-    *ret = *next;
-    bool taken = next->item < l->plan->n && !atomic_load(&l->stop);
-    if (taken) {
-        const struct plan_item *item = &l->plan->item[next->item];
-        next->row += piece_rows(l, next);
-        if (next->row >= item->mat.n) {
-            next->row = 0;
-            next->matrix++;
-        }
-        if (next->matrix == item->mat.count) {
-            *next = (struct cursor){.item = next->item + 1};
-        }
-    }
+    *ret = l->next;
+    bool taken = l->next.item < l->plan->n && !atomic_load(&l->stop);
+    for (int i = 0; taken && i < RUN_PIECES && l->next.item < l->plan->n; i++)
+        advance(l, &l->next);
     pthread_mutex_unlock(&l->lock);
     return taken;
 }
@@ -231,13 +234,22 @@ static int load_piece(struct hand *h, const struct cursor *at)
     return load_rows(h, item, first + (uint64_t)at->row, piece_rows(h->loader, at), dst);
 }
 
+static int load_run(struct hand *h, struct cursor at)
+{
+    const struct loader *l = h->loader;
+    int r = 0;
+    for (int i = 0; r >= 0 && i < RUN_PIECES && at.item < l->plan->n; i++, advance(l, &at))
+        r = load_piece(h, &at);
+    return r;
+}
+
 static void *load_pieces(void *arg)
 {
     struct hand *h = arg;
     struct loader *l = h->loader;
     struct cursor at;
     while (take(l, &at)) {
-        int r = load_piece(h, &at);
+        int r = load_run(h, at);
         if (r >= 0)
             continue;
         pthread_mutex_lock(&l->lock);

@@ -384,6 +384,7 @@ void check_mat(struct check *check, const struct mk *mk)
                     check_case(check, mk, type, shape, pattern);
                 }
         check_case(check, mk, type, (struct shape){67, 70, 256}, PATTERN_RANDOM);
+        check_case(check, mk, type, (struct shape){131, 20, 256}, PATTERN_RANDOM);
         check_case(check, mk, type, (struct shape){1, 70, 7168}, PATTERN_RANDOM);
         check_case(check, mk, type, (struct shape){14, 9, 7168}, PATTERN_RANDOM);
     }
