@@ -1,29 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Streaming a generation. SIGINT is blocked but inside ppoll, so that Ctrl-C can't fall between a
- * look at the flag and the sleep; its old disposition is put back afterwards.
+ * Streaming a generation.
  */
 #include "moectl/answer.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "moectl/interrupt.h"
 #include "moectl/link.h"
 #include "moectl/screen.h"
-
-static volatile sig_atomic_t interrupted; /* a handler has nowhere else to put it */
-
-static void on_interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
 
 static uint64_t now_us(void)
 {
@@ -243,7 +234,7 @@ static void sleep_until_something(struct moed *moed, const sigset_t *mask)
 
 static void loop(struct moed *moed, struct moed_call *call, struct answer *a, const sigset_t *mask)
 {
-    while (!moed_call_is_done(call) && !interrupted)
+    while (!moed_call_is_done(call) && !interrupt_came())
         if (moed_dispatch(moed) == 0)
             sleep_until_something(moed, mask);
     if (moed_call_is_done(call))
@@ -251,25 +242,6 @@ static void loop(struct moed *moed, struct moed_call *call, struct answer *a, co
     moed_call_cancel(call);
     a->is_interrupted = true;
     a->finish = MOED_FINISH_CANCELLED;
-}
-
-static void run_with_signals(struct moed *moed, struct moed_call *call, struct answer *a)
-{
-    struct sigaction action = {.sa_handler = on_interrupt}, old;
-    sigset_t block, before, open;
-    sigemptyset(&action.sa_mask);
-    sigemptyset(&block);
-    sigaddset(&block, SIGINT);
-    interrupted = 0;
-    sigprocmask(SIG_BLOCK, &block, &before);
-    sigaction(SIGINT, &action, &old);
-    if (old.sa_handler == SIG_IGN) /* a script's background job is not meant */
-        sigaction(SIGINT, &old, NULL);
-    open = before;
-    sigdelset(&open, SIGINT);
-    loop(moed, call, a, &open);
-    sigaction(SIGINT, &old, NULL);
-    sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static int judge(struct answer *a)
@@ -305,7 +277,10 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
         return link_failed(a->o, &a->error);
     OWN(moed_call) *call = started;
     moed_call_on(call, on_progress, a);
-    run_with_signals(moed, call, a);
+    struct interrupt interrupt;
+    interrupt_catch(&interrupt);
+    loop(moed, call, a, &interrupt.open);
+    interrupt_release(&interrupt);
     if (a->to_screen)
         end_thinking(a);
     return judge(a);

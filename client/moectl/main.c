@@ -57,6 +57,16 @@ const struct verb verb_table[] = {
     {"unload", "[NAME]", "Free a model's weights", NULL, GROUP_MODEL, 0, 1, verb_unload},
     {"plan", "FILE", "What memory a model file would take, and whether it fits", NULL, 0, 1, 1,
      verb_plan},
+    {"bench", "", "Load the daemon, and tell how long its clients wait",
+     "Each client is a connection that asks again as soon as it is answered, or,\n"
+     "with --rate, when the next request is due: at random times that do not wait\n"
+     "for answers. Prompts are made up and have the lengths that are asked for, and\n"
+     "so have answers; of a range N-M each length is as likely as another. Without\n"
+     "--requests and --duration there are ten requests a client. Ctrl-C ends it\n"
+     "early, and what was measured is told. All times are seconds as seen here but\n"
+     "the queue's, which is the daemon's word; those of a request count from when it\n"
+     "was due. The exit code is 1 if a request failed.\n",
+     GROUP_MODEL | GROUP_BENCH, 0, 0, verb_bench},
     {"rpc", "METHOD [JSON]", "Call a method of moed.v1.Engine",
      "The request is a JSON object of the message's fields; \"-\" reads it from\n"
      "standard input. Bytes are lower-case hex, enums go by name, numbers of 64\n"

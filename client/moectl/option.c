@@ -28,6 +28,9 @@ enum type {
     TYPE_BREAKER,
     TYPE_BAN,
     TYPE_BIAS,
+    TYPE_COUNT,  /* int at offset */
+    TYPE_AMOUNT, /* double at offset */
+    TYPE_RANGE,  /* struct range at offset */
 };
 
 struct option {
@@ -55,7 +58,7 @@ static const struct option option_table[] = {
     {"tokens-in", 0, "IDS", GROUP_RAW, TYPE_IDS, 0, 0, "the prompt as token ids: 1,2,3"},
     {"tokens", 'n', "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_MAX_TOKENS,
      "stop after N tokens; 0: at the context's end"},
-    {"temperature", 0, "X", GROUP_SAMPLING, TYPE_REAL, 0, MOED_TEMPERATURE,
+    {"temperature", 0, "X", GROUP_SAMPLING | GROUP_BENCH, TYPE_REAL, 0, MOED_TEMPERATURE,
      "0: always the most probable token"},
     {"top-k", 0, "N", GROUP_SAMPLING, TYPE_INTEGER, 0, MOED_TOP_K,
      "only among the N most probable; 0: off"},
@@ -92,7 +95,7 @@ static const struct option option_table[] = {
      "go on after the model's end token"},
     {"show-special", 0, NULL, GROUP_SAMPLING, TYPE_SET, 0, MOED_SHOW_SPECIAL,
      "print special tokens too"},
-    {"timeout", 0, "SECONDS", GROUP_SAMPLING, TYPE_SECONDS, 0, MOED_TIMEOUT_MS,
+    {"timeout", 0, "SECONDS", GROUP_SAMPLING | GROUP_BENCH, TYPE_SECONDS, 0, MOED_TIMEOUT_MS,
      "give up after this time"},
     {"top-logprobs", 0, "K", GROUP_RAW, TYPE_TOP, 0, MOED_TOP_LOGPROBS,
      "with --json: the K most probable tokens"},
@@ -103,6 +106,21 @@ static const struct option option_table[] = {
      "special tokens are plain text"},
     {"hide-special", 0, NULL, GROUP_DETOKENIZE, TYPE_FLAG, AT(hide_special), 0,
      "special tokens print nothing"},
+    {"clients", 'c', "N", GROUP_BENCH, TYPE_COUNT, AT(clients), 0, "connections; default 4"},
+    {"rate", 0, "X", GROUP_BENCH, TYPE_AMOUNT, AT(rate), 0,
+     "requests a second; default: as they are answered"},
+    {"requests", 0, "N", GROUP_BENCH, TYPE_COUNT, AT(requests), 0, "begin no more than so many"},
+    {"duration", 0, "SECONDS", GROUP_BENCH, TYPE_AMOUNT, AT(duration), 0,
+     "begin none after this time"},
+    {"prompt", 0, "N[-M]", GROUP_BENCH, TYPE_RANGE, AT(prompt), 0,
+     "tokens of a prompt; default 128"},
+    {"answer", 0, "N[-M]", GROUP_BENCH, TYPE_RANGE, AT(answer), 0,
+     "tokens of an answer; default 32"},
+    {"shared", 0, "X", GROUP_BENCH, TYPE_AMOUNT, AT(shared), 0,
+     "this share of each prompt is common; default 0"},
+    {"seed", 0, "N", GROUP_BENCH, TYPE_COUNT, AT(dice_seed), 0,
+     "of prompts, lengths and times; default 0"},
+    {"csv", 0, "FILE", GROUP_BENCH, TYPE_STRING, AT(csv), 0, "write a line a request there"},
     {"no-wait", 0, NULL, GROUP_LOAD, TYPE_FLAG, AT(no_wait), 0, "return before the model is ready"},
     {"socket", 'S', "PATH", GROUP_GLOBAL, TYPE_STRING, AT(socket), 0, "where the daemon listens"},
     {"json", 'j', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(json), 0, "answer in JSON, one object a line"},
@@ -194,6 +212,36 @@ static int take_seconds(struct options *o, const struct option *option, const ch
         return bad_value(o, option, value, "seconds above 0");
     s.integer = (int64_t)ceil(seconds * 1000);
     return add_setting(o, &s);
+}
+
+static int take_count(struct options *o, const struct option *option, const char *value, int *ret)
+{
+    int64_t count;
+    if (!read_integer(value, &count) || count < 0 || count > INT32_MAX)
+        return bad_value(o, option, value, "a whole number");
+    *ret = (int)count;
+    return 0;
+}
+
+static int take_amount(struct options *o, const struct option *option, const char *value,
+                       double *ret)
+{
+    if (!read_real(value, ret) || *ret < 0 || *ret > 1e9)
+        return bad_value(o, option, value, "a number of 0 or more");
+    return 0;
+}
+
+static int take_range(struct options *o, const struct option *option, const char *value,
+                      struct range *ret)
+{
+    int least, most, end = 0;
+    int n = sscanf(value, "%9d%n-%9d%n", &least, &end, &most, &end);
+    if (n == 1)
+        most = least;
+    if (n < 1 || value[end] != '\0' || least < 1 || most < least)
+        return bad_value(o, option, value, "tokens: 100 or 100-200");
+    *ret = (struct range){least, most};
+    return 0;
 }
 
 static int take_bias(struct options *o, const struct option *option, const char *value)
@@ -300,6 +348,12 @@ static int take_value(struct options *o, const struct option *option, const char
         return take_text(o, option, &o->breakers, value);
     case TYPE_BIAS:
         return take_bias(o, option, value);
+    case TYPE_COUNT:
+        return take_count(o, option, value, (int *)(void *)(base + option->offset));
+    case TYPE_AMOUNT:
+        return take_amount(o, option, value, (double *)(void *)(base + option->offset));
+    case TYPE_RANGE:
+        return take_range(o, option, value, (struct range *)(void *)(base + option->offset));
     }
     return 0;
 }
@@ -401,7 +455,7 @@ static int check_args(const struct options *o)
 
 int options_parse(int argc, char **argv, struct options *ret)
 {
-    *ret = (struct options){0};
+    *ret = (struct options){.clients = 4, .prompt = {128, 128}, .answer = {32, 32}};
     ret->args = calloc((size_t)argc + 1, sizeof *ret->args);
     if (!ret->args)
         abort();

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "moed/moed.h"
+#include "moectl/dice.h"
 
 /* Exit codes, documented in --help: scripts rely on them. */
 enum exit_code {
@@ -58,6 +59,11 @@ struct options {
         float bias;
     } biases[MAX_BIASES];
     int n_biases;
+    /* of bench; what is not given has its default */
+    int clients, requests, dice_seed;
+    double rate, duration, shared;
+    struct range prompt, answer; /* tokens */
+    const char *csv;
     char **args; /* what is no option; heap, the strings are argv's */
     int n_args;
 };

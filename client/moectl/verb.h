@@ -16,6 +16,7 @@ enum option_group {
     GROUP_DETOKENIZE = 64,
     GROUP_LOAD = 128,
     GROUP_TOOLS = 256,
+    GROUP_BENCH = 512,
 };
 
 int verb_ask(const struct options *o);
@@ -31,4 +32,5 @@ int verb_show(const struct options *o);
 int verb_load(const struct options *o);
 int verb_unload(const struct options *o);
 int verb_plan(const struct options *o);
+int verb_bench(const struct options *o);
 int verb_rpc(const struct options *o);

@@ -4,7 +4,9 @@
 
 usage: moectl.py MOECTL MOED MODEL
 """
+import csv
 import json
+import math
 import os
 import pty
 import re
@@ -28,7 +30,8 @@ from ttrpc import (  # noqa: E402
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
-VERBS = ("ask chat generate tokenize detokenize render status ps list show load unload rpc").split()
+VERBS = ("ask chat generate tokenize detokenize render status ps list show load unload bench "
+         "rpc").split()
 
 
 def environment(**more):
@@ -210,6 +213,8 @@ class WithoutDaemon(unittest.TestCase):
                      ("rpc", "Ping", "[]"), ("rpc", "Show", '{"model":1}'),
                      ("rpc", "Cancel", '{"generation_id":"0g"}'),
                      ("rpc", "Generate", '{"max_tokens":3000000000}'),
+                     ("bench", "--prompt", "5-3"), ("bench", "--answer", "0"), ("bench", "-c", "0"),
+                     ("bench", "--rate", "-1"), ("bench", "--shared", "2"), ("bench", "word"),
                      ("ask", "--logit-bias", "7"), ("detokenize", "1", "two"), ("ask",)]:
             rc, out, err = moectl(*args)
             self.assertEqual((rc, out), (2, b""), (args, err))
@@ -217,7 +222,7 @@ class WithoutDaemon(unittest.TestCase):
 
     def test_no_daemon(self):
         for args in [("status",), ("ask", "x"), ("ps",), ("rpc", "Ping"), ("chat",),
-                     ("generate", "--raw", "x"), ("tokenize",)]:
+                     ("generate", "--raw", "x"), ("tokenize",), ("bench",)]:
             rc, out, err = moectl("--socket", "/nowhere/a.sock", *args)
             self.assertEqual((rc, out), (3, b""), args)
             self.assertIn(b"/nowhere/a.sock (No such file or directory)", err)
@@ -450,6 +455,11 @@ class WithDaemon(unittest.TestCase):
             self.assertLess(time.monotonic(), end, "a generation runs on")
             time.sleep(0.02)
 
+    def wait_for_work(self):
+        end = time.monotonic() + WAIT
+        while not self.run_json("ps")["generations"]:
+            self.assertLess(time.monotonic(), end, "no generation begins")
+
     def test_ctrl_c(self):
         for verb in (("generate", "--raw", "Once"), ("ask", "Tell me a story")):
             process = subprocess.Popen(
@@ -461,6 +471,81 @@ class WithDaemon(unittest.TestCase):
             process.communicate(timeout=WAIT)
             self.assertEqual(process.returncode, 130)
             self.wait_idle()
+
+    def bench(self, *args, rc=0):
+        found, out, err = moectl("--socket", self.daemon.path, "--json", "bench", *args)
+        self.assertEqual(found, rc, err)
+        return json.loads(out)
+
+    def test_bench(self):
+        with tempfile.TemporaryDirectory() as room:
+            path = os.path.join(room, "requests.csv")
+            args = ("-c", "3", "--requests", "12", "--prompt", "20-40", "--answer", "3-5",
+                    "--shared", "0.5", "--seed", "7")
+            figures = self.bench(*args, "--csv", path)
+            with open(path, newline="") as file:
+                lines = list(csv.DictReader(file))
+        self.assertEqual((figures["answered"], figures["failed"], len(lines)), (12, 0, 12))
+        for key in ("prompt_tokens", "answer_tokens", "cached_tokens"):
+            self.assertEqual(sum(int(line[key]) for line in lines), figures[key])
+        for line in lines:
+            self.assertTrue(20 <= int(line["prompt_tokens"]) <= 40, line)
+            self.assertTrue(3 <= int(line["answer_tokens"]) <= 5, line)
+            self.assertEqual(line["status"], "")
+            self.assertLessEqual(float(line["first_token_seconds"]), float(line["whole_seconds"]))
+        self.assertGreater(figures["cached_tokens"], 9 * 9)  # all but those that came first
+        for key in ("late_seconds", "queue_seconds", "first_token_seconds", "token_seconds",
+                    "gap_seconds", "whole_seconds"):
+            ranks = [figures[key][name] for name in ("p50", "p90", "p99", "most")]
+            self.assertEqual(ranks, sorted(ranks), key)
+            measured = sorted(float(line[key]) for line in lines if line[key])
+            for found, share in zip(ranks, (0.5, 0.9, 0.99, 1)):
+                self.assertAlmostEqual(found, measured[math.ceil(share * len(measured)) - 1], 5)
+        again = self.bench(*args)
+        for key in ("prompt_tokens", "answer_tokens"):
+            self.assertEqual(again[key], figures[key])
+        rc, out, err = moectl("-S", self.daemon.path, "bench", *args)
+        self.assertEqual(rc, 0, err)
+        self.assertIn(b"12 answered, 0 failed, 0 cancelled", out)
+        self.assertRegex(out, rb"first token( +[0-9]+[.][0-9]{4}){4}\n")
+
+    def test_bench_at_a_rate(self):
+        """As many are due in a time as the seed says, whether somebody was free for them or not."""
+        args = ("-c", "2", "--rate", "200", "--duration", "0.4", "--prompt", "4", "--answer", "2")
+        due = []
+        for _ in range(2):
+            figures = self.bench(*args)
+            self.assertGreater(figures["answered"], 0)
+            due.append(figures["answered"] + figures["missed"])
+        self.assertEqual(due[0], due[1])
+        self.assertTrue(40 < due[0] < 130, due)
+
+    def test_bench_counts_failures(self):
+        figures = self.bench("-c", "2", "--requests", "4", "--prompt", "900000", rc=1)
+        self.assertEqual((figures["answered"], figures["failed"]), (0, 4))
+        (kind,) = figures["failures"]
+        self.assertEqual((kind["status"], kind["count"]), ("INVALID_ARGUMENT", 4))
+        self.assertIn("context", kind["message"])
+
+    def test_bench_is_interrupted(self):
+        with tempfile.TemporaryDirectory() as room:
+            path = os.path.join(room, "requests.csv")
+            process = subprocess.Popen(
+                [MOECTL, "-S", self.daemon.path, "--json", "bench", "--duration", "600",
+                 "--answer", "1-200", "--csv", path], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+            self.wait_for_work()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=WAIT)
+            self.assertEqual(process.returncode, 130, err)
+            figures = json.loads(out)
+            self.assertGreater(figures["cancelled"], 0)
+            with open(path, newline="") as file:
+                kinds = [line["status"] for line in csv.DictReader(file)]
+            self.assertEqual(kinds.count("CANCELLED"), figures["cancelled"])
+            self.assertEqual(kinds.count(""), figures["answered"])
+        self.wait_idle()
 
     def test_colours(self):
         ask = ("-S", self.daemon.path, "ask", "--think", "Hi", "-n", "20")
