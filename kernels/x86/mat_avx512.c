@@ -5,7 +5,8 @@
  * A dot product is cut into chunks of 16; chunk c goes to accumulator c % 2, lane by lane, and the
  * 32 partial sums are added in one fixed tree. gemv unpacks in registers and gemm through tmp
  * (which gemv does as well for types without an unpacker here), but both do these same operations,
- * so a result depends on its own row and column alone.
+ * so a result depends on its own row and column alone. gemv of FP8 does others: a block's products
+ * are added up before its scale multiplies them.
  *
  * Packed rows are the rows of the file. Pure; any thread.
  */
@@ -148,41 +149,67 @@ INLINE void put(const struct mk_mm *mm, int i, int j, int rows, const __m512 v[4
 INLINE void dot_packed(enum mk_type type, const uint8_t *w, const float *const *x, int k, int M,
                        __m512 *ret)
 {
-    const int elements = block_elements(type);
-    size_t bytes = mk_row_bytes(type, (size_t)elements);
     __m512 v[4], acc[GEMV_X_BLOCK][2];
     int c = 0;
 
     for (int m = 0; m < M; m++)
         acc[m][0] = acc[m][1] = _mm512_setzero_ps();
-    for (; c + elements <= k; c += elements, w += bytes) {
-        for (size_t line = 0; line < bytes; line += 64)
+    for (; c + GROUP <= k; c += GROUP, w += mk_row_bytes(type, GROUP)) {
+        for (size_t line = 0; line < mk_row_bytes(type, GROUP); line += 64)
             _mm_prefetch((const char *)w + AHEAD + line, _MM_HINT_T0);
-        for (int g = 0; g < elements / GROUP; g++) {
-            unpack_group(type, w, g, v);
-            for (int m = 0; m < M; m++) {
-                const float *at = x[m] + c + GROUP * g;
-                acc[m][0] = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(at), acc[m][0]);
-                acc[m][1] = _mm512_fmadd_ps(v[1], _mm512_loadu_ps(at + 16), acc[m][1]);
-                acc[m][0] = _mm512_fmadd_ps(v[2], _mm512_loadu_ps(at + 32), acc[m][0]);
-                acc[m][1] = _mm512_fmadd_ps(v[3], _mm512_loadu_ps(at + 48), acc[m][1]);
-            }
+        unpack_group(type, w, 0, v);
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < 4; i++)
+                acc[m][i % 2] =
+                    _mm512_fmadd_ps(v[i], _mm512_loadu_ps(x[m] + c + CHUNK * i), acc[m][i % 2]);
+    }
+    for (int i = 0; c < k; i++, c += CHUNK) {
+        __mmask16 mask = first(k - c);
+        __m512 tail = unpack_tail(type, w, i, k - c);
+        for (int m = 0; m < M; m++) {
+            __m512 xv = _mm512_maskz_loadu_ps(mask, x[m] + c);
+            acc[m][i % 2] = _mm512_fmadd_ps(tail, xv, acc[m][i % 2]);
         }
     }
-    if (elements == GROUP)
-        for (int i = 0; c < k; i++, c += CHUNK) {
-            __mmask16 mask = first(k - c);
-            __m512 tail = unpack_tail(type, w, i, k - c);
-            for (int m = 0; m < M; m++) {
-                __m512 xv = _mm512_maskz_loadu_ps(mask, x[m] + c);
-                if (i % 2)
-                    acc[m][1] = _mm512_fmadd_ps(tail, xv, acc[m][1]);
-                else
-                    acc[m][0] = _mm512_fmadd_ps(tail, xv, acc[m][0]);
-            }
-        }
     for (int m = 0; m < M; m++)
         ret[m] = _mm512_add_ps(acc[m][0], acc[m][1]);
+}
+
+/* The same of FP8, whose scales multiply the sums of blocks. Halves go by way of the cache, from
+ * where they become floats without a shuffle. */
+INLINE void dot_e4m3(const uint8_t *w, const float *const *x, int k, int M, __m512 *ret)
+{
+    enum { BLOCK = 128, BYTES = 4 + BLOCK };
+    const __m512i size = _mm512_set1_epi8(0x7f);
+    _Alignas(64) uint8_t half[2 * BLOCK];
+
+    for (int m = 0; m < M; m++)
+        ret[m] = _mm512_setzero_ps();
+    for (int c = 0; c < k; c += BLOCK, w += BYTES) {
+        __m512 acc[GEMV_X_BLOCK][2];
+        __m512i most = _mm512_setzero_si512();
+        _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)w + AHEAD + 64, _MM_HINT_T0);
+        for (int i = 0; i < BLOCK; i += 32)
+            _mm512_store_si512(half + 2 * i, e4m3_halves(w + 4 + i));
+        for (int i = 0; i < BLOCK; i += 64)
+            most = _mm512_max_epu8(most, _mm512_and_si512(_mm512_loadu_si512(w + 4 + i), size));
+        __asm__("" : "+m"(half)); /* GCC would keep them in registers and shuffle */
+        for (int i = 0; i < BLOCK / CHUNK; i++) {
+            __m512 v = _mm512_cvtph_ps(load32(half + 2 * CHUNK * i));
+            for (int m = 0; m < M; m++) {
+                __m512 xv = _mm512_loadu_ps(x[m] + c + CHUNK * i);
+                acc[m][i % 2] =
+                    i < 2 ? _mm512_mul_ps(v, xv) : _mm512_fmadd_ps(v, xv, acc[m][i % 2]);
+            }
+        }
+        float scale;
+        memcpy(&scale, w, sizeof scale);
+        bool none = _mm512_cmpeq_epi8_mask(most, size); /* one is no number, so is the sum */
+        __m512 by = _mm512_set1_ps(none ? __builtin_nanf("") : scale * 256);
+        for (int m = 0; m < M; m++)
+            ret[m] = _mm512_fmadd_ps(_mm512_add_ps(acc[m][0], acc[m][1]), by, ret[m]);
+    }
 }
 
 /* M rows from row i on. */
@@ -200,8 +227,11 @@ INLINE void gemv_rows(const struct mk_mm *mm, enum mk_type type, int i, int M)
             for (int r = 0; r < W_BLOCK; r++)
                 sum[m][r] = _mm512_setzero_ps();
         for (int r = 0; r < rows; r++) {
-            dot_packed(type, (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes, x, mm->k, M,
-                       one);
+            const uint8_t *w = (const uint8_t *)mm->w + (size_t)(j + r) * row_bytes;
+            if (type == MK_FP8_E4M3)
+                dot_e4m3(w, x, mm->k, M, one);
+            else
+                dot_packed(type, w, x, mm->k, M, one);
             for (int m = 0; m < M; m++)
                 sum[m][r] = one[m];
         }
@@ -324,7 +354,7 @@ enum { GEMM_LEAST = 5 }; /* fewer rows don't repay the way through tmp */
     }                                                                                              \
     static void gemm_##id(const struct mk_mm *mm)                                                  \
     {                                                                                              \
-        if (mm->m < GEMM_LEAST && in_registers(MK_##id))                                           \
+        if (mm->m < GEMM_LEAST && in_registers(MK_##id) && MK_##id != MK_FP8_E4M3)                 \
             gemv(mm, MK_##id);                                                                     \
         else                                                                                       \
             gemm(mm, MK_##id);                                                                     \
