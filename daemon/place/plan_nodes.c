@@ -62,7 +62,7 @@ static void give(struct planner *p, int i, int j, int units, int all)
 static bool fill_by(const struct planner *p, const double *share, double *part, double *bytes)
 {
     bool is_full[TOPO_MAX_NODES] = {false};
-    for (int round = 0; round<p->n_nodes && * bytes> 0; round++) {
+    for (int round = 0; *bytes > 0 && round < p->n_nodes; round++) {
         double all = 0, left = *bytes;
         bool any_full = false;
         for (int j = 0; j < p->n_nodes; j++)
