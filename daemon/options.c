@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "help.h"
+#include "paper.h"
 
 enum {
     OPTION_CONFIG = 256,
@@ -25,70 +27,29 @@ enum {
     OPTION_KEYS
 };
 
-static const struct {
-    int value;
-    const char *name, *argument, *words;
-} own_options[] = {
+const struct options_row options_own[] = {
     {OPTION_CONFIG, "config", "FILE", "read this file instead of " MOED_CONF},
     {OPTION_CHECK, "check", "FILE",
      "check a model file completely, without loading it; print what it is, or what is wrong"},
     {OPTION_PLAN, "plan", "FILE",
      "print what memory serving a model file takes and whether it is there; without loading it"},
     {OPTION_JSON, "json", NULL, "with --plan: print one JSON object"},
-    {OPTION_HELP, "help", NULL, "print this"},
+    {OPTION_HELP, "help", "[FORM]", "print this; or =" PAPER_FORMS ": for these"},
     {OPTION_VERSION, "version", NULL, "print the version"},
+    {0},
 };
-enum { N_OWN = sizeof own_options / sizeof *own_options };
-
-/* Two columns, 80 wide; the words of the second are filled line by line. */
-static void print_option(const char *name, const char *argument, const char *words)
-{
-    enum { COLUMN = 23, WIDTH = 79 };
-    int at = printf("  --%s%s%s", name, argument ? " " : "", argument ? argument : "");
-    if (at > COLUMN - 2)
-        at = printf("\n") - 1;
-    while (*words) {
-        int length = (int)strcspn(words, " ");
-        if (at + 1 + length > WIDTH)
-            at = printf("\n") - 1;
-        if (at < COLUMN)
-            at += printf("%*s", COLUMN - at, "");
-        else
-            at += printf(" ");
-        at += printf("%.*s", length, words);
-        words += length;
-        words += strspn(words, " ");
-    }
-    printf("\n");
-}
-
-static void print_help(void)
-{
-    printf("Usage: moed [OPTION]...\n"
-           "Keep DeepSeek models in memory and answer for them over a Unix socket.\n\n");
-    for (int i = 0; i < N_OWN; i++)
-        print_option(own_options[i].name, own_options[i].argument, own_options[i].words);
-    printf("\nThese overrule the configuration:\n");
-    for (int i = 0; i < CONFIG_N_KEYS; i++) {
-        char words[512];
-        const char *standard = config_keys[i].standard;
-        if (!config_keys[i].option)
-            continue;
-        snprintf(words, sizeof words, *standard ? "%s (%s)" : "%s", config_keys[i].words, standard);
-        print_option(config_keys[i].option, config_keys[i].argument, words);
-    }
-    printf("\nSIGTERM lets running answers finish, a second one ends at once. Exit status:\n"
-           "0 at the end asked for, 1 for a failure, 2 for a bad command line, 78 for a\n"
-           "bad configuration.\n");
-}
+enum { N_OWN = sizeof options_own / sizeof *options_own - 1 };
 
 static void fill_options(struct option *dst)
 {
     int n = 0;
-    for (int i = 0; i < N_OWN; i++)
-        dst[n++] = (struct option){own_options[i].name,
-                                   own_options[i].argument ? required_argument : no_argument, NULL,
-                                   own_options[i].value};
+    for (int i = 0; i < N_OWN; i++) {
+        const char *argument = options_own[i].argument;
+        int has = !argument          ? no_argument
+                  : *argument == '[' ? optional_argument
+                                     : required_argument;
+        dst[n++] = (struct option){options_own[i].name, has, NULL, options_own[i].value};
+    }
     for (int i = 0; i < CONFIG_N_KEYS; i++)
         if (config_keys[i].option)
             dst[n++] =
@@ -121,9 +82,11 @@ int options_read(int argc, char **argv, struct config *config, struct task *task
         else if (c == OPTION_JSON)
             task->json = true;
         else if (c == OPTION_HELP || c == OPTION_VERSION) {
-            if (c == OPTION_HELP)
-                print_help();
-            else
+            if (c == OPTION_HELP && help_print(optarg) < 0) {
+                err_set(&err, -EINVAL, "--help: found '%s', expected " PAPER_FORMS, optarg);
+                return complain(&err, OPTIONS_USAGE);
+            }
+            if (c == OPTION_VERSION)
                 printf("moed %s\n", MOED_VERSION);
             return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         } else if (c == '?') {

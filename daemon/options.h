@@ -10,6 +10,12 @@
 
 enum { OPTIONS_USAGE = 2, OPTIONS_GO_ON = -1 };
 
+struct options_row {
+    int value;
+    const char *name, *argument, *words; /* argument NULL: none; "[FORM]": may stand behind "=" */
+};
+extern const struct options_row options_own[]; /* those that set no key; ended by no name */
+
 /* What is to be done with a file instead of serving. */
 struct task {
     const char *check; /* look at it, whatever the configuration */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "moectl/help.h"
 #include "moectl/verb.h"
 
 const struct verb verb_table[] = {
@@ -48,7 +49,8 @@ const struct verb verb_table[] = {
      GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS, 0, -1, verb_render},
     {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
     {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
-    {"list", "", "List models", NULL, 0, 0, 0, verb_list},
+    {"list", "", "List models", "With --quiet their names alone, one a line.\n", 0, 0, 0,
+     verb_list},
     {"show", "[NAME]", "Show a model and its file's metadata", NULL, GROUP_MODEL, 0, 1, verb_show},
     {"load", "[NAME]", "Load a model's weights",
      "On a terminal a bar shows how far it is; with --json there is a line for each\n"
@@ -81,10 +83,8 @@ static int run(const struct options *o)
         printf("moectl %s, libmoed %s\n", MOED_VERSION, moed_version());
         return EXIT_DONE;
     }
-    if (o->help) {
-        options_help(o->verb);
-        return EXIT_DONE;
-    }
+    if (o->help)
+        return help_print(o);
     return o->verb->run(o);
 }
 

@@ -30,6 +30,8 @@ int verb_list(const struct options *o)
         return r;
     if (o->json)
         screen_json(json_pack("{s:o}", "models", report_models_json(call)));
+    else if (o->quiet)
+        report_names(call);
     else
         report_models(call);
     return EXIT_DONE;

@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "moectl/verb.h"
+#include "paper.h"
 
 enum type {
+    TYPE_HELP,   /* the form of help behind "=", or none */
     TYPE_FLAG,   /* bool at offset */
     TYPE_STRING, /* const char * at offset */
     TYPE_COLOR,
@@ -124,9 +126,11 @@ static const struct option option_table[] = {
     {"no-wait", 0, NULL, GROUP_LOAD, TYPE_FLAG, AT(no_wait), 0, "return before the model is ready"},
     {"socket", 'S', "PATH", GROUP_GLOBAL, TYPE_STRING, AT(socket), 0, "where the daemon listens"},
     {"json", 'j', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(json), 0, "answer in JSON, one object a line"},
-    {"quiet", 'q', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(quiet), 0, "no thinking, figures or progress"},
+    {"quiet", 'q', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(quiet), 0,
+     "no thinking, figures, progress or tables"},
     {"color", 0, "WHEN", GROUP_GLOBAL, TYPE_COLOR, 0, 0, "auto, always or never"},
-    {"help", 'h', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(help), 0, "this text"},
+    {"help", 'h', "[FORM]", GROUP_GLOBAL, TYPE_HELP, 0, 0,
+     "this text; or =" PAPER_FORMS ": for these"},
     {"version", 'V', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(version), 0, "the version"},
     {0},
 };
@@ -141,6 +145,15 @@ int usage_error(const struct options *o, const char *fmt, ...)
     fprintf(stderr, "\nTry 'moectl%s%s --help'.\n", o->verb ? " " : "",
             o->verb ? o->verb->name : "");
     return EXIT_USAGE;
+}
+
+bool option_words(int i, struct option_words *ret)
+{
+    const struct option *o = &option_table[i];
+    if (i < 0 || !o->name)
+        return false;
+    *ret = (struct option_words){o->name, o->letter, o->arg, o->groups, o->help};
+    return true;
 }
 
 /* ---- values */
@@ -319,6 +332,10 @@ static int take_value(struct options *o, const struct option *option, const char
 {
     char *base = (char *)o;
     switch (option->type) {
+    case TYPE_HELP:
+        o->help = true;
+        o->help_form = value;
+        return 0;
     case TYPE_FLAG:
         *(bool *)(base + option->offset) = true;
         return 0;
@@ -359,6 +376,12 @@ static int take_value(struct options *o, const struct option *option, const char
 }
 
 /* ---- parsing */
+/* "[FORM]" may be left out, and stands behind "=" only. */
+static bool needs_value(const struct option *option)
+{
+    return option->arg && option->arg[0] != '[';
+}
+
 static bool is_taken(const struct option *option, const struct verb *verb)
 {
     return option->groups & (GROUP_GLOBAL | (verb ? verb->groups : 0));
@@ -393,7 +416,7 @@ static int take_long(struct options *o, int argc, char **argv, int *i)
     if (!option->arg && equals)
         return usage_error(o, "--%s takes no value", option->name);
     const char *value = equals ? equals + 1 : NULL;
-    if (option->arg && !equals) {
+    if (needs_value(option) && !equals) {
         if (*i + 1 >= argc)
             return usage_error(o, "--%s needs %s", option->name, option->arg);
         value = argv[++*i];
@@ -408,7 +431,7 @@ static int take_short(struct options *o, int argc, char **argv, int *i)
         const struct option *option = find_letter(o->verb, *c);
         if (!option)
             return usage_error(o, "unknown option '-%c'", *c);
-        if (!option->arg) {
+        if (!needs_value(option)) {
             int r = take_value(o, option, NULL);
             if (r)
                 return r;
@@ -516,70 +539,4 @@ int options_apply(const struct options *o, struct moed_request *request)
         if (moed_request_add_bias(request, o->biases[i].id, o->biases[i].bias) < 0)
             return usage_error(o, "--logit-bias: out of range");
     return 0;
-}
-
-/* ---- help */
-static void print_option(const struct option *o)
-{
-    char left[64];
-    char letter[8] = "    ";
-    if (o->letter)
-        snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
-             o->arg ? o->arg : "");
-    printf("  %-28s  %s\n", left, o->help);
-}
-
-static void print_options(const char *title, unsigned groups)
-{
-    bool any = false;
-    for (const struct option *o = option_table; o->name; o++) {
-        if (!(o->groups & groups))
-            continue;
-        if (!any)
-            printf("\n%s:\n", title);
-        any = true;
-        print_option(o);
-    }
-}
-
-static void print_verbs(void)
-{
-    fputs("Usage: moectl [OPTION]... VERB [ARGUMENT]... [OPTION]...\n"
-          "Talk to moed, the daemon that keeps DeepSeek models in memory.\n\nVerbs:\n",
-          stdout);
-    for (const struct verb *v = verb_table; v->name; v++)
-        printf("  %-12s  %s\n", v->name, v->summary);
-}
-
-static void print_rest(void)
-{
-    fputs("\nSockets, in this order: --socket, $MOED_SOCKET,\n"
-          "$XDG_RUNTIME_DIR/moed/moed.sock, /run/moed/moed.sock.\n"
-          "Colours follow $NO_COLOR, $CLICOLOR_FORCE and $TERM.\n"
-          "\nExit codes:\n"
-          "    0  done\n"
-          "    1  the request failed\n"
-          "    2  the command line is wrong\n"
-          "    3  no daemon answers\n"
-          "    4  there is no such model or generation\n"
-          "  130  interrupted by Ctrl-C\n"
-          "\n'moectl VERB --help' tells more of a verb.\n",
-          stdout);
-}
-
-void options_help(const struct verb *verb)
-{
-    if (!verb) {
-        print_verbs();
-        print_options("Options, before or after the verb", GROUP_GLOBAL);
-        print_rest();
-        return;
-    }
-    printf("Usage: moectl %s [OPTION]...%s%s\n%s.\n", verb->name, *verb->args ? " " : "",
-           verb->args, verb->summary);
-    if (verb->notes)
-        printf("\n%s", verb->notes);
-    print_options("Options", verb->groups);
-    print_options("Everywhere", GROUP_GLOBAL);
 }

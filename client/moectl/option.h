@@ -46,6 +46,7 @@ struct options {
     const char *socket;
     enum color_mode color;
     bool json, quiet, help, version;
+    const char *help_form; /* NULL: text */
     /* of verbs; NULL, false or 0 where not given */
     const char *model, *system, *raw, *suffix, *tools;
     int32_t *ids; /* heap */
@@ -82,8 +83,16 @@ extern const struct verb verb_table[]; /* ended by an empty name */
 /* Fills *ret; a usage error has been reported and is EXIT_USAGE, else 0. */
 int options_parse(int argc, char **argv, struct options *ret);
 void options_fini(struct options *o);
-/* Help of the verb, or of the program if NULL, on stdout. */
-void options_help(const struct verb *verb);
+
+struct option_words { /* a row of the table */
+    const char *name;
+    char letter;     /* 0: none */
+    const char *arg; /* NULL: takes none */
+    unsigned groups;
+    const char *help;
+};
+/* False: there are no more. */
+bool option_words(int i, struct option_words *ret);
 
 /* "1,2 3" and "[1, 2, 3]" alike, appended to *ids (heap). -EINVAL, -ENOMEM */
 int options_ids(const char *text, int32_t **ids, size_t *n);

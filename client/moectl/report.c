@@ -83,6 +83,14 @@ static void print_row(const struct moed_model *m, int name_width)
     }
 }
 
+void report_names(const struct moed_call *call)
+{
+    for (size_t i = 0; i < moed_call_n_models(call); i++) {
+        screen_word(stdout, moed_call_model(call, i)->name);
+        putchar('\n');
+    }
+}
+
 void report_models(const struct moed_call *call)
 {
     int width = 5;

@@ -12,5 +12,7 @@ json_t *report_model_json(const struct moed_model *m);
 json_t *report_models_json(const struct moed_call *call);
 /* A table on stdout, "no models" where there are none. */
 void report_models(const struct moed_call *call);
+/* A name a line. */
+void report_names(const struct moed_call *call);
 json_t *report_model_stats_json(const struct moed_model_stats *s);
 json_t *report_generation_json(const struct moed_generation *g);

@@ -122,6 +122,13 @@ class Birth(unittest.TestCase):
         self.assertIn("socket", options)
         for option in options + ["config", "check", "version"]:
             self.assertIn("--" + option + " " if option != "version" else "--version", out)
+        code, out, words = self.run_to_end("--help=html", config=False)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("expected man, bash, zsh or fish", words)
+        code, out, _ = self.run_to_end("--help=man", config=False)
+        self.assertEqual(code, 0)
+        for option in options:
+            self.assertIn("\\-\\-" + option.replace("-", "\\-") + "\\fR", out)
         code, out, _ = self.run_to_end("--version", config=False)
         self.assertRegex(out, r"^moed \d+\.\d+\.\d+\n$")
 

@@ -198,6 +198,9 @@ class WithoutDaemon(unittest.TestCase):
             self.assertTrue(out.startswith(b"Usage: moectl"), args)
             for line in out.decode().split("\n"):
                 self.assertLessEqual(len(line), 80, (args, line))
+        page = moectl("--help=man")[1].decode()
+        for verb in VERBS:
+            self.assertIn(f"\n\\fB{verb}\\fR", page)
         self.assertRegex(moectl("--version")[1], rb"^moectl \d+\.\d+\.\d+")
 
     def test_usage(self):
@@ -206,6 +209,7 @@ class WithoutDaemon(unittest.TestCase):
                      ("ask", "--tokens", "99999999999"), ("ask", "--temperature", "1,5"),
                      ("ask", "--temperature", "nan"), ("ask", "--seed", "-1"), ("rpc",),
                      ("ps", "--json=yes"), ("ps", "--color", "pink"), ("ps", "-x"),
+                     ("--help=html",), ("--help="),
                      ("generate", "--raw", "x", "--tokens-in", "1"), ("rpc", "Nope"),
                      ("generate", "--raw", "x", "--top-logprobs", "5"),
                      ("generate", "--raw", "x", "--prompt-logprobs"),
@@ -309,6 +313,7 @@ class WithDaemon(unittest.TestCase):
             found = self.run_json(*args)
             self.assertLessEqual(expected, set(found), args)
         self.assertEqual(self.run_json("list")["models"][0]["name"], NAME)
+        self.assertEqual(moectl("--socket", self.daemon.path, "--quiet", "list")[1].decode(), NAME + "\n")
         stats = self.run_json("status")["model_stats"][0]
         self.assertRegex(stats["workers"], r"^2 on processors? [0-9,-]+, of [0-9]+ cores?")
         self.assertRegex(stats["memory"], r"^weights [0-9.]+ MB in small pages")
