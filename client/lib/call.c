@@ -283,6 +283,12 @@ const char *moed_finish_name(enum moed_finish finish)
     return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
+const char *moed_thinking_cut_name(enum moed_thinking_cut cut)
+{
+    static const char *const names[] = {"none", "soft", "hard"};
+    return (unsigned)cut < sizeof names / sizeof *names ? names[cut] : "unknown";
+}
+
 const char *moed_model_state_name(enum moed_model_state state)
 {
     static const char *const names[] = {"unloaded", "loading", "ready", "text", "failed"};

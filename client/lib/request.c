@@ -28,7 +28,8 @@ enum prompt_kind { PROMPT_NONE, PROMPT_TEXT, PROMPT_IDS, PROMPT_CHAT };
 struct moed_request {
     Part fields;                 /* scalars and stops; the strings are ours */
     Moed__V1__Sampling sampling; /* scalars and biases */
-    bool has_sampling, thinking;
+    Moed__V1__Chat chat;         /* scalars */
+    bool has_sampling;
     enum prompt_kind kind;
     char *text, *suffix;
     size_t n_text, text_room, n_suffix, suffix_room;
@@ -76,6 +77,7 @@ struct moed_request *moed_request_new(void)
         return NULL;
     moed__v1__generate_request__init(&request->fields);
     moed__v1__sampling__init(&request->sampling);
+    moed__v1__chat__init(&request->chat);
     request->fields.model = NULL;
     return request;
 }
@@ -120,21 +122,26 @@ void moed_request_free(struct moed_request *request)
 }
 
 /* ---- fields */
-enum field_type { FIELD_FLOAT, FIELD_INT32, FIELD_INT64, FIELD_UINT64, FIELD_FLAG, FIELD_THINKING };
+enum field_type { FIELD_FLOAT, FIELD_INT32, FIELD_INT64, FIELD_UINT64, FIELD_FLAG };
 
 struct field {
     enum field_type type;
+    size_t value, has; /* in a request */
     bool in_sampling;
-    size_t value, has;
 };
 
+#define OFFSET(member) offsetof(struct moed_request, member)
 #define IN_REQUEST(type, name)                                                                     \
     {                                                                                              \
-        type, false, offsetof(Part, name), offsetof(Part, has_##name)                              \
+        type, OFFSET(fields.name), OFFSET(fields.has_##name), false                                \
     }
 #define IN_SAMPLING(type, name)                                                                    \
     {                                                                                              \
-        type, true, offsetof(Moed__V1__Sampling, name), offsetof(Moed__V1__Sampling, has_##name)   \
+        type, OFFSET(sampling.name), OFFSET(sampling.has_##name), true                             \
+    }
+#define IN_CHAT(type, name)                                                                        \
+    {                                                                                              \
+        type, OFFSET(chat.name), OFFSET(chat.has_##name), false                                    \
     }
 static const struct field field_table[] = {
     [MOED_TEMPERATURE] = IN_SAMPLING(FIELD_FLOAT, temperature),
@@ -151,7 +158,7 @@ static const struct field field_table[] = {
     [MOED_IGNORE_END] = IN_REQUEST(FIELD_FLAG, ignore_end),
     [MOED_RETURN_PROMPT] = IN_REQUEST(FIELD_FLAG, return_prompt),
     [MOED_SHOW_SPECIAL] = IN_REQUEST(FIELD_FLAG, show_special),
-    [MOED_THINKING] = {FIELD_THINKING, false, 0, 0},
+    [MOED_THINKING] = IN_CHAT(FIELD_FLAG, thinking),
     [MOED_TIMEOUT_MS] = IN_REQUEST(FIELD_INT64, timeout_ms),
     [MOED_TOP_N_SIGMA] = IN_SAMPLING(FIELD_FLOAT, top_n_sigma),
     [MOED_MIROSTAT_TAU] = IN_SAMPLING(FIELD_FLOAT, mirostat_tau),
@@ -161,6 +168,9 @@ static const struct field field_table[] = {
     [MOED_DRY_ALLOWED_LENGTH] = IN_SAMPLING(FIELD_INT32, dry_allowed_length),
     [MOED_DRY_RANGE] = IN_SAMPLING(FIELD_INT32, dry_range),
     [MOED_PROMPT_LOGPROBS] = IN_REQUEST(FIELD_FLAG, prompt_logprobs),
+    [MOED_EFFORT] = IN_CHAT(FIELD_INT32, effort),
+    [MOED_THINKING_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_tokens),
+    [MOED_THINKING_SOFT_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_soft_tokens),
 };
 
 static const struct field *find_field(enum moed_field name)
@@ -173,10 +183,9 @@ static const struct field *find_field(enum moed_field name)
 /* Marks the field as given; where its value is kept. */
 static void *touch(struct moed_request *request, const struct field *field)
 {
-    char *base = field->in_sampling ? (char *)&request->sampling : (char *)&request->fields;
     request->has_sampling |= field->in_sampling;
-    *(protobuf_c_boolean *)(void *)(base + field->has) = true;
-    return base + field->value;
+    *(protobuf_c_boolean *)(void *)((char *)request + field->has) = true;
+    return (char *)request + field->value;
 }
 
 int moed_request_set_real(struct moed_request *request, enum moed_field name, double value)
@@ -195,14 +204,11 @@ int moed_request_set_integer(struct moed_request *request, enum moed_field name,
     const struct field *field = find_field(name);
     if (!field || field->type == FIELD_FLOAT)
         return -EINVAL;
-    bool is_flag = field->type == FIELD_FLAG || field->type == FIELD_THINKING;
-    if (is_flag && value != 0 && value != 1)
+    if (field->type == FIELD_FLAG && value != 0 && value != 1)
         return -ERANGE;
     if (field->type == FIELD_INT32 && (value < INT32_MIN || value > INT32_MAX))
         return -ERANGE;
-    if (field->type == FIELD_THINKING)
-        request->thinking = value != 0;
-    else if (field->type == FIELD_FLAG)
+    if (field->type == FIELD_FLAG)
         *(protobuf_c_boolean *)touch(request, field) = value != 0;
     else if (field->type == FIELD_INT32)
         *(int32_t *)touch(request, field) = (int32_t)value;
@@ -480,9 +486,7 @@ static int slice_messages(const struct moed_request *request, size_t *at, struct
 {
     bool is_first = *at == 0;
     size_t bytes = 0, fields = 0;
-    moed__v1__chat__init(&slice->chat);
-    slice->chat.has_thinking = true;
-    slice->chat.thinking = request->thinking;
+    slice->chat = request->chat;
     slice->chat.messages = request->messages + *at;
     if (is_first && request->tools) {
         slice->chat.tools = request->tools;
@@ -555,10 +559,8 @@ int request_frames(const struct moed_request *request, uint32_t stream, struct o
 int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n)
 {
     Moed__V1__RenderRequest render = MOED__V1__RENDER_REQUEST__INIT;
-    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    Moed__V1__Chat chat = request->chat;
     render.model = request->fields.model;
-    chat.has_thinking = true;
-    chat.thinking = request->thinking;
     chat.messages = request->messages;
     chat.n_messages = request->n_messages;
     chat.tools = request->tools;

@@ -167,6 +167,7 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
         .finish = (enum moed_finish)from->finish,
         .stop = from->stop,
         .error = from->error,
+        .thinking_cut = (enum moed_thinking_cut)from->thinking_cut,
     };
     event->thinking_bytes = strlen(event->thinking);
     event->text_bytes = strlen(event->text);

@@ -199,6 +199,7 @@ static void take_event(struct answer *a, const struct moed_event *event)
     if (event->finish == MOED_FINISH_NONE)
         return;
     a->finish = event->finish;
+    a->thinking_cut = event->thinking_cut;
     snprintf(a->reason, sizeof a->reason, "%s", event->error ? event->error : "");
     if (event->usage) {
         a->usage = *event->usage;
@@ -331,6 +332,9 @@ void answer_print_figures(const struct answer *a)
     if (prefill_rate(u) > 0)
         fprintf(stderr, ", prefill %.1f tokens/s", prefill_rate(u));
     fprintf(stderr, ", %d tokens", u->completion_tokens);
+    if (u->thinking_tokens > 0)
+        fprintf(stderr, " (%d of thinking%s)", u->thinking_tokens,
+                a->thinking_cut == MOED_THINKING_UNCUT ? "" : ", cut");
     if (decode_rate(u) > 0)
         fprintf(stderr, ", decode %.1f tokens/s", decode_rate(u));
     if (a->finish != MOED_FINISH_STOP && a->finish != MOED_FINISH_TOOL_CALLS)
@@ -388,6 +392,8 @@ json_t *answer_json(const struct answer *a)
     if (a->n_calls > 0)
         json_object_set_new(object, "calls", calls_json(a));
     json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
+    json_object_set_new(object, "thinking_cut",
+                        screen_json_word(moed_thinking_cut_name(a->thinking_cut)));
     json_object_set_new(object, "usage", answer_json_usage(a));
     json_object_set_new(object, "receipt", answer_json_receipt(a));
     return object;

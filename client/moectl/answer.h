@@ -30,6 +30,7 @@ struct answer {       /* zeroed but for the options in front */
     struct call *calls;                        /* of tools */
     size_t n_calls;
     enum moed_finish finish;
+    enum moed_thinking_cut thinking_cut;
     char reason[512]; /* finish is error: why */
     bool is_interrupted, has_usage;
     struct moed_usage usage;
@@ -55,6 +56,6 @@ json_t *answer_json_usage(const struct answer *a);
 /* {"place", "isa", "cache", "attention", "sampler", "seed"}: what computed it; null if the daemon
  * doesn't tell. The seed is a string, or null where nothing was drawn. */
 json_t *answer_json_receipt(const struct answer *a);
-/* {"model", "text", "thinking", "calls", "finish_reason", "usage", "receipt"}; calls only if there
- * are any */
+/* {"model", "text", "thinking", "calls", "finish_reason", "thinking_cut", "usage", "receipt"};
+ * calls only if there are any */
 json_t *answer_json(const struct answer *a);

@@ -26,6 +26,7 @@ enum type {
     TYPE_SECONDS, /* a setting, kept in milliseconds */
     TYPE_SET,     /* a setting that is 1 when the option is there */
     TYPE_TOP,
+    TYPE_EFFORT,
     TYPE_STOP,
     TYPE_BREAKER,
     TYPE_BAN,
@@ -52,6 +53,12 @@ static const struct option option_table[] = {
      "which model; default: the daemon's first"},
     {"system", 's', "TEXT", GROUP_CHAT, TYPE_STRING, AT(system), 0, "the system message"},
     {"think", 't', NULL, GROUP_CHAT, TYPE_FLAG, AT(think), 0, "ask the model to think first"},
+    {"effort", 0, "LEVEL", GROUP_CHAT, TYPE_EFFORT, 0, MOED_EFFORT,
+     "to think: low, high, max; default: as it likes"},
+    {"think-tokens", 0, "N", GROUP_CHAT, TYPE_INTEGER, 0, MOED_THINKING_TOKENS,
+     "thinking has at most N tokens; 0: no limit"},
+    {"think-soft", 0, "N", GROUP_CHAT, TYPE_INTEGER, 0, MOED_THINKING_SOFT_TOKENS,
+     "from N on it ends with a sentence"},
     {"tools", 0, "FILE", GROUP_TOOLS, TYPE_STRING, AT(tools), 0,
      "JSON array of functions it may call"},
     {"raw", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(raw), 0, "the prompt; default: standard input"},
@@ -275,6 +282,19 @@ static int take_bias(struct options *o, const struct option *option, const char 
     return 0;
 }
 
+static int take_effort(struct options *o, const struct option *option, const char *value)
+{
+    static const struct {
+        const char *name;
+        enum moed_effort effort;
+    } levels[] = {{"low", MOED_EFFORT_LOW}, {"high", MOED_EFFORT_HIGH}, {"max", MOED_EFFORT_MAX}};
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(value, levels[i].name) == 0)
+            return add_setting(
+                o, &(struct setting){.field = option->field, .integer = levels[i].effort});
+    return bad_value(o, option, value, "low, high or max");
+}
+
 static int take_color(struct options *o, const struct option *option, const char *value)
 {
     static const char *const names[] = {"auto", "always", "never"};
@@ -351,6 +371,8 @@ static int take_value(struct options *o, const struct option *option, const char
     case TYPE_INTEGER:
     case TYPE_TOP:
         return take_integer(o, option, value);
+    case TYPE_EFFORT:
+        return take_effort(o, option, value);
     case TYPE_SEED:
         return take_seed(o, option, value);
     case TYPE_SECONDS:

@@ -113,6 +113,8 @@ static void finish(struct engine *e, struct seq *seq, enum engine_finish how, co
         .n_prompt = seq->request->n_prompt,
         .n_cached = seq->n_known,
         .n_tokens = seq_n_generated(seq),
+        .n_thinking = seq->think.n,
+        .cut = seq->think.cut,
         .queue_ns = started - seq->submitted_ns,
         .prefill_ns = first - started,
         .decode_ns = now - first,
@@ -330,19 +332,27 @@ static bool score_prompt(struct engine *e, struct seq *seq, int logits, int n)
     return true;
 }
 
+/* The sequence's next token; -1: there is nothing left to choose from. */
+static int32_t choose(struct engine *e, struct seq *seq)
+{
+    int32_t id = sampler_draw(&seq->sampler, e->logits, e->banned, &e->candidates);
+    id = think_limit(&seq->think, id);
+    if (id >= 0)
+        seq_accept(seq, id, model_vocab(e->model));
+    return id;
+}
+
 /* Chooses, tells, and says whether the sequence goes on. */
 static bool step_sequence(struct engine *e, struct seq *seq, int logits)
 {
     double log_sum;
     if (!fetch_logits(e, seq, logits, seq->n_tokens, &log_sum))
         return false;
-    int32_t id = sampler_draw(&seq->sampler, e->logits, e->banned, &e->candidates);
+    int32_t id = choose(e, seq);
     if (id < 0) {
         finish(e, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
         return false;
     }
-    seq->token[seq->n_tokens++] = id;
-    sampler_accept(&seq->sampler, id);
     if (!seq->first_token_ns)
         seq->first_token_ns = now_ns();
 

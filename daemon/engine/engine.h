@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "engine/sample.h"
+#include "engine/think.h"
 
 struct model;
 struct porter;
@@ -50,6 +51,7 @@ struct engine_request {
     char **stops;         /* heap, n_stops strings on the heap */
     int n_stops;
     struct sample_params sample;
+    struct think_params think;
 };
 struct engine_request *engine_request_new(void);
 void engine_request_free(struct engine_request *request);
@@ -85,6 +87,8 @@ struct engine_event {
     enum engine_finish finish;
     int stop_index; /* which stop string, -1: none */
     int n_prompt, n_cached, n_tokens;
+    int n_thinking; /* of n_tokens */
+    enum think_cut cut;
     uint64_t queue_ns, prefill_ns, decode_ns; /* monotonic; decode from the first token on */
     int n_runs;                               /* KNOWN */
     union {
@@ -108,8 +112,8 @@ OWN_DEFINE(engine, engine_close);
  * Queue a request; on success the engine owns it and *call names it in events (never 0).
  *
  *   fails   -EBUSY  the queue is full
- *           -EINVAL a bad token id, stop string or number; an empty prompt
- *           -E2BIG  the prompt does not fit the context; the words give both numbers
+ *           -EINVAL a bad token id, stop string or number; an empty prompt; a limit of thinking
+ * that no token can close -E2BIG  the prompt does not fit the context; the words give both numbers
  *           -ENOMEM
  */
 int engine_submit(struct engine *engine, struct engine_request *request, uint64_t *call,

@@ -51,6 +51,10 @@ int request_check(const struct engine_request *q, const struct vocab *vocab, int
         if (q->prompt[i] < 0 || q->prompt[i] >= n_ids)
             return err_set(err, -EINVAL, "token %d of the prompt is %d, expected 0 to %d", i,
                            q->prompt[i], n_ids - 1);
+    const struct think_params *t = &q->think;
+    if ((t->soft > 0 || t->hard > 0) && (t->close < 0 || t->close >= n_ids))
+        return err_set(err, -EINVAL, "thinking is limited and closed by token %d, expected 0 to %d",
+                       t->close, n_ids - 1);
     for (int i = 0; i < q->sample.n_bias; i++)
         if (q->sample.bias[i].id < 0 || q->sample.bias[i].id >= n_ids)
             return err_set(err, -EINVAL, "logit_bias names token %d, expected 0 to %d",

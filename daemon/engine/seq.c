@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "text/token.h"
+
 int seq_new(uint64_t call, struct engine_request *request, const struct vocab *vocab, int limit,
             int logits, struct seq **ret)
 {
@@ -27,6 +29,7 @@ int seq_new(uint64_t call, struct engine_request *request, const struct vocab *v
     }
     memcpy(seq->token, request->prompt, (size_t)request->n_prompt * sizeof *seq->token);
     seq->n_tokens = request->n_prompt;
+    think_init(&seq->think, &request->think);
     sampler_saw_prompt(&seq->sampler, seq->token, seq->n_tokens);
     *ret = seq;
     return 0;
@@ -42,6 +45,15 @@ void seq_free(struct seq *seq, struct page_pool *pool)
     engine_request_free(seq->request);
     free(seq->token);
     free(seq);
+}
+
+void seq_accept(struct seq *seq, int32_t id, const struct vocab *vocab)
+{
+    size_t n = 0;
+    const char *bytes = vocab_is_special(vocab, id) ? "" : vocab_bytes(vocab, id, &n);
+    seq->token[seq->n_tokens++] = id;
+    sampler_accept(&seq->sampler, id);
+    think_accept(&seq->think, id, bytes, n);
 }
 
 int seq_n_generated(const struct seq *seq)

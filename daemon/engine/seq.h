@@ -13,6 +13,7 @@
 #include "base/own.h"
 #include "engine/engine.h"
 #include "engine/sample.h"
+#include "engine/think.h"
 #include "kv/view.h"
 #include "text/detok.h"
 
@@ -28,6 +29,7 @@ struct seq {
     struct view view;
     struct detok detok;
     struct sampler sampler;
+    struct think think;
     uint64_t submitted_ns, started_ns, first_token_ns;
     struct seq *next; /* in the queue */
 };
@@ -37,6 +39,8 @@ int seq_new(uint64_t call, struct engine_request *request, const struct vocab *v
             int logits, struct seq **ret);
 void seq_free(struct seq *seq, struct page_pool *pool);
 
+/* The answer goes on with a token. */
+void seq_accept(struct seq *seq, int32_t id, const struct vocab *vocab);
 int seq_n_generated(const struct seq *seq);
 /* Tokens that wait to be put through the model; 1 while decoding. */
 int seq_n_waiting(const struct seq *seq);

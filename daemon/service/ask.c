@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "service/field.h"
 #include "service/hub.h"
+#include "service/reason.h"
 #include "text/chat.h"
 #include "ttrpc.h"
 
@@ -25,7 +26,7 @@ struct merged {
     Moed__V1__Message **messages;
     size_t n_messages;
     bool thinking;
-    int64_t effort;
+    struct reason reason;
     const char *tools, *response_format, *family; /* NULL: none */
     struct ttrpc_buf text, suffix; /* with a suffix, text is what stands before a hole */
     struct ids ids;
@@ -122,7 +123,7 @@ static int merge_prompt(struct merged *m, const Moed__V1__GenerateRequest *part)
         if (part->chat->has_thinking)
             m->thinking = part->chat->thinking;
         if (part->chat->has_effort)
-            m->effort = part->chat->effort;
+            m->reason.effort = part->chat->effort;
         if (part->chat->tools)
             m->tools = part->chat->tools;
         if (part->chat->response_format)
@@ -154,6 +155,10 @@ static int merge_part(struct merged *m, const Moed__V1__GenerateRequest *part)
         m->top_logprobs = part->top_logprobs;
     if (part->has_timeout_ms)
         m->timeout_ms = part->timeout_ms;
+    if (part->has_thinking_tokens)
+        m->reason.tokens = part->thinking_tokens;
+    if (part->has_thinking_soft_tokens)
+        m->reason.soft_tokens = part->thinking_soft_tokens;
     if (part->has_logprobs)
         m->logprobs = part->logprobs;
     if (part->has_prompt_logprobs)
@@ -447,19 +452,16 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
     ask->logprobs = m->logprobs || top > 0;
     ask->return_prompt = m->return_prompt;
-    int64_t effort;
-    r = field_int(FIELD_EFFORT, m->effort, &effort, err);
+    if (m->has_chat && (r = ask_family(model, m->family, &ask->chat, err)) < 0)
+        return r;
+    r = reason_limits(&m->reason, ask->chat, model_vocab(model), &request->think, err);
     if (r < 0)
         return r;
     ask->options = (struct chat_options){.thinking = m->thinking,
                                          .add_generation_prompt = true,
-                                         .effort = (enum chat_effort)effort,
+                                         .effort = reason_words(m->reason.effort),
                                          .tools = m->tools,
                                          .response_format = m->response_format};
-    if (m->has_chat)
-        r = ask_family(model, m->family, &ask->chat, err);
-    if (r < 0)
-        return r;
     request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
     request->top_logprobs = ask->logprobs ? (int)top : -1;
     request->prompt_logprobs = m->prompt_logprobs;
@@ -487,6 +489,7 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     ask->options.tools = ask->options.response_format = NULL; /* the parts' memory */
     if (r < 0)
         return r;
+    ask->request->think.is_open = ask->chat && chat_begins_thinking(ask->chat, &ask->options);
     if (ids.n == 0)
         return err_set(err, -EINVAL, "the prompt has no tokens");
     if (ids.n > model_info(model)->context)

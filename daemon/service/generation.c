@@ -64,7 +64,7 @@ struct generation {
     uint64_t seq;
     int first_index;
 
-    int n_tokens, n_thinking;
+    int n_tokens;
     XXH3_state_t *hash;    /* over thinking, then text */
     struct ttrpc_buf said; /* text, kept until thinking can no longer come */
     bool is_started;       /* the first event is out */
@@ -194,11 +194,19 @@ static void fill_receipt(struct generation *g, Moed__V1__Receipt *ret)
     ret->cached_rows = ret->n_cached_rows ? (int32_t *)(g->known.data + g->known.start) : NULL;
 }
 
+static const Moed__V1__ThinkingCut cuts[] = {
+    [THINK_UNCUT] = MOED__V1__THINKING_CUT__THINKING_CUT_NONE,
+    [THINK_CUT_SOFT] = MOED__V1__THINKING_CUT__THINKING_CUT_SOFT,
+    [THINK_CUT_HARD] = MOED__V1__THINKING_CUT__THINKING_CUT_HARD,
+};
+
 static void fill_totals(struct generation *g, Moed__V1__GenerateEvent *ev, Moed__V1__Usage *usage)
 {
     const struct engine_event *done = &g->done;
     ev->has_finish = true;
     ev->finish = finish_of(g);
+    ev->has_thinking_cut = true;
+    ev->thinking_cut = cuts[done->cut];
     if (done->finish == ENGINE_STOP && done->stop_index >= 0 && done->stop_index < g->n_stops)
         ev->stop = g->stops[done->stop_index];
     if (done->finish == ENGINE_ERROR)
@@ -208,7 +216,7 @@ static void fill_totals(struct generation *g, Moed__V1__GenerateEvent *ev, Moed_
     usage->cached_tokens = done->n_cached;
     usage->completion_tokens = done->n_tokens;
     usage->has_thinking_tokens = true;
-    usage->thinking_tokens = g->n_thinking;
+    usage->thinking_tokens = done->n_thinking;
     usage->has_queue_seconds = usage->has_prefill_seconds = usage->has_decode_seconds = true;
     usage->queue_seconds = (double)done->queue_ns * 1e-9;
     usage->prefill_seconds = (double)done->prefill_ns * 1e-9;
@@ -560,7 +568,6 @@ static void take_prompt(struct generation *g, const struct engine_event *ev)
 
 static void take_token(struct generation *g, const struct engine_event *ev)
 {
-    bool was_thinking = g->reply && chat_reply_is_thinking(g->reply);
     g->n_tokens++;
     if (!g->call)
         return;
@@ -568,7 +575,6 @@ static void take_token(struct generation *g, const struct engine_event *ev)
     if (put_token(g, TOKENS, g->logprobs, ev))
         g->n_waiting++;
     take_text(g, ev->id, ev);
-    g->n_thinking += was_thinking || (g->reply && chat_reply_is_thinking(g->reply));
     conn_touch(g->call->conn);
 }
 

@@ -18,6 +18,7 @@
 #include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
+#include "service/reason.h"
 #include "service/seek.h"
 #include "service/status.h"
 #include "text/detok.h"
@@ -170,7 +171,7 @@ static int render(struct job *job, const Moed__V1__RenderRequest *request)
         return r;
     struct chat_options options = {.thinking = chat->thinking,
                                    .add_generation_prompt = true,
-                                   .effort = (enum chat_effort)effort,
+                                   .effort = reason_words(effort),
                                    .tools = chat->tools,
                                    .response_format = chat->response_format};
     r = ask_render(job->model, family, chat->messages, chat->n_messages, &options,

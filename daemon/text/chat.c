@@ -96,6 +96,19 @@ const struct chat_family *chat_detect(const struct meta *meta, const struct voca
     return name ? chat_by_name(name) : NULL;
 }
 
+bool chat_begins_thinking(const struct chat_family *family, const struct chat_options *options)
+{
+    return family->opens_thinking(options) || options->continues_thinking;
+}
+
+bool chat_think_marks(const struct chat_family *family, const struct vocab *vocab, int32_t *open,
+                      int32_t *close)
+{
+    *open = family->can_think ? vocab_find(vocab, "<think>") : -1;
+    *close = family->can_think ? vocab_find(vocab, "</think>") : -1;
+    return *open >= 0 && *close >= 0;
+}
+
 struct chat_options chat_options_for(const struct chat_family *family,
                                      const struct chat_message *messages, int n_messages,
                                      const struct chat_options *options)

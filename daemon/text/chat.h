@@ -123,6 +123,13 @@ struct chat_options chat_options_for(const struct chat_family *family,
                                      const struct chat_message *messages, int n_messages,
                                      const struct chat_options *options);
 
+/* Whether a reply to a prompt rendered with such options begins inside the thinking. */
+bool chat_begins_thinking(const struct chat_family *family, const struct chat_options *options);
+/* The ids of <think> and </think>; false: replies of this family hold no thinking, or the
+ * vocabulary lacks the tokens. */
+bool chat_think_marks(const struct chat_family *family, const struct vocab *vocab, int32_t *open,
+                      int32_t *close);
+
 /* The parser is fed tokens with the text that may be sent for them; split at any byte it gives the
  * same events, pieces of one part aside. Markers act by id and never reach the text; if the
  * vocabulary has no token <think>, the letters are ordinary text. ｜DSML｜ alone acts as text too,
@@ -142,7 +149,6 @@ OWN_DEFINE(chat_reply, chat_reply_free);
 void chat_reply_push(struct chat_reply *reply, int32_t id, const char *text, size_t bytes,
                      chat_emit emit, void *arg);
 void chat_reply_finish(struct chat_reply *reply, chat_emit emit, void *arg);
-bool chat_reply_is_thinking(const struct chat_reply *reply);
 /* How many calls have begun, with the one whose name is just told, and how the model itself names
  * the latest (Kimi; else NULL). */
 int chat_reply_n_calls(const struct chat_reply *reply);

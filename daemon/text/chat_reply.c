@@ -45,15 +45,11 @@ int chat_reply_new(const struct chat_family *family, const struct vocab *vocab,
         int32_t id = name ? vocab_find(vocab, name) : -1;
         reply->marks[i] = vocab_is_special(vocab, id) ? id : -1;
     }
-    if (family->can_think) {
-        reply->marks[0] = vocab_find(vocab, "<think>");
-        reply->marks[1] = vocab_find(vocab, "</think>");
-    }
+    chat_think_marks(family, vocab, &reply->marks[0], &reply->marks[1]);
     reply->spells_dsml =
         reply_block_head(family->calls) && reply->marks[MARK_DSML - MARK_THINK] < 0;
     /* a prompt that opens the thinking has printed its line break as well */
-    bool thinks = family->opens_thinking(options) || options->continues_thinking;
-    reply->part = thinks ? CHAT_PART_THINKING : CHAT_PART_TEXT;
+    reply->part = chat_begins_thinking(family, options) ? CHAT_PART_THINKING : CHAT_PART_TEXT;
     *ret = reply;
     return 0;
 }
@@ -256,11 +252,6 @@ void chat_reply_finish(struct chat_reply *reply, chat_emit emit, void *arg)
     reply->arg = arg;
     end_reply(reply);
     tell_run(reply);
-}
-
-bool chat_reply_is_thinking(const struct chat_reply *reply)
-{
-    return reply->part == CHAT_PART_THINKING;
 }
 
 int chat_reply_n_calls(const struct chat_reply *reply)

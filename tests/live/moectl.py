@@ -291,10 +291,30 @@ class WithDaemon(unittest.TestCase):
         words = moectl("status", "--socket", self.daemon.path)[1].decode()
         self.assertIn("%d kept" % stats["pages_kept"], words)
 
+    def test_ask_limits_thinking(self):
+        free = self.run_json("ask", "--think", "What is memory bandwidth?", "--temperature", "0")
+        for args in (("--think-tokens", "4", "--think-soft", "4"), ("--think-tokens=4",)):
+            cut = self.run_json("ask", "--think", "What is memory bandwidth?", *args,
+                                "--temperature", "0")
+            self.assertEqual((cut["usage"]["thinking_tokens"], cut["thinking_cut"]), (4, "hard"))
+            self.assertTrue(free["thinking"].startswith(cut["thinking"]) and cut["text"])
+        self.assertEqual(free["thinking_cut"], "none")
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "--think", "Hi", "--think-tokens", "3")
+        self.assertIn(b"(3 of thinking, cut)", err)
+        for args in (("--effort", "low"), ("--effort=high",)):
+            self.assertEqual(moectl("-S", self.daemon.path, "ask", "Hi", "-n2", *args)[0], 0)
+        for args, words in ((("--effort", "max"), b"effort 'max'"),
+                            (("--think-tokens", "3", "--think-soft", "4"), b"expected at most")):
+            rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", *args)
+            self.assertEqual(rc, 1)
+            self.assertIn(words, err)
+        self.assertEqual(moectl("ask", "Hi", "--effort", "huge")[0], 2)
+        self.assertEqual(moectl("generate", "--raw", "Hi", "--think-tokens", "3")[0], 2)
+
     def test_json_on_every_verb(self):
         keys = {
-            ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason", "usage",
-                                           "receipt"},
+            ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason",
+                                       "thinking_cut", "usage", "receipt"},
             ("tokenize",): {"tokens"},
             ("detokenize", "1"): {"text", "bytes"},
             ("render", "Hi"): {"tokens", "text"},
@@ -424,7 +444,8 @@ class WithDaemon(unittest.TestCase):
         self.assertNotEqual(one["thinking"], "")
         figures = err.decode().strip().split("\n")[-1]
         self.assertRegex(figures, r"^\d+ prompt tokens, first token after \d+\.\d+ s, prefill "
-                                  r"\d+\.\d tokens/s, \d+ tokens, decode \d+\.\d tokens/s")
+                                  r"\d+\.\d tokens/s, \d+ tokens \(\d+ of thinking\), decode "
+                                  r"\d+\.\d tokens/s")
         rc, out, err = moectl("-S", self.daemon.path, "-q", "ask", "--think", "Tell me a story",
                               "-n60")
         self.assertEqual((rc, out.decode(), err), (0, one["text"] + "\n", b""))

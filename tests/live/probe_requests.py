@@ -88,6 +88,10 @@ FIELDS = {  # how each published field is asked for
         num(5, 2),
     "generate.chat.effort":
         lambda v: blob(2, blob(1, num(1, 1) + blob(2, "a")) + num(5, v)) + num(5, 2),
+    "generate.thinking_tokens":
+        lambda v: generate(messages=[("user", "a")], max_tokens=2, extra=num(22, v)),
+    "generate.thinking_soft_tokens":
+        lambda v: generate(messages=[("user", "a")], max_tokens=2, extra=num(23, v)),
     "generate.tokens.ids": lambda v: generate(tokens=[v], max_tokens=2),
     "detokenize.ids": lambda v: packed(2, [v]),
     "render.chat.messages.role":

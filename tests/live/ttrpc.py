@@ -28,7 +28,7 @@ MESSAGES = {
               7: ("thinking", "str"), 8: ("text", "str"), 9: ("finish", "int"), 10: ("stop", "str"),
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
               14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt"),
-              16: ("prompt_tokens", ["Token"])},
+              16: ("prompt_tokens", ["Token"]), 22: ("thinking_cut", "int")},
     "Receipt": {1: ("place", "str"), 2: ("isa", "str"), 3: ("cache", "str"),
                 4: ("attention", "str"), 5: ("sampler", "str"), 6: ("seed", "int"),
                 7: ("cached_rows", ["int"])},

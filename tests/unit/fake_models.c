@@ -205,6 +205,21 @@ struct chat_options chat_options_for(const struct chat_family *f,
     return *options;
 }
 
+bool chat_begins_thinking(const struct chat_family *f, const struct chat_options *options)
+{
+    return f->opens_thinking(options);
+}
+
+bool chat_think_marks(const struct chat_family *f, const struct vocab *vocab, int32_t *open,
+                      int32_t *close)
+{
+    (void)f;
+    (void)vocab;
+    *open = THINK;
+    *close = END_THINK;
+    return true;
+}
+
 int chat_reply_new(const struct chat_family *f, const struct vocab *vocab,
                    const struct chat_options *options, struct chat_reply **ret)
 {
@@ -234,11 +249,6 @@ void chat_reply_finish(struct chat_reply *reply, chat_emit emit, void *arg)
     (void)reply;
     (void)emit;
     (void)arg;
-}
-
-bool chat_reply_is_thinking(const struct chat_reply *reply)
-{
-    return reply->thinking;
 }
 
 int chat_reply_n_calls(const struct chat_reply *reply)
@@ -313,6 +323,8 @@ struct run { /* a call inside the fake */
     struct engine_request *request;
     struct detok detok;
     int n_done, at, skip; /* next token of the prompt, first one after BOS */
+    int n_thinking;
+    bool is_thinking;
     bool cancelled, paused;
     enum { ECHO, HANG, ERROR, FLOOD, SLOW } script;
     uint64_t due_ns;
@@ -368,6 +380,7 @@ static void end_run(struct engine *e, struct run *run, enum engine_finish finish
     ev.stop_index = run->detok.stopped ? run->detok.stop : -1;
     ev.n_prompt = run->request->n_prompt;
     ev.n_tokens = run->n_done;
+    ev.n_thinking = run->n_thinking;
     strcpy(ev.text, why);
     say(e, &ev);
     struct run **at = &e->runs;
@@ -408,6 +421,8 @@ static void step(struct engine *e, struct run *run)
     }
     if (id == EOS)
         run->at = run->skip;
+    run->n_thinking += run->is_thinking || id == THINK;
+    run->is_thinking = id != END_THINK && (run->is_thinking || id == THINK);
     struct engine_event ev = {.call = run->call, .kind = ENGINE_TOKEN, .id = id, .logprob = -0.5f};
     const char *text;
     size_t n;

@@ -208,10 +208,78 @@ static void test_family_and_effort(void **state)
     assert_int_equal(ask("fake", &a), -EINVAL);
     assert_non_null(strstr(err.text, "'else'"));
     chat.family = NULL;
-    chat.effort = (Moed__V1__Effort)3;
+    chat.effort = (Moed__V1__Effort)4;
     part(&one);
     assert_int_equal(ask("fake", &a), -EINVAL);
     assert_non_null(strstr(err.text, "effort"));
+}
+
+/* A chat that thinks, asked so; what became of its limits. */
+static int ask_thinking(Moed__V1__Effort effort, int tokens, int soft, struct think_params *ret)
+{
+    Moed__V1__Message message = MOED__V1__MESSAGE__INIT, *list[] = {&message};
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    REQUEST(one);
+    struct ask *a;
+    message.content = (char *)"q";
+    chat.messages = list;
+    chat.n_messages = 1;
+    chat.has_thinking = chat.thinking = true;
+    chat.has_effort = true;
+    chat.effort = effort;
+    one.chat = &chat;
+    one.has_thinking_tokens = one.has_thinking_soft_tokens = true;
+    one.thinking_tokens = tokens;
+    one.thinking_soft_tokens = soft;
+    part(&one);
+    int r = ask("fake", &a);
+    if (r == 0)
+        *ret = a->request->think;
+    ask_free(a);
+    return r;
+}
+
+static void test_limits_of_thinking(void **state)
+{
+    (void)state;
+    static const struct {
+        Moed__V1__Effort effort;
+        int tokens, soft, expected_hard, expected_soft;
+    } cases[] = {
+        {MOED__V1__EFFORT__EFFORT_NONE, 0, 0, 0, 0},
+        {MOED__V1__EFFORT__EFFORT_MAX, 0, 0, 0, 0},
+        {MOED__V1__EFFORT__EFFORT_LOW, 0, 0, 1024, 512},
+        {MOED__V1__EFFORT__EFFORT_HIGH, 0, 0, 32768, 24576},
+        {MOED__V1__EFFORT__EFFORT_LOW, 100, 0, 100, 75}, /* its own instead */
+        {MOED__V1__EFFORT__EFFORT_HIGH, 0, 7, 0, 7},
+        {MOED__V1__EFFORT__EFFORT_NONE, 8, 8, 8, 8},
+        {MOED__V1__EFFORT__EFFORT_NONE, 1, 0, 1, 1},
+        {MOED__V1__EFFORT__EFFORT_NONE, 1048576, 0, 1048576, 786432},
+    };
+    struct think_params got;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(ask_thinking(cases[i].effort, cases[i].tokens, cases[i].soft, &got), 0);
+        assert_int_equal(got.hard, cases[i].expected_hard);
+        assert_int_equal(got.soft, cases[i].expected_soft);
+        assert_true(got.is_open && got.open == 258 && got.close == 259);
+    }
+    assert_int_equal(ask_thinking(MOED__V1__EFFORT__EFFORT_NONE, 8, 9, &got), -EINVAL);
+    assert_string_equal(err.text, "generate.thinking_soft_tokens is 9, expected at most "
+                                  "generate.thinking_tokens, which is 8");
+    assert_int_equal(ask_thinking(MOED__V1__EFFORT__EFFORT_NONE, -1, 0, &got), -EINVAL);
+    assert_int_equal(ask_thinking(MOED__V1__EFFORT__EFFORT_NONE, 1048577, 0, &got), -EINVAL);
+    assert_non_null(strstr(err.text, "generate.thinking_tokens is 1048577"));
+
+    REQUEST(raw);
+    raw.text = (char *)"<think>";
+    raw.has_thinking_soft_tokens = true;
+    raw.thinking_soft_tokens = 5;
+    part(&raw);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_string_equal(err.text,
+                        "generate.thinking_soft_tokens goes with chat: in text and tokens "
+                        "no thinking is told apart");
 }
 
 static void test_special_tokens_of_content_stay_content(void **state)
@@ -396,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_bos_is_not_doubled),
         cmocka_unit_test(test_tokens_and_messages_append),
         cmocka_unit_test(test_family_and_effort),
+        cmocka_unit_test(test_limits_of_thinking),
         cmocka_unit_test(test_special_tokens_of_content_stay_content),
         cmocka_unit_test(test_bias_bans),
         cmocka_unit_test(test_what_sampling_takes),

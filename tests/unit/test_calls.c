@@ -256,15 +256,10 @@ static void test_continues(void **state)
         {.role = CHAT_ASSISTANT, .content = "a", .bytes = 1, .prefix = true}};
     struct chat_options asked = {.thinking = true, .add_generation_prompt = true};
     struct chat_options got = chat_options_for(v31, messages, 2, &asked);
-    struct chat_reply *reply = NULL;
-    assert_int_equal(chat_reply_new(v31, vocab, &got, &reply), 0);
-    assert_true(chat_reply_is_thinking(reply));
-    chat_reply_free(reply);
+    assert_true(chat_begins_thinking(v31, &got));
     asked.thinking = false;
     got = chat_options_for(v31, messages, 2, &asked);
-    assert_int_equal(chat_reply_new(v31, vocab, &got, &reply), 0);
-    assert_false(chat_reply_is_thinking(reply));
-    chat_reply_free(reply);
+    assert_false(chat_begins_thinking(v31, &got));
 }
 
 static int setup(void **state)

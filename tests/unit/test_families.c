@@ -436,6 +436,67 @@ static void test_content_is_never_special(void **state)
     }
 }
 
+/* Which of the two markers comes last in the prompt decides. */
+static bool ends_in_thinking(const struct ids *ids, int32_t open, int32_t close)
+{
+    bool is_open = false;
+    for (size_t i = 0; i < ids->n; i++)
+        if (ids->id[i] == open || ids->id[i] == close)
+            is_open = ids->id[i] == open;
+    return is_open;
+}
+
+/* What is said of a prompt is true of its tokens, and a reply to it is taken so. */
+static void test_begins_thinking(void **state)
+{
+    (void)state;
+    static const struct chat_call call = {"f", "{}", "c"};
+    static const struct chat_message talk[] = {
+        SYSTEM("s"),
+        USER("1"),
+        THOUGHT("hm", "2"),
+        USER("3"),
+        {.role = CHAT_ASSISTANT, .calls = &call, .n_calls = 1},
+        {MESSAGE(CHAT_TOOL, "42"), .call_id = "c"},
+        PREFIX("So"),
+    };
+    static const struct chat_message begun[] = {USER("1"), PREFIX("So")};
+    static const struct {
+        const struct chat_message *at;
+        int n;
+    } talks[] = {{talk, 2}, {talk, 4}, {talk, 6}, {talk, 7}, {begun, 2}};
+    int n_open = 0;
+    for (int f = 0; chat_table[f]; f++)
+        for (int i = 0; i < 20; i++) {
+            const struct chat_family *family = chat_table[f];
+            const struct chat_message *messages = talks[i >> 2].at;
+            struct chat_options options = {
+                .thinking = i & 1, .add_generation_prompt = true, .tools = i & 2 ? tools : NULL};
+            struct ids ids = {0};
+            int32_t open, close;
+            int n = talks[i >> 2].n;
+            if (family->render(vocab, messages, n, &options, &ids, NULL) < 0)
+                continue; /* V2 has no tools */
+            options = chat_options_for(family, messages, n, &options);
+            assert_int_equal(chat_think_marks(family, vocab, &open, &close), family->can_think);
+            bool is_open = family->can_think && ends_in_thinking(&ids, open, close);
+            struct chat_reply *reply = NULL;
+            assert_int_equal(chat_begins_thinking(family, &options), is_open);
+            assert_int_equal(chat_reply_new(family, vocab, &options, &reply), 0);
+            struct families_told told = {.last = -1};
+            chat_reply_push(reply, -1, "the", 3, families_note, &told);
+            families_end(&told);
+            assert_string_equal(told.text, is_open ? "[the]" : "the");
+            n_open += is_open;
+            chat_reply_free(reply);
+            free(told.text);
+            ids_fini(&ids);
+        }
+    /* R1 always; others if asked: V3.2, V4 and GLM behind results of tools too, and a prefix of
+     * V3.1 goes on in its thinking. */
+    assert_int_equal(n_open, 8 + 4 + 6 + 6 + 6 + 6);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -453,11 +514,17 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_v2),      cmocka_unit_test(test_v3_tools),
-        cmocka_unit_test(test_v31),     cmocka_unit_test(test_v32),
-        cmocka_unit_test(test_v4),      cmocka_unit_test(test_kimi),
-        cmocka_unit_test(test_glm),     cmocka_unit_test(test_hole),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_content_is_never_special),
+        cmocka_unit_test(test_v2),
+        cmocka_unit_test(test_v3_tools),
+        cmocka_unit_test(test_v31),
+        cmocka_unit_test(test_v32),
+        cmocka_unit_test(test_v4),
+        cmocka_unit_test(test_kimi),
+        cmocka_unit_test(test_glm),
+        cmocka_unit_test(test_hole),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_content_is_never_special),
+        cmocka_unit_test(test_begins_thinking),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

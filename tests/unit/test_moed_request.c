@@ -68,6 +68,9 @@ static void test_whole(void **state)
     assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_PROMPT_LOGPROBS, 1), 0);
     assert_int_equal(moed_request_set_integer(r, MOED_THINKING, 1), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_EFFORT, MOED_EFFORT_LOW), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_THINKING_TOKENS, 40), 0);
+    assert_int_equal(moed_request_set_integer(r, MOED_THINKING_SOFT_TOKENS, 30), 0);
     assert_int_equal(moed_request_add_stop(r, "\n"), 0);
     assert_int_equal(moed_request_add_bias(r, 4, -100), 0);
     assert_int_equal(moed_request_add_message(r, MOED_USER, "hi", 2), 0);
@@ -104,6 +107,9 @@ static void test_whole(void **state)
     assert_true(part->prompt_logprobs);
     assert_string_equal(part->stop[0], "\n");
     assert_true(part->chat->thinking);
+    assert_int_equal(part->chat->effort, MOED__V1__EFFORT__EFFORT_LOW);
+    assert_int_equal(part->thinking_tokens, 40);
+    assert_int_equal(part->thinking_soft_tokens, 30);
     assert_int_equal(part->chat->n_messages, 2);
     assert_string_equal(part->chat->messages[0]->content, "hi");
     assert_true(part->chat->messages[1]->prefix);

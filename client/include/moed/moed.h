@@ -235,6 +235,17 @@ enum moed_field {
     MOED_DRY_ALLOWED_LENGTH, /* integer: tokens of a repetition that cost nothing yet */
     MOED_DRY_RANGE,          /* integer: last tokens that are looked at; 0: all */
     MOED_PROMPT_LOGPROBS,    /* flag: log-probabilities of the prompt's tokens, too */
+    MOED_EFFORT,             /* enum moed_effort: how much is thought */
+    /* Integers: limits on an answer's thinking, in tokens; 0: as the effort says. From the soft one
+     * on it is closed where a sentence ends, by the other in any case; the answer follows. */
+    MOED_THINKING_TOKENS,
+    MOED_THINKING_SOFT_TOKENS, /* 0: three quarters of MOED_THINKING_TOKENS */
+};
+enum moed_effort {
+    MOED_EFFORT_NONE = 0, /* as the model likes */
+    MOED_EFFORT_HIGH = 1,
+    MOED_EFFORT_MAX = 2, /* some families refuse it */
+    MOED_EFFORT_LOW = 3,
 };
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
@@ -390,6 +401,15 @@ enum moed_finish {
 /* "stop", "length", "cancelled", "error", "draining", "tool_calls"; "none"; "unknown" for others */
 MOED_API const char *moed_finish_name(enum moed_finish finish);
 
+/* Which limit closed the thinking, where the model did not. */
+enum moed_thinking_cut {
+    MOED_THINKING_UNCUT = 0,
+    MOED_THINKING_CUT_SOFT = 1,
+    MOED_THINKING_CUT_HARD = 2,
+};
+/* "none", "soft", "hard"; "unknown" for others */
+MOED_API const char *moed_thinking_cut_name(enum moed_thinking_cut cut);
+
 /* A piece of a tool call that the model makes. The first piece of an index has its id and name,
  * pieces of arguments follow and belong behind each other. */
 struct moed_call_delta {
@@ -424,6 +444,7 @@ struct moed_event {
     /* The prompt's tokens from the second on, if MOED_PROMPT_LOGPROBS; before any of `tokens`. */
     const struct moed_token *const *prompt_tokens;
     size_t n_prompt_tokens;
+    enum moed_thinking_cut thinking_cut; /* last event */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
