@@ -109,9 +109,13 @@ void archive_close(struct archive *a)
     if (!a)
         return;
     desk_close(a->desk);
-    for (int i = 0; a->asked && i < a->n_asked; i++)
-        if (a->asked[i].seq)
+    for (int i = 0; a->asked && i < a->n_asked; i++) {
+        struct seq *seq = a->asked[i].seq;
+        if (seq)
             come_back(&a->asked[i]);
+        if (seq && seq->is_over)
+            seq_free(seq, a->pool);
+    }
     free(a->asked);
     let_go(a);
     view_fini(&a->view, a->pool);

@@ -32,7 +32,7 @@ int archive_key(const struct model *model, const struct place *place,
 int archive_open(struct porter *porter, const struct rowfile_key *key, struct page_pool *pool,
                  struct tree *tree, int sequences, int tokens, void (*wake)(void *arg), void *arg,
                  struct archive **ret);
-/* Waits for what the porter has in hand. Nobody is away any more. */
+/* Waits for what the porter has in hand. Nobody is away any more; who is over is freed. */
 void archive_close(struct archive *archive);
 OWN_DEFINE(archive, archive_close);
 

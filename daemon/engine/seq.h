@@ -8,11 +8,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/err.h"
 #include "base/own.h"
 #include "engine/engine.h"
 #include "engine/sample.h"
+#include "engine/sched.h"
 #include "engine/think.h"
 #include "kv/view.h"
 #include "text/detok.h"
@@ -25,13 +27,15 @@ struct seq {
     int n_cached;              /* tokens whose latents are in the cache */
     int n_known;               /* of them, when its turn came */
     bool is_recalled, is_away; /* n_known is known; the porter looks for more */
+    bool is_over;              /* its end was told while it was away */
     int limit;                 /* tokens in all, prompt included */
     struct view view;
     struct detok detok;
     struct sampler sampler;
     struct think think;
-    uint64_t submitted_ns, started_ns, first_token_ns;
-    struct seq *next; /* in the queue */
+    uint64_t started_ns, first_token_ns;
+    struct sched_task task;
+    TAILQ_ENTRY(seq) beside;
 };
 
 /* Makes a sequence of a request (which it owns from then on, whatever happens). */

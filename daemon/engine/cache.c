@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/cache.h"
+
+#include <assert.h>
+
+#include "base/log.h"
+#include "engine/archive.h"
+#include "engine/budget.h"
+#include "engine/engine.h"
+#include "kv/tree.h"
+#include "model/forward.h"
+#include "model/model.h"
+#include "place/mem.h"
+#include "place/place.h"
+
+/* Every sequence at full context, but no more than half of what is left now that the weights are
+ * in; at least what the budget promised. Only reserved: what no one uses is never touched. */
+static uint64_t default_bytes(const struct engine_config *config, int context, size_t page_bytes)
+{
+    char limit[64];
+    int talk = context < BUDGET_TOKENS ? context : BUDGET_TOKENS;
+    uint64_t least = (uint64_t)view_pages(talk) * page_bytes;
+    uint64_t all = (uint64_t)view_pages(context) * page_bytes * (uint64_t)config->max_sequences;
+    uint64_t most = mem_available(limit, sizeof limit) / 2;
+    return all < most ? all : least > most ? least : most;
+}
+
+static int open_pages(struct cache *c, const struct place *place, const struct kv_schema *schema,
+                      enum mk_type type, const struct engine_config *config, struct err *err)
+{
+    size_t page_bytes = kv_page_bytes(schema, type);
+    uint64_t bytes = config->cache_bytes;
+    if (bytes == 0)
+        bytes = default_bytes(config, c->context, page_bytes);
+    int r = page_pool_open(schema, type, bytes, &c->pool, err);
+    if (r < 0)
+        return r;
+    page_pool_spread(c->pool, place);
+    c->n_pages = page_pool_total(c->pool);
+    c->bytes = (uint64_t)c->n_pages * page_bytes;
+    r = tree_open(c->pool, (int)((int64_t)c->n_pages * config->keep_percent / 100), &c->tree);
+    if (r < 0)
+        return err_set(err, r, "no memory to remember %d pages", c->n_pages);
+    if ((int64_t)c->n_pages * PAGE_TOKENS < c->context)
+        c->context = c->n_pages * PAGE_TOKENS;
+    return 0;
+}
+
+int cache_open(struct cache *c, const struct model *model, const struct place *place,
+               const struct forward *forward, const struct engine_config *config,
+               void (*wake)(void *arg), void *arg, struct err *err)
+{
+    struct kv_schema schema;
+    forward_schema(forward, &schema);
+    enum mk_type type = forward_cache_type(forward);
+    *c = (struct cache){.context = model_hparams(model)->context};
+    int r = open_pages(c, place, &schema, type, config, err);
+    if (r < 0 || !config->porter || config->keep_percent == 0)
+        return r;
+    struct rowfile_key key;
+    struct err why = {0};
+    if (archive_key(model, place, &schema, type, &key, &why) < 0) {
+        /* Everything goes on, but for a process's time only. */
+        log_warning("engine", "nothing is kept on the disk: %s", why.text);
+        return 0;
+    }
+    r = archive_open(config->porter, &key, c->pool, c->tree, config->max_sequences, c->context,
+                     wake, arg, &c->archive);
+    return r < 0 ? err_set(err, r, "no memory for an archive of %d tokens", c->context) : 0;
+}
+
+void cache_close(struct cache *c)
+{
+    archive_close(c->archive);
+    tree_close(c->tree);
+    assert(!c->pool || page_pool_used(c->pool) == 0);
+    page_pool_close(c->pool);
+    *c = (struct cache){0};
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An engine's memory of what was read and written: pages, the tree of those that may be known
+ * again, the archive of those that outlive the process. Opened on any thread, used on the engine's.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct archive;
+struct engine_config;
+struct forward;
+struct model;
+struct page_pool;
+struct place;
+struct tree;
+
+struct cache {
+    struct page_pool *pool;
+    struct tree *tree;
+    struct archive *archive; /* NULL: nothing outlives the process */
+    int n_pages;
+    int context; /* tokens: the model's, or what the pages hold */
+    uint64_t bytes;
+};
+
+/* For steps of that forward; `wake` says, on some thread, that the porter brings something. */
+int cache_open(struct cache *cache, const struct model *model, const struct place *place,
+               const struct forward *forward, const struct engine_config *config,
+               void (*wake)(void *arg), void *arg, struct err *err);
+void cache_close(struct cache *cache);

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/stepper.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#include "engine/archive.h"
+#include "engine/batch.h"
+#include "engine/cache.h"
+#include "engine/outbox.h"
+#include "engine/sched.h"
+#include "engine/score.h"
+#include "engine/seq.h"
+#include "engine/slots.h"
+#include "kv/tree.h"
+#include "model/forward.h"
+#include "model/model.h"
+#include "text/token.h"
+
+enum { SAVE_AFTER_NS = 1000000000 }; /* without a step */
+
+struct counters { /* written by the engine's thread, read by any */
+    atomic_uint_fast64_t steps, prompt_tokens, cached_tokens, decoded_tokens, done, cancelled,
+        errors, prefill_ns, decode_ns;
+    atomic_uint sequences, queued, pages_used, pages_kept;
+};
+
+struct share { /* of a step */
+    struct seq *seq;
+    int rows;
+};
+
+struct stepper {
+    struct model *model;
+    struct engine_config config;
+    struct slots *slots;
+    struct outbox *outbox;
+    struct counters count;
+
+    struct forward *forward;
+    struct cache cache;
+    bool unsaved; /* the tree has grown since all of it was handed to the archive */
+    uint64_t stepped_ns;
+    struct sched *sched;
+    TAILQ_HEAD(, seq) seqs; /* all, in order of arrival */
+    struct share *share;    /* [max_sequences] of the step that is planned */
+    int n_shares;
+    struct batch batch;
+    struct candidates candidates;
+    float *logits;
+    uint8_t *banned; /* [vocab] rows that are no token of the vocabulary */
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static struct seq *seq_of(struct sched_task *task)
+{
+    return (struct seq *)((char *)task - offsetof(struct seq, task));
+}
+
+static void count_up(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ coming and going */
+
+static void tell_end(struct stepper *s, struct seq *seq, enum engine_finish how, const char *reason)
+{
+    const char *text;
+    size_t bytes;
+    detok_finish(&seq->detok, &text, &bytes);
+    if (bytes)
+        outbox_push_text(s->outbox, &(struct engine_event){.call = seq->call, .kind = ENGINE_MORE},
+                         text, bytes);
+    uint64_t now = now_ns();
+    uint64_t started = seq->started_ns ? seq->started_ns : now;
+    uint64_t first = seq->first_token_ns ? seq->first_token_ns : now;
+    struct engine_event event = {
+        .call = seq->call,
+        .kind = ENGINE_DONE,
+        .finish = how,
+        .stop_index = seq->detok.stopped ? seq->detok.stop : -1,
+        .n_prompt = seq->request->n_prompt,
+        .n_cached = seq->is_away ? 0 : seq->n_known,
+        .n_tokens = seq_n_generated(seq),
+        .n_thinking = seq->think.n,
+        .cut = seq->think.cut,
+        .queue_ns = started - seq->task.added_ns,
+        .prefill_ns = first - started,
+        .decode_ns = now - first,
+    };
+    if (reason)
+        event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "%s", reason);
+    outbox_push(s->outbox, &event);
+    count_up(how == ENGINE_CANCELLED ? &s->count.cancelled
+             : how == ENGINE_ERROR   ? &s->count.errors
+                                     : &s->count.done,
+             1);
+}
+
+/* Sends the last event of a sequence and frees it, or leaves it to the archive. */
+static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, const char *reason)
+{
+    tell_end(s, seq, how, reason);
+    TAILQ_REMOVE(&s->seqs, seq, beside);
+    sched_remove(s->sched, &seq->task);
+    if (seq->is_away) {
+        seq->is_over = true; /* its pages are lent */
+        return;
+    }
+    if (how == ENGINE_ERROR) /* where numbers ran away, who asks again starts anew */
+        tree_forget(s->cache.tree, &seq->view);
+    else
+        tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
+    seq_free(seq, s->cache.pool);
+}
+
+static void refuse(struct stepper *s, uint64_t call, int n_prompt)
+{
+    struct engine_event event = {.call = call,
+                                 .kind = ENGINE_DONE,
+                                 .finish = ENGINE_ERROR,
+                                 .stop_index = -1,
+                                 .n_prompt = n_prompt};
+    event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "no memory for the sequence");
+    outbox_push(s->outbox, &event);
+    count_up(&s->count.errors, 1);
+}
+
+void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *request,
+                    uint64_t submitted_ns)
+{
+    int limit = s->cache.context, n_prompt = request->n_prompt;
+    if (request->max_tokens > 0 && request->max_tokens < limit - n_prompt)
+        limit = n_prompt + request->max_tokens;
+    struct seq *seq;
+    int r =
+        seq_new(call, request, model_vocab(s->model), limit, model_hparams(s->model)->vocab, &seq);
+    if (r == 0) {
+        seq->task = (struct sched_task){
+            .uid = request->uid, .pages = seq->view.room, .added_ns = submitted_ns};
+        r = sched_add(s->sched, &seq->task);
+        if (r < 0)
+            seq_free(seq, s->cache.pool);
+    }
+    if (r < 0) {
+        refuse(s, call, n_prompt);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&s->seqs, seq, beside);
+}
+
+/* Ends who was cancelled, and looks who could have rows. */
+static void look_at_seqs(struct stepper *s)
+{
+    for (struct seq *seq = TAILQ_FIRST(&s->seqs), *next; seq; seq = next) {
+        next = TAILQ_NEXT(seq, beside);
+        if (slots_is_cancelled(s->slots, seq->call)) {
+            finish(s, seq, ENGINE_CANCELLED, NULL);
+            continue;
+        }
+        seq->task.rests = seq->is_away || slots_is_paused(s->slots, seq->call);
+        seq->task.writes = seq_is_decoding(seq);
+        seq->task.n_rows = seq_n_waiting(seq);
+    }
+}
+
+/* ------------------------------------------------------------------ what is known */
+
+static void tell_known(struct stepper *s, const struct seq *seq)
+{
+    struct engine_event event = {.call = seq->call, .kind = ENGINE_KNOWN};
+    for (int at = 0; at < seq->n_known;) {
+        int run = view_run(&seq->view, at, seq->n_known);
+        at += run;
+        event.run[event.n_runs++] = run;
+        if (event.n_runs < ENGINE_RUNS && at < seq->n_known)
+            continue;
+        outbox_push(s->outbox, &event);
+        event.n_runs = 0;
+    }
+}
+
+static void know(struct stepper *s, struct seq *seq)
+{
+    seq->n_cached = seq->n_known;
+    seq->task.n_rows = seq_n_waiting(seq);
+    count_up(&s->count.cached_tokens, (uint64_t)seq->n_known);
+    tell_known(s, seq);
+}
+
+/* As late as can be: whoever is reading the same has come further by now. */
+static void recall(struct stepper *s, struct seq *seq)
+{
+    seq->is_recalled = true;
+    seq->n_known = tree_recall(s->cache.tree, &seq->view, seq->token, seq->n_tokens);
+    if (!s->cache.archive || !archive_ask(s->cache.archive, seq))
+        know(s, seq);
+}
+
+/* Who was away goes on, or ends at last. */
+static void take_back(struct stepper *s)
+{
+    struct seq *seq;
+    while (s->cache.archive && (seq = archive_serve(s->cache.archive))) {
+        if (seq->is_over)
+            seq_free(seq, s->cache.pool);
+        else
+            know(s, seq);
+    }
+}
+
+/* ------------------------------------------------------------------ a step */
+
+/* Pages that are neither in use nor promised to those who have begun. What is only kept counts as
+ * free: it goes when somebody needs it. */
+static int n_unpromised(const struct stepper *s)
+{
+    int n = s->cache.n_pages - page_pool_used(s->cache.pool) + page_pool_idle(s->cache.pool);
+    const struct seq *seq;
+    TAILQ_FOREACH (seq, &s->seqs, beside)
+        if (seq->task.has_begun)
+            n -= seq->view.room - seq->view.n;
+    return n;
+}
+
+/* How many rows a sequence takes now that its turn to read has come, 0: it waits for the disk. */
+static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scored)
+{
+    bool all = seq->request->prompt_logprobs; /* which need every row */
+    if (!seq->is_recalled && !all)
+        recall(s, seq);
+    if (seq->is_away)
+        return 0;
+    if (all && most > ENGINE_PROMPT_ROWS - n_scored)
+        most = ENGINE_PROMPT_ROWS - n_scored;
+    return most < seq->task.n_rows ? most : seq->task.n_rows;
+}
+
+/* Whether the sequence goes on: a prompt may fill the context. */
+static bool begin(struct stepper *s, struct seq *seq)
+{
+    seq->started_ns = now_ns();
+    sched_begin(s->sched, &seq->task, seq->started_ns);
+    if (!seq_is_full(seq))
+        return true;
+    finish(s, seq, ENGINE_LENGTH, NULL);
+    return false;
+}
+
+/* Shares out a step; false: it is to be done again, since nobody is left of those who kept others
+ * out. */
+static bool plan(struct stepper *s)
+{
+    struct sched_task *task;
+    int rows, n_scored = 0;
+    bool is_left = false;
+    s->n_shares = 0;
+    sched_plan(s->sched, n_unpromised(s));
+    while ((task = sched_next(s->sched, &rows))) {
+        struct seq *seq = seq_of(task);
+        if (!task->has_begun && !begin(s, seq)) {
+            is_left = true;
+            continue;
+        }
+        if (!task->writes)
+            rows = rows_to_read(s, seq, rows, n_scored);
+        n_scored += !task->writes && seq->request->prompt_logprobs ? rows : 0;
+        sched_give(s->sched, task, rows);
+        if (rows > 0)
+            s->share[s->n_shares++] = (struct share){seq, rows};
+        if (seq->is_away)
+            is_left = task->rests = true;
+    }
+    return s->n_shares > 0 || !is_left;
+}
+
+static void add_rows(struct stepper *s, const struct share *share)
+{
+    struct view *view = &share->seq->view;
+    int n = share->seq->n_cached + share->rows;
+    tree_make_room(s->cache.tree, view, view_pages(n) - view->n);
+    if (view_grow(view, s->cache.pool, n) < 0)
+        abort(); /* pages were promised when it began */
+    batch_add(&s->batch, share->seq, share->rows);
+}
+
+/* Answers first, home by home: then workers have shares of rows whose pages are near. */
+static void fill_batch(struct stepper *s)
+{
+    batch_clear(&s->batch);
+    for (int home = 0; home < page_pool_homes(s->cache.pool); home++)
+        for (int i = 0; i < s->n_shares; i++)
+            if (s->share[i].seq->task.writes && s->share[i].seq->view.home == home)
+                add_rows(s, &s->share[i]);
+    for (int i = 0; i < s->n_shares; i++)
+        if (!s->share[i].seq->task.writes)
+            add_rows(s, &s->share[i]);
+}
+
+/* Fetches the logits behind the sequence's first n tokens; false: they are not finite, and it is
+ * over. */
+static bool fetch_logits(struct stepper *s, struct seq *seq, int logits, int n, double *log_sum)
+{
+    char reason[ENGINE_TEXT_BYTES];
+    forward_logits(s->forward, logits, s->logits);
+    *log_sum = sample_log_sum(s->logits, model_hparams(s->model)->vocab);
+    if (isfinite(*log_sum))
+        return true;
+    snprintf(reason, sizeof reason, "non-finite logits at token %d", n);
+    finish(s, seq, ENGINE_ERROR, reason);
+    return false;
+}
+
+/* Tells how probable the tokens behind the prompt's n last rows were; false: it is over. */
+static bool score_prompt(struct stepper *s, struct seq *seq, int logits, int n)
+{
+    int top = seq->request->top_logprobs > 0 ? seq->request->top_logprobs : 0;
+    for (int at = seq->n_cached - n + 1; at <= seq->n_cached; at++, logits++) {
+        double log_sum;
+        if (at == seq->n_tokens)
+            return true; /* what follows the last is yet to be drawn */
+        if (!fetch_logits(s, seq, logits, at, &log_sum))
+            return false;
+        struct engine_event event = {
+            .call = seq->call, .kind = ENGINE_PROMPT, .id = seq->token[at]};
+        score(s->logits, model_hparams(s->model)->vocab, log_sum, top, &event);
+        outbox_push(s->outbox, &event);
+    }
+    return true;
+}
+
+/* The sequence's next token; -1: there is nothing left to choose from. */
+static int32_t choose(struct stepper *s, struct seq *seq)
+{
+    int32_t id = sampler_draw(&seq->sampler, s->logits, s->banned, &s->candidates);
+    id = think_limit(&seq->think, id);
+    if (id >= 0)
+        seq_accept(seq, id, model_vocab(s->model));
+    return id;
+}
+
+/* Chooses and tells; the sequence may be over then. */
+static void step_sequence(struct stepper *s, struct seq *seq, int logits)
+{
+    double log_sum;
+    if (!fetch_logits(s, seq, logits, seq->n_tokens, &log_sum))
+        return;
+    int32_t id = choose(s, seq);
+    if (id < 0) {
+        finish(s, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
+        return;
+    }
+    if (!seq->first_token_ns)
+        seq->first_token_ns = now_ns();
+
+    struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
+    if (seq->request->top_logprobs >= 0)
+        score(s->logits, model_hparams(s->model)->vocab, log_sum, seq->request->top_logprobs,
+              &event);
+    const char *text;
+    size_t bytes;
+    detok_push(&seq->detok, id, &text, &bytes);
+    outbox_push_text(s->outbox, &event, text, bytes);
+
+    if (seq->detok.stopped ||
+        (vocab_is_end(model_vocab(s->model), id) && !seq->request->ignore_end)) {
+        finish(s, seq, ENGINE_STOP, NULL);
+        return;
+    }
+    if (seq_is_full(seq))
+        finish(s, seq, ENGINE_LENGTH, NULL);
+}
+
+/* The step has made the sequence's next n rows. */
+static void keep_rows(struct stepper *s, struct seq *seq, int n)
+{
+    if (seq_is_decoding(seq))
+        view_mark_answers(&seq->view, seq->n_cached, n);
+    seq->n_cached += n;
+    tree_keep(s->cache.tree, &seq->view, seq->token, seq->n_cached);
+}
+
+static void after_step(struct stepper *s, uint64_t ns)
+{
+    struct batch *b = &s->batch;
+    int prompt_rows = 0, decode_rows = 0;
+    for (int i = 0; i < b->n_seqs; i++) {
+        struct seq *seq = b->seq[i];
+        *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
+        keep_rows(s, seq, b->n_rows[i]);
+        if (b->prompt[i] < 0 || score_prompt(s, seq, b->prompt[i], b->n_rows[i]))
+            if (b->logits[i] >= 0)
+                step_sequence(s, seq, b->logits[i]);
+    }
+    s->unsaved = true;
+    s->stepped_ns = now_ns();
+
+    uint64_t prompt_ns = sched_charge(s->sched, ns);
+    count_up(&s->count.steps, 1);
+    count_up(&s->count.prompt_tokens, (uint64_t)prompt_rows);
+    count_up(&s->count.decoded_tokens, (uint64_t)decode_rows);
+    count_up(&s->count.prefill_ns, prompt_ns);
+    count_up(&s->count.decode_ns, ns - prompt_ns);
+}
+
+static void publish(struct stepper *s)
+{
+    unsigned queued = 0;
+    for (int class = 0; class < SCHED_CLASSES; class ++)
+        queued += (unsigned)sched_n_queued(s->sched, class);
+    atomic_store_explicit(&s->count.sequences, (unsigned)sched_n_begun(s->sched),
+                          memory_order_relaxed);
+    atomic_store_explicit(&s->count.queued, queued, memory_order_relaxed);
+    int kept = page_pool_idle(s->cache.pool), used = page_pool_used(s->cache.pool) - kept;
+    atomic_store_explicit(&s->count.pages_used, (unsigned)used, memory_order_relaxed);
+    atomic_store_explicit(&s->count.pages_kept, (unsigned)kept, memory_order_relaxed);
+    outbox_tell(s->outbox);
+}
+
+bool stepper_step(struct stepper *s)
+{
+    take_back(s);
+    look_at_seqs(s);
+    while (!plan(s))
+        ;
+    if (s->n_shares == 0) {
+        forward_rest(s->forward);
+        publish(s);
+        return false;
+    }
+    fill_batch(s);
+    uint64_t start = now_ns();
+    forward_run(s->forward, &s->batch.rows);
+    after_step(s, now_ns() - start);
+    publish(s);
+    return true;
+}
+
+/* ------------------------------------------------------------------ between steps */
+
+uint64_t stepper_rest(struct stepper *s)
+{
+    if (!s->cache.archive || !s->unsaved || !TAILQ_EMPTY(&s->seqs) ||
+        archive_is_saving(s->cache.archive))
+        return UINT64_MAX;
+    if (now_ns() < s->stepped_ns + SAVE_AFTER_NS)
+        return s->stepped_ns + SAVE_AFTER_NS;
+    s->unsaved = archive_save(s->cache.archive);
+    return UINT64_MAX;
+}
+
+bool stepper_save(struct stepper *s)
+{
+    take_back(s);
+    return s->cache.archive &&
+           (archive_is_saving(s->cache.archive) || archive_save(s->cache.archive));
+}
+
+void stepper_end(struct stepper *s)
+{
+    forward_rest(s->forward);
+    archive_close(s->cache.archive);
+    s->cache.archive = NULL;
+    while (!TAILQ_EMPTY(&s->seqs))
+        finish(s, TAILQ_FIRST(&s->seqs), ENGINE_CANCELLED, NULL);
+    publish(s);
+}
+
+/* ------------------------------------------------------------------ open and close */
+
+static int open_memory(struct stepper *s)
+{
+    int vocab = model_hparams(s->model)->vocab;
+    int sequences = s->config.max_sequences;
+    s->share = calloc((size_t)sequences, sizeof *s->share);
+    s->logits = calloc((size_t)vocab, sizeof *s->logits);
+    s->banned = calloc((size_t)vocab, 1);
+    if (!s->share || !s->logits || !s->banned)
+        return -ENOMEM;
+    for (int32_t id = 0; id < vocab; id++)
+        s->banned[id] =
+            id >= vocab_size(model_vocab(s->model)) || vocab_is_unused(model_vocab(s->model), id);
+    int r = batch_init(&s->batch, s->config.step_rows);
+    if (r == 0)
+        r = candidates_init(&s->candidates, vocab);
+    if (r == 0)
+        r = sched_new(sequences, s->config.step_rows, &s->sched);
+    return r;
+}
+
+int stepper_open(struct model *model, struct place *place, const struct engine_config *config,
+                 struct slots *slots, struct outbox *outbox, void (*wake)(void *arg), void *arg,
+                 struct stepper **ret, struct err *err)
+{
+    OWN(stepper) *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(err, -ENOMEM, "no memory for an engine");
+    s->model = model;
+    s->config = *config;
+    s->slots = slots;
+    s->outbox = outbox;
+    TAILQ_INIT(&s->seqs);
+    if (s->config.step_rows < s->config.max_sequences)
+        s->config.step_rows = s->config.max_sequences;
+    int r = open_memory(s);
+    if (r < 0)
+        return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
+    r = forward_new(model, s->config.step_rows, s->config.max_sequences + ENGINE_PROMPT_ROWS,
+                    &s->forward, err);
+    if (r == 0)
+        r = cache_open(&s->cache, model, place, s->forward, &s->config, wake, arg, err);
+    if (r == 0)
+        *ret = TAKE(s);
+    return r;
+}
+
+void stepper_close(struct stepper *s)
+{
+    if (!s)
+        return;
+    forward_free(s->forward);
+    cache_close(&s->cache);
+    batch_fini(&s->batch);
+    candidates_fini(&s->candidates);
+    sched_free(s->sched);
+    free(s->share);
+    free(s->logits);
+    free(s->banned);
+    free(s);
+}
+
+int stepper_context(const struct stepper *s)
+{
+    return s->cache.context;
+}
+
+const void *stepper_cache(const struct stepper *s, size_t *bytes)
+{
+    return page_pool_memory(s->cache.pool, bytes);
+}
+
+void stepper_stat(const struct stepper *s, struct engine_stat *ret)
+{
+    const struct counters *c = &s->count;
+#define READ(field) atomic_load_explicit(&c->field, memory_order_relaxed)
+    *ret = (struct engine_stat){
+        .steps = READ(steps),
+        .prompt_tokens = READ(prompt_tokens),
+        .cached_tokens = READ(cached_tokens),
+        .decoded_tokens = READ(decoded_tokens),
+        .requests_done = READ(done),
+        .requests_cancelled = READ(cancelled),
+        .errors = READ(errors),
+        .prefill_ns = READ(prefill_ns),
+        .decode_ns = READ(decode_ns),
+        .sequences = READ(sequences),
+        .queued = READ(queued),
+        .pages_used = READ(pages_used),
+        .pages_kept = READ(pages_kept),
+        .pages_total = (uint32_t)s->cache.n_pages,
+        .context = (uint32_t)s->cache.context,
+        .step_rows = (uint32_t)s->config.step_rows,
+        .cache_bytes = s->cache.bytes,
+    };
+#undef READ
+}
