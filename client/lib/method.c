@@ -224,10 +224,22 @@ int moed_unload(struct moed *moed, const char *model, struct moed_call **ret,
     return start_message(moed, "Unload", false, &request.base, moed->timeout_ms, ret, error);
 }
 
-int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_error *error)
+static int ask_stats(struct moed *moed, bool experts, struct moed_call **ret,
+                     struct moed_error *error)
 {
     Moed__V1__StatsRequest request = MOED__V1__STATS_REQUEST__INIT;
+    request.has_experts = request.experts = experts;
     return start_message(moed, "Stats", false, &request.base, moed->timeout_ms, ret, error);
+}
+
+int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_error *error)
+{
+    return ask_stats(moed, false, ret, error);
+}
+
+int moed_stats_experts(struct moed *moed, struct moed_call **ret, struct moed_error *error)
+{
+    return ask_stats(moed, true, ret, error);
 }
 
 int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error)

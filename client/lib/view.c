@@ -329,6 +329,50 @@ static const struct moed_counter *const *lay_counters(struct view *view,
     return list;
 }
 
+/* Lists whose lengths do not fit each other are none. */
+static const struct moed_histogram *const *lay_histograms(struct view *view,
+                                                          const Moed__V1__ModelStats *from)
+{
+    const struct moed_histogram **list = lay(view, from->n_histograms, sizeof *list);
+    struct moed_histogram *histogram = lay(view, from->n_histograms, sizeof *histogram);
+    uint64_t *nothing = lay(view, 1, sizeof *nothing);
+    if (!list || !histogram || !nothing)
+        return NULL;
+    for (size_t i = 0; i < from->n_histograms; i++) {
+        const Moed__V1__Histogram *h = from->histograms[i];
+        bool fits = h->n_counts == h->n_bounds + 1;
+        histogram[i] = (struct moed_histogram){.size = sizeof histogram[i],
+                                               .name = word(h->name),
+                                               .unit = word(h->unit),
+                                               .help = word(h->help),
+                                               .bounds = h->bounds,
+                                               .counts = fits ? h->counts : nothing,
+                                               .n_bounds = fits ? h->n_bounds : 0,
+                                               .sum = h->sum};
+        list[i] = &histogram[i];
+    }
+    return list;
+}
+
+static const struct moed_expert_layer *const *lay_experts(struct view *view,
+                                                          const Moed__V1__ModelStats *from)
+{
+    const struct moed_expert_layer **list = lay(view, from->n_experts, sizeof *list);
+    struct moed_expert_layer *layer = lay(view, from->n_experts, sizeof *layer);
+    if (!list || !layer)
+        return NULL;
+    for (size_t i = 0; i < from->n_experts; i++) {
+        const Moed__V1__ExpertLayer *e = from->experts[i];
+        layer[i] = (struct moed_expert_layer){.size = sizeof layer[i],
+                                              .layer = e->layer,
+                                              .chosen = e->chosen,
+                                              .recent = e->recent,
+                                              .n = e->n_chosen == e->n_recent ? e->n_chosen : 0};
+        list[i] = &layer[i];
+    }
+    return list;
+}
+
 static const struct moed_model_stats *const *lay_model_stats(struct view *view,
                                                              const Moed__V1__StatsResponse *from)
 {
@@ -356,7 +400,13 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .nodes = word(m->nodes),
             .cached_tokens = m->cached_tokens,
             .pages_kept = m->pages_kept,
+            .histograms = lay_histograms(view, m),
+            .n_histograms = m->n_histograms,
+            .experts = lay_experts(view, m),
+            .n_experts = m->n_experts,
         };
+        if (!stats[i].histograms || !stats[i].experts)
+            return NULL;
         list[i] = &stats[i];
     }
     return list;

@@ -49,6 +49,12 @@ const struct verb verb_table[] = {
      GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS, 0, -1, verb_render},
     {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
     {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
+    {"stats", "", "Show how requests fare, in percentiles",
+     "For each loaded model. Half of all values are at most what stands under P50,\n"
+     "and so on, as far as buckets tell. --experts adds, for each layer, the experts\n"
+     "that were chosen most of late (what was ten minutes ago counts half) and their\n"
+     "share; --json has all of them, and the buckets.\n",
+     GROUP_STATS, 0, 0, verb_stats},
     {"list", "", "List models", "With --quiet their names alone, one a line.\n", 0, 0, 0,
      verb_list},
     {"show", "[NAME]", "Show a model and its file's metadata", NULL, GROUP_MODEL, 0, 1, verb_show},

@@ -130,6 +130,7 @@ static const struct option option_table[] = {
     {"seed", 0, "N", GROUP_BENCH, TYPE_COUNT, AT(dice_seed), 0,
      "of prompts, lengths and times; default 0"},
     {"csv", 0, "FILE", GROUP_BENCH, TYPE_STRING, AT(csv), 0, "write a line a request there"},
+    {"experts", 0, NULL, GROUP_STATS, TYPE_FLAG, AT(experts), 0, "which experts are chosen, too"},
     {"no-wait", 0, NULL, GROUP_LOAD, TYPE_FLAG, AT(no_wait), 0, "return before the model is ready"},
     {"socket", 'S', "PATH", GROUP_GLOBAL, TYPE_STRING, AT(socket), 0, "where the daemon listens"},
     {"json", 'j', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(json), 0, "answer in JSON, one object a line"},

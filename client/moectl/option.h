@@ -51,7 +51,8 @@ struct options {
     const char *model, *system, *raw, *suffix, *tools;
     int32_t *ids; /* heap */
     size_t n_ids;
-    bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top, prompt_logprobs;
+    bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top, prompt_logprobs,
+        experts;
     struct setting settings[MAX_SETTINGS];
     int n_settings;
     struct texts stops, banned, breakers;

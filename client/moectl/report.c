@@ -109,6 +109,51 @@ void report_models(const struct moed_call *call)
         print_row(moed_call_model(call, i), width);
 }
 
+uint64_t report_count(const struct moed_histogram *h)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i <= h->n_bounds; i++)
+        n += h->counts[i];
+    return n;
+}
+
+double report_percentile(const struct moed_histogram *h, double percent)
+{
+    double left = percent / 100 * (double)report_count(h);
+    for (size_t i = 0; i < h->n_bounds; i++) {
+        double n = (double)h->counts[i], low = i > 0 ? h->bounds[i - 1] : 0;
+        if (n > 0 && left <= n)
+            return low + (h->bounds[i] - low) * (left / n);
+        left -= n;
+    }
+    return h->n_bounds ? h->bounds[h->n_bounds - 1] : 0;
+}
+
+static json_t *histogram_json(const struct moed_histogram *h)
+{
+    static const struct {
+        const char *key;
+        double percent;
+    } percentiles[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}};
+    uint64_t n = report_count(h);
+    json_t *object = json_object(), *bounds = json_array(), *counts = json_array();
+    for (size_t i = 0; i < h->n_bounds; i++)
+        json_array_append_new(bounds, screen_json_real(h->bounds[i]));
+    for (size_t i = 0; i <= h->n_bounds; i++)
+        json_array_append_new(counts, json_integer((json_int_t)h->counts[i]));
+    set_word(object, "unit", h->unit);
+    set_word(object, "help", h->help);
+    set_count(object, "count", n);
+    json_object_set_new(object, "mean", n ? screen_json_real(h->sum / (double)n) : json_null());
+    for (size_t i = 0; i < sizeof percentiles / sizeof *percentiles; i++)
+        json_object_set_new(object, percentiles[i].key,
+                            n ? screen_json_real(report_percentile(h, percentiles[i].percent))
+                              : json_null());
+    json_object_set_new(object, "bounds", bounds);
+    json_object_set_new(object, "counts", counts);
+    return object;
+}
+
 json_t *report_model_stats_json(const struct moed_model_stats *s)
 {
     json_t *object = json_object();
@@ -128,6 +173,10 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_word(object, "workers", s->workers);
     set_word(object, "memory", s->memory);
     set_word(object, "nodes", s->nodes);
+    json_t *histograms = json_object();
+    for (size_t i = 0; i < s->n_histograms; i++)
+        json_object_set_new(histograms, s->histograms[i]->name, histogram_json(s->histograms[i]));
+    json_object_set_new(object, "histograms", histograms);
     return object;
 }
 

@@ -14,5 +14,9 @@ json_t *report_models_json(const struct moed_call *call);
 void report_models(const struct moed_call *call);
 /* A name a line. */
 void report_names(const struct moed_call *call);
+/* Values in all, and what so many percent of them are at most, as far as buckets tell; where it is
+ * above all bounds, the last of them. */
+uint64_t report_count(const struct moed_histogram *h);
+double report_percentile(const struct moed_histogram *h, double percent);
 json_t *report_model_stats_json(const struct moed_model_stats *s);
 json_t *report_generation_json(const struct moed_generation *g);

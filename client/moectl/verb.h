@@ -17,6 +17,7 @@ enum option_group {
     GROUP_LOAD = 128,
     GROUP_TOOLS = 256,
     GROUP_BENCH = 512,
+    GROUP_STATS = 1024,
 };
 
 int verb_ask(const struct options *o);
@@ -27,6 +28,7 @@ int verb_detokenize(const struct options *o);
 int verb_render(const struct options *o);
 int verb_status(const struct options *o);
 int verb_ps(const struct options *o);
+int verb_stats(const struct options *o);
 int verb_list(const struct options *o);
 int verb_show(const struct options *o);
 int verb_load(const struct options *o);

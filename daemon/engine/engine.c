@@ -215,6 +215,16 @@ const void *engine_cache(const struct engine *e, size_t *bytes)
     return stepper_cache(e->stepper, bytes);
 }
 
+const struct meters *engine_meters(const struct engine *e)
+{
+    return stepper_meters(e->stepper);
+}
+
+struct usage *engine_usage(const struct engine *e)
+{
+    return stepper_usage(e->stepper);
+}
+
 void engine_stat(const struct engine *e, struct engine_stat *ret)
 {
     stepper_stat(e->stepper, ret);

@@ -17,10 +17,12 @@
 #include "engine/sample.h"
 #include "engine/think.h"
 
+struct meters;
 struct model;
 struct porter;
 struct place;
 struct engine;
+struct usage;
 
 enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
 
@@ -138,3 +140,6 @@ struct engine_stat { /* a snapshot, any thread */
 /* The memory that the latent cache is in. Any thread. */
 const void *engine_cache(const struct engine *engine, size_t *bytes);
 void engine_stat(const struct engine *engine, struct engine_stat *ret);
+/* How requests fared, and which experts they went to (NULL: the model has none). Any thread. */
+const struct meters *engine_meters(const struct engine *engine);
+struct usage *engine_usage(const struct engine *engine);

@@ -33,7 +33,7 @@ struct seq {
     struct detok detok;
     struct sampler sampler;
     struct think think;
-    uint64_t started_ns, first_token_ns;
+    uint64_t started_ns, first_token_ns, last_token_ns;
     struct sched_task task;
     TAILQ_ENTRY(seq) beside;
 };

@@ -12,11 +12,13 @@
 #include "engine/archive.h"
 #include "engine/batch.h"
 #include "engine/cache.h"
+#include "engine/meter.h"
 #include "engine/outbox.h"
 #include "engine/sched.h"
 #include "engine/score.h"
 #include "engine/seq.h"
 #include "engine/slots.h"
+#include "engine/usage.h"
 #include "kv/tree.h"
 #include "model/forward.h"
 #include "model/model.h"
@@ -41,6 +43,8 @@ struct stepper {
     struct slots *slots;
     struct outbox *outbox;
     struct counters count;
+    struct meters meters;
+    struct usage *usage; /* NULL: no experts */
 
     struct forward *forward;
     struct cache cache;
@@ -362,8 +366,7 @@ static void step_sequence(struct stepper *s, struct seq *seq, int logits)
         finish(s, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
         return;
     }
-    if (!seq->first_token_ns)
-        seq->first_token_ns = now_ns();
+    meters_token(&s->meters, seq, s->stepped_ns);
 
     struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
     if (seq->request->top_logprobs >= 0)
@@ -392,10 +395,12 @@ static void keep_rows(struct stepper *s, struct seq *seq, int n)
     tree_keep(s->cache.tree, &seq->view, seq->token, seq->n_cached);
 }
 
-static void after_step(struct stepper *s, uint64_t ns)
+static void after_step(struct stepper *s, uint64_t start_ns)
 {
     struct batch *b = &s->batch;
     int prompt_rows = 0, decode_rows = 0;
+    s->stepped_ns = now_ns();
+    uint64_t ns = s->stepped_ns - start_ns;
     for (int i = 0; i < b->n_seqs; i++) {
         struct seq *seq = b->seq[i];
         *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
@@ -405,7 +410,6 @@ static void after_step(struct stepper *s, uint64_t ns)
                 step_sequence(s, seq, b->logits[i]);
     }
     s->unsaved = true;
-    s->stepped_ns = now_ns();
 
     uint64_t prompt_ns = sched_charge(s->sched, ns);
     count_up(&s->count.steps, 1);
@@ -441,9 +445,11 @@ bool stepper_step(struct stepper *s)
         return false;
     }
     fill_batch(s);
-    uint64_t start = now_ns();
+    uint64_t start_ns = now_ns();
+    if (s->usage)
+        usage_tick(s->usage, start_ns);
     forward_run(s->forward, &s->batch.rows);
-    after_step(s, now_ns() - start);
+    after_step(s, start_ns);
     publish(s);
     return true;
 }
@@ -500,6 +506,16 @@ static int open_memory(struct stepper *s)
     return r;
 }
 
+static int open_usage(struct stepper *s, struct err *err)
+{
+    struct forward_experts experts;
+    forward_experts(s->forward, &experts);
+    int r = usage_new(&experts, now_ns(), &s->usage);
+    return r < 0
+               ? err_set(err, r, "no memory to count how %d experts are chosen", experts.n_experts)
+               : 0;
+}
+
 int stepper_open(struct model *model, struct place *place, const struct engine_config *config,
                  struct slots *slots, struct outbox *outbox, void (*wake)(void *arg), void *arg,
                  struct stepper **ret, struct err *err)
@@ -511,6 +527,7 @@ int stepper_open(struct model *model, struct place *place, const struct engine_c
     s->config = *config;
     s->slots = slots;
     s->outbox = outbox;
+    meters_init(&s->meters);
     TAILQ_INIT(&s->seqs);
     if (s->config.step_rows < s->config.max_sequences)
         s->config.step_rows = s->config.max_sequences;
@@ -519,6 +536,8 @@ int stepper_open(struct model *model, struct place *place, const struct engine_c
         return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
     r = forward_new(model, s->config.step_rows, s->config.max_sequences + ENGINE_PROMPT_ROWS,
                     &s->forward, err);
+    if (r == 0)
+        r = open_usage(s, err);
     if (r == 0)
         r = cache_open(&s->cache, model, place, s->forward, &s->config, wake, arg, err);
     if (r == 0)
@@ -530,6 +549,7 @@ void stepper_close(struct stepper *s)
 {
     if (!s)
         return;
+    usage_free(s->usage);
     forward_free(s->forward);
     cache_close(&s->cache);
     batch_fini(&s->batch);
@@ -549,6 +569,16 @@ int stepper_context(const struct stepper *s)
 const void *stepper_cache(const struct stepper *s, size_t *bytes)
 {
     return page_pool_memory(s->cache.pool, bytes);
+}
+
+const struct meters *stepper_meters(const struct stepper *s)
+{
+    return &s->meters;
+}
+
+struct usage *stepper_usage(const struct stepper *s)
+{
+    return s->usage;
 }
 
 void stepper_stat(const struct stepper *s, struct engine_stat *ret)

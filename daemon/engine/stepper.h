@@ -44,5 +44,7 @@ void stepper_end(struct stepper *stepper);
 /* Any thread: */
 int stepper_context(
     const struct stepper *stepper); /* tokens: the model's, or what the cache holds */
+const struct meters *stepper_meters(const struct stepper *stepper);
+struct usage *stepper_usage(const struct stepper *stepper); /* NULL: no experts */
 void stepper_stat(const struct stepper *stepper, struct engine_stat *ret);
 const void *stepper_cache(const struct stepper *stepper, size_t *bytes);

@@ -13,6 +13,8 @@ struct forward {
     struct kv_schema schema;
     double *frequency;
     int vocab;
+    struct forward_experts experts;
+    atomic_uint_fast64_t *chosen; /* theirs */
 };
 
 static int buffers(struct forward *f, const struct hparams *hp, int max_rows, int max_wanted)
@@ -26,7 +28,13 @@ static int buffers(struct forward *f, const struct hparams *hp, int max_rows, in
                     &f->program.logits);
     f->program.ops = calloc((size_t)hp->layers * ARCH_LAYER_OPS + 2, sizeof *f->program.ops);
     f->frequency = calloc((size_t)hp->rope_dims / 2, sizeof *f->frequency);
-    return r < 0 || !f->program.ops || !f->frequency ? -ENOMEM : 0;
+    int n_moe = hp->experts ? hp->layers - hp->dense_layers : 0;
+    f->chosen = calloc((size_t)n_moe * (size_t)hp->experts + 1, sizeof *f->chosen);
+    f->experts = (struct forward_experts){.first = hp->dense_layers,
+                                          .n_layers = n_moe,
+                                          .n_experts = hp->experts,
+                                          .chosen = f->chosen};
+    return r < 0 || !f->program.ops || !f->frequency || !f->chosen ? -ENOMEM : 0;
 }
 
 static void write_program(struct forward *f, const struct arch *arch, const struct hparams *hp,
@@ -42,8 +50,14 @@ static void write_program(struct forward *f, const struct arch *arch, const stru
                   .frequency = f->frequency,
                   .rope = hp->rope_dims},
     };
-    for (int layer = 0; layer < hp->layers; layer++)
+    for (int layer = 0; layer < hp->layers; layer++) {
+        int first = p->n;
         arch->layer(hp, weights, layer, p);
+        for (struct op *op = p->ops + first; op < p->ops + p->n; op++)
+            if (op->kind == OP_MOE)
+                op->moe.chosen =
+                    f->chosen + (size_t)(layer - hp->dense_layers) * (size_t)hp->experts;
+    }
     p->ops[p->n++] = (struct op){
         .kind = OP_HEAD,
         .head = {.x = p->x,
@@ -111,6 +125,7 @@ void forward_free(struct forward *f)
     buf_free(f->program.logits);
     free(f->program.ops);
     free(f->frequency);
+    free(f->chosen);
     free(f);
 }
 
@@ -133,6 +148,11 @@ void forward_logits(struct forward *f, int i, float *dst)
 {
     size_t bytes = (size_t)f->vocab * sizeof *dst;
     buf_fetch(f->place, f->program.logits, (size_t)i * bytes, dst, bytes);
+}
+
+void forward_experts(const struct forward *f, struct forward_experts *ret)
+{
+    *ret = f->experts;
 }
 
 void forward_cost(const struct forward *f, int rows, double context, int sharing, int n_wanted,

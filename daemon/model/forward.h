@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 #include "base/own.h"
 #include "kv/page.h"
@@ -36,6 +38,13 @@ enum mk_type forward_cache_type(const struct forward *forward);
 void forward_run(struct forward *forward, const struct rows *rows);
 /* Logits of the i-th wanted row of the last step: [vocabulary], valid until the next. */
 void forward_logits(struct forward *forward, int i, float *dst);
+/* How many rows each expert was chosen for so far. Any thread may read. */
+struct forward_experts {
+    int first, n_layers; /* layers [first, first + n_layers) have experts */
+    int n_experts;
+    const atomic_uint_fast64_t *chosen; /* [n_layers][n_experts] */
+};
+void forward_experts(const struct forward *forward, struct forward_experts *ret);
 /* What a step of the given rows costs: see cost.h. */
 void forward_cost(const struct forward *forward, int rows, double context, int sharing,
                   int n_wanted, struct cost *ret);

@@ -141,8 +141,10 @@ static void sort_by_expert(const struct op_moe *op, struct scratch *s, int n_row
         s->expert_start[s->chosen[i] + 1]++;
     s->n_active = 0;
     for (int e = 0; e < n_experts; e++) {
-        if (s->expert_start[e + 1])
+        if (s->expert_start[e + 1]) {
             s->active[s->n_active++] = e;
+            op_moe_count(op, e, s->expert_start[e + 1]);
+        }
         s->expert_start[e + 1] += s->expert_start[e];
         s->expert_next[e] = s->expert_start[e];
     }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -87,7 +88,20 @@ struct op_moe {
     struct weight norm, router;                        /* router [n_experts][hidden] F32 */
     struct weight gate, up, down;                      /* n_experts matrices each */
     struct weight shared_gate, shared_up, shared_down; /* data NULL: no shared expert */
+    /* [n_experts] rows that each was chosen for so far, which a place counts in one thread at a
+     * time; NULL: nobody asks. */
+    atomic_uint_fast64_t *chosen;
 };
+
+/* An expert was chosen for so many rows more. Others read, none writes: nothing is locked. */
+static inline void op_moe_count(const struct op_moe *op, int expert, int rows)
+{
+    if (!op->chosen)
+        return;
+    atomic_uint_fast64_t *n = &op->chosen[expert];
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (uint64_t)rows,
+                          memory_order_relaxed);
+}
 
 /* logits[i] = head · norm(x[wanted[i]]) */
 struct op_head {

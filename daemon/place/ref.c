@@ -227,6 +227,8 @@ static void moe(const struct ref *ref, const struct op_moe *op, const struct row
         ref->mk.rms_norm(h, x, op->norm.data, hidden, op->eps);
         apply(ref, &op->router, 0, h, logits);
         ref->mk.route(&op->route, logits, expert, weight, tmp);
+        for (int k = 0; k < used; k++)
+            op_moe_count(op, expert[k], 1);
         for (int e = 0; e < n; e++) /* ascending, as the op promises */
             for (int k = 0; k < used; k++)
                 if (expert[k] == e)

@@ -14,6 +14,7 @@
 #include "place/place.h"
 #include "service/call.h"
 #include "service/conn.h"
+#include "service/figures.h"
 #include "service/generation.h"
 #include "service/hub.h"
 #include "service/method.h"
@@ -121,7 +122,7 @@ static size_t list_generations(struct call *call, struct report *report)
     return n;
 }
 
-static void report_stats(struct call *call)
+static void report_stats(struct call *call, bool experts)
 {
     struct hub *hub = call->hub;
     size_t n = (size_t)models_count(hub->models);
@@ -129,6 +130,7 @@ static void report_stats(struct call *call)
     OWN_MEM Moed__V1__ModelStats *models = calloc(n + 1, sizeof *models);
     OWN_MEM Moed__V1__ModelStats **list = calloc(n + 1, sizeof *list);
     OWN_MEM struct place_words *words = calloc(n + 1, sizeof *words);
+    OWN(figures) *figures = NULL;
     if (!report || !models || !list || !words) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the figures");
         return;
@@ -144,6 +146,10 @@ static void report_stats(struct call *call)
         if (!entry->engine)
             continue;
         set_model(entry, &models[response.n_models], &words[response.n_models]);
+        if (figures_add(&figures, entry->engine, experts, &models[response.n_models]) < 0) {
+            call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the figures");
+            return;
+        }
         list[response.n_models] = &models[response.n_models];
         response.n_models++;
     }
@@ -162,8 +168,9 @@ void method_stats(struct call *call, struct payload *payload)
         call_unpack(call, &moed__v1__stats_request__descriptor, payload);
     if (!request)
         return;
+    bool experts = request->experts;
     moed__v1__stats_request__free_unpacked(request, NULL);
-    report_stats(call);
+    report_stats(call, experts);
 }
 
 /* ---- Watch: every model as it is, then what changes. Nothing queues: while an event is unwritten,

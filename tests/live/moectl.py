@@ -30,7 +30,7 @@ from ttrpc import (  # noqa: E402
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
-VERBS = ("ask chat generate tokenize detokenize render status ps list show load unload bench "
+VERBS = ("ask chat generate tokenize detokenize render status ps stats list show load unload bench "
          "rpc").split()
 
 
@@ -311,6 +311,27 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(moectl("ask", "Hi", "--effort", "huge")[0], 2)
         self.assertEqual(moectl("generate", "--raw", "Hi", "--think-tokens", "3")[0], 2)
 
+    def test_how_requests_fare(self):
+        self.run_json("generate", "--raw", "A fox", "--tokens", "5", "--ignore-end")
+        model = self.run_json("stats", "--experts")["models"][0]
+        for name in ("time_to_first_token", "time_per_token", "queue_time", "cached_share"):
+            one = model["histograms"][name]
+            self.assertEqual(len(one["counts"]), len(one["bounds"]) + 1)
+            self.assertEqual(sum(one["counts"]), one["count"])
+            self.assertGreater(one["count"], 0, name)
+            self.assertTrue(one["p50"] <= one["p90"] <= one["p99"], one)
+        used = int(self.run_json("show")["metadata"]["deepseek2.expert_used_count"])
+        self.assertTrue(model["experts"])
+        for layer in model["experts"]:
+            self.assertEqual(sum(layer["chosen"]) % used, 0)
+            self.assertGreater(sum(layer["chosen"]), 5 * used)
+            self.assertTrue(all(r <= c * 1.001 for r, c in zip(layer["recent"], layer["chosen"])))
+        self.assertNotIn("experts", self.run_json("stats")["models"][0])
+        words = moectl("stats", "--experts", "--socket", self.daemon.path)[1].decode()
+        self.assertRegex(words, r"(?m)^  time_to_first_token +[0-9]+ +[0-9.]+ (us|ms|s) ")
+        self.assertRegex(words, r"(?m)^  cached_share +[0-9]+ +[0-9]+ % ")
+        self.assertRegex(words, r"(?m)^  layer %d +[0-9]+ +[0-9.]+ %%" % model["experts"][0]["layer"])
+
     def test_json_on_every_verb(self):
         keys = {
             ("ask", "Hi", "-n", "3"): {"model", "text", "thinking", "finish_reason",
@@ -322,6 +343,7 @@ class WithDaemon(unittest.TestCase):
                                                     "usage", "receipt"},
             ("status",): {"socket", "version", "models", "limits", "uptime_seconds", "draining"},
             ("ps",): {"generations", "models"},
+            ("stats",): {"models"},
             ("list",): {"models"},
             ("plan", MODEL): {"weights_bytes", "required_bytes", "available_bytes", "fits"},
             ("show",): {"name", "state", "metadata"},

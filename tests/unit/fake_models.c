@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/meter.h"
 #include "engine/models.h"
 #include "format/format.h"
 #include "model/model.h"
@@ -591,6 +592,20 @@ void engine_stat(const struct engine *engine, struct engine_stat *ret)
     pthread_mutex_unlock(&e->lock);
 }
 
+static struct meters meters;
+
+const struct meters *engine_meters(const struct engine *engine)
+{
+    (void)engine;
+    return &meters;
+}
+
+struct usage *engine_usage(const struct engine *engine)
+{
+    (void)engine;
+    return NULL;
+}
+
 /* ---- engine/models.h */
 enum { N_MODELS = 4 };
 
@@ -626,6 +641,7 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     static const char *const names[N_MODELS] = {"fake", "plain", "words", "broken"};
     (void)config;
     (void)err;
+    meters_init(&meters);
     for (int i = 0; i < 256; i++)
         single[i] = (char)i;
     struct models *models = calloc(1, sizeof *models);

@@ -342,6 +342,9 @@ MOED_API int moed_unload(struct moed *moed, const char *model, struct moed_call 
                          struct moed_error *error);
 /* moed_call_stats */
 MOED_API int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+/* The same with how often each expert was chosen. */
+MOED_API int moed_stats_experts(struct moed *moed, struct moed_call **ret,
+                                struct moed_error *error);
 /* A stream of changes: each message has a model (moed_call_model 0), moed_call_draining, or both.
  */
 MOED_API int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error);
@@ -507,6 +510,22 @@ struct moed_counter {
     const char *name, *unit, *help;
     uint64_t value;
 };
+struct moed_histogram { /* how values are spread */
+    size_t size;
+    const char *name, *unit, *help;
+    const double *bounds;
+    const uint64_t
+        *counts; /* one more than bounds: counts[i] are at most bounds[i], the last more */
+    size_t n_bounds;
+    double sum;
+};
+struct moed_expert_layer { /* rows by expert; each row chooses several */
+    size_t size;
+    uint32_t layer;
+    const uint64_t *chosen;
+    const float *recent; /* what was chosen ten minutes ago counts half */
+    size_t n;
+};
 struct moed_model_stats {
     size_t size;
     const char *model;
@@ -519,6 +538,10 @@ struct moed_model_stats {
     const char *nodes;      /* of memory, and what lies on each; "" for one; for people */
     uint64_t cached_tokens; /* of prompts: known already, and so not in prompt_tokens */
     uint32_t pages_kept;    /* beside pages_used: of earlier requests, until others need them */
+    const struct moed_histogram *const *histograms; /* of requests that came to a first token */
+    size_t n_histograms;
+    const struct moed_expert_layer *const *experts; /* moed_stats_experts() */
+    size_t n_experts;
 };
 struct moed_generation { /* a running call */
     size_t size;
