@@ -44,6 +44,10 @@ struct chat_message {
     const char *reasoning; /* an assistant's thinking, of families that replay it; may be NULL */
     size_t reasoning_bytes;
     const char *call_id; /* a tool's result: the id of its call; NULL: they come in order */
+    /* An assistant's: the ids it was written with, taken where they spell what the format replays
+     * of it, so that a cache finds them. NULL: none */
+    const int32_t *written;
+    int n_written;
     /* V3.2 and V4; elsewhere tools and the format of the reply belong to the request */
     const char *tools;           /* JSON array, as in chat_options; may be NULL */
     const char *response_format; /* JSON schema; may be NULL */

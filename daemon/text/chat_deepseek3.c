@@ -117,10 +117,12 @@ static void render_turns(struct prompt *prompt, const struct deepseek3_style *st
         } else {
             if (!results) /* after results the same turn goes on */
                 prompt_mark(prompt, "<｜Assistant｜>");
+            prompt_written(prompt, message->written, message->n_written);
             render_content(prompt, style, message);
             render_calls(prompt, message);
             if (!message->prefix)
                 prompt_mark(prompt, EOS);
+            prompt_written(prompt, NULL, 0);
         }
         results = false;
     }

@@ -68,6 +68,7 @@ static void render_call(struct prompt *prompt, const struct chat_call *call)
 static void render_answer(struct prompt *prompt, const struct chat_message *message, bool replays)
 {
     prompt_mark(prompt, "<|assistant|>");
+    prompt_written(prompt, message->written, message->n_written);
     if (replays && message->reasoning_bytes > 0) {
         prompt_mark(prompt, "<think>");
         prompt_text(prompt, message->reasoning, message->reasoning_bytes);
@@ -76,6 +77,7 @@ static void render_answer(struct prompt *prompt, const struct chat_message *mess
     chat_put_content(prompt, message);
     for (int i = 0; i < message->n_calls; i++)
         render_call(prompt, &message->calls[i]);
+    prompt_written(prompt, NULL, 0);
 }
 
 static void render_turns(struct prompt *prompt, const struct chat_message *messages, int n)

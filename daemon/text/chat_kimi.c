@@ -73,10 +73,12 @@ static void render_message(struct prompt *prompt, const struct chat_message *mes
         put_call_name(prompt, &asking->calls[call], number - asking->n_calls + call);
         prompt_string(prompt, "\n");
     }
+    prompt_written(prompt, message->written, message->n_written);
     chat_put_content(prompt, message);
     render_calls(prompt, message, number);
     if (!message->prefix)
         prompt_mark(prompt, "<|im_end|>");
+    prompt_written(prompt, NULL, 0);
 }
 
 static void render_tools(struct prompt *prompt, const char *tools)

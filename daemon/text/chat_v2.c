@@ -11,6 +11,7 @@
 
 static void render_message(struct prompt *prompt, const struct chat_message *message)
 {
+    prompt_written(prompt, message->written, message->n_written);
     if (message->role == CHAT_USER)
         prompt_string(prompt, "User: ");
     if (message->role == CHAT_ASSISTANT)
@@ -20,6 +21,7 @@ static void render_message(struct prompt *prompt, const struct chat_message *mes
         prompt_string(prompt, "\n\n");
     else if (!message->prefix)
         prompt_mark(prompt, "<｜end▁of▁sentence｜>");
+    prompt_written(prompt, NULL, 0);
 }
 
 static int render(const struct vocab *vocab, const struct chat_message *messages, int n_messages,

@@ -85,10 +85,12 @@ static void render_answer(struct prompt *prompt, const struct chat_message *mess
         bytes -= (size_t)(cut - text) + sizeof(close) - 1;
         text = cut + sizeof(close) - 1;
     }
+    prompt_written(prompt, message->written, message->n_written);
     prompt_text(prompt, text, bytes);
     render_calls(prompt, message);
     if (!message->prefix)
         prompt_mark(prompt, "<｜end▁of▁sentence｜>");
+    prompt_written(prompt, NULL, 0);
 }
 
 static void render_turns(struct prompt *prompt, const struct chat_message *messages, int n,

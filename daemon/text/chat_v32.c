@@ -79,6 +79,7 @@ static void render_user(struct prompt *prompt, const struct talk *talk, int at)
 static void render_answer(struct prompt *prompt, const struct talk *talk, int at)
 {
     const struct chat_message *message = &talk->messages[at];
+    prompt_written(prompt, message->written, message->n_written);
     if (talk->options->thinking && at > talk->last_user) {
         prompt_text(prompt, message->reasoning, message->reasoning_bytes);
         prompt_mark(prompt, "</think>");
@@ -87,6 +88,7 @@ static void render_answer(struct prompt *prompt, const struct talk *talk, int at
     dsml_put_calls(prompt, "function_calls", message);
     if (!message->prefix)
         prompt_mark(prompt, "<｜end▁of▁sentence｜>");
+    prompt_written(prompt, NULL, 0);
 }
 
 /* A run of results, in the order of the calls they answer. */

@@ -181,6 +181,7 @@ static void render_answer(struct prompt *prompt, const struct talk *talk, int at
 {
     const struct chat_message *message = &talk->messages[talk->turns[at].first];
     bool after_task = at > 0 && talk->turns[at - 1].task;
+    prompt_written(prompt, message->written, message->n_written);
     if (talk->options->thinking && !after_task && (talk->replays || at > talk->last_user)) {
         prompt_text(prompt, message->reasoning, message->reasoning_bytes);
         prompt_mark(prompt, "</think>");
@@ -189,6 +190,7 @@ static void render_answer(struct prompt *prompt, const struct talk *talk, int at
     dsml_put_calls(prompt, "tool_calls", message);
     if (!message->prefix)
         prompt_mark(prompt, "<｜end▁of▁sentence｜>");
+    prompt_written(prompt, NULL, 0);
 }
 
 static void render_turn(struct prompt *prompt, const struct talk *talk, int at)

@@ -4,6 +4,7 @@
 #include "text/prompt.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,12 +16,65 @@ void prompt_init(struct prompt *prompt, const struct vocab *vocab, struct ids *i
     *prompt = (struct prompt){.vocab = vocab, .ids = ids, .err = err, .before = ids->n};
 }
 
+static bool is_plain(const struct vocab *vocab, int32_t id)
+{
+    return id >= 0 && id < vocab_size(vocab) && !vocab_is_special(vocab, id) &&
+           !vocab_is_unused(vocab, id);
+}
+
+/* Whether the text ends in what these ids spell; then *rest is how much stands before that. */
+static bool ends_in(const struct prompt *prompt, const int32_t *ids, int n, size_t *rest)
+{
+    *rest = prompt->n;
+    while (n-- > 0) {
+        size_t bytes;
+        const char *spelled = vocab_bytes(prompt->vocab, ids[n], &bytes);
+        if (bytes == 0 || bytes > *rest ||
+            memcmp(prompt->text + *rest - bytes, spelled, bytes) != 0)
+            return false;
+        *rest -= bytes;
+    }
+    return true;
+}
+
+/* The next run of written ids that the text ends in; how long it is, 0: there is none. */
+static int find_written(struct prompt *prompt, const int32_t **run, size_t *rest)
+{
+    for (int at = prompt->next_written; at < prompt->n_written; at++) {
+        int first = at;
+        while (at < prompt->n_written && is_plain(prompt->vocab, prompt->written[at]))
+            at++;
+        if (at == first || !ends_in(prompt, prompt->written + first, at - first, rest))
+            continue;
+        prompt->next_written = at;
+        *run = prompt->written + first;
+        return at - first;
+    }
+    return 0;
+}
+
 static void flush(struct prompt *prompt)
 {
-    if (prompt->failed == 0 && prompt->n > 0)
-        prompt->failed = vocab_encode(prompt->vocab, prompt->text, prompt->n, 0, prompt->ids,
-                                      prompt->err); /* without VOCAB_SPECIAL: never a marker */
+    const int32_t *run = NULL;
+    size_t n = prompt->n;
+    int n_run = prompt->failed == 0 && n > 0 ? find_written(prompt, &run, &n) : 0;
+    if (n_run == 0)
+        n = prompt->n;
     prompt->n = 0;
+    if (prompt->failed == 0 && n > 0)
+        prompt->failed = vocab_encode(prompt->vocab, prompt->text, n, 0, prompt->ids,
+                                      prompt->err); /* without VOCAB_SPECIAL: never a marker */
+    if (prompt->failed == 0 && n_run > 0 && ids_append(prompt->ids, run, (size_t)n_run) < 0)
+        prompt->failed = err_set(prompt->err, -ENOMEM, "no memory for a prompt");
+}
+
+void prompt_written(struct prompt *prompt, const int32_t *ids, int n)
+{
+    if (prompt->n_written > 0)
+        flush(prompt); /* or what follows would be read as a part of it */
+    prompt->written = ids;
+    prompt->n_written = n;
+    prompt->next_written = 0;
 }
 
 static void push(struct prompt *prompt, int32_t id)

@@ -23,6 +23,8 @@ struct prompt {
     int failed;    /* negative errno */
     char *text;    /* gathered since the last marker */
     size_t n, room;
+    const int32_t *written; /* [n_written], of them from next_written on */
+    int n_written, next_written;
 };
 
 void prompt_init(struct prompt *prompt, const struct vocab *vocab, struct ids *ids,
@@ -32,6 +34,10 @@ void prompt_bos(struct prompt *prompt);
 void prompt_mark(struct prompt *prompt, const char *marker);
 void prompt_text(struct prompt *prompt, const char *text, size_t bytes);
 void prompt_string(struct prompt *prompt, const char *text);
+/* What comes now was once written as these ids: text up to a marker that ends in what a run of them
+ * spells, none of them special, becomes that run. Borrowed until prompt_written(prompt, NULL, 0).
+ */
+void prompt_written(struct prompt *prompt, const int32_t *ids, int n);
 /* A template's own text: special tokens the vocabulary has act, others are their letters. */
 void prompt_template(struct prompt *prompt, const char *text);
 /* JSON that jtext_check has seen, spaced anew; and what a JSON string says. */
