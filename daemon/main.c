@@ -350,6 +350,7 @@ static int start(struct moed *m, struct err *err)
 {
     struct service_config limits;
     service_config_init(&limits);
+    limits.keep_folder = *m->config.keep_folder ? m->config.keep_folder : NULL;
     const struct models_config models = models_config(&m->config);
     raise_descriptor_limit();
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
@@ -359,8 +360,7 @@ static int start(struct moed *m, struct err *err)
     if (models_new(&models, on_changed, m, &m->models, err) < 0 || add_models(m, err) < 0 ||
         add_folders(m, err) < 0)
         return EXIT_FAILURE;
-    service_start(m->service, m->models);
-    if (listen_somewhere(m, err) < 0)
+    if (service_start(m->service, m->models, err) < 0 || listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
     load_models(m);
     models_scan(m->models); /* so that what is wrong with a folder is said now */

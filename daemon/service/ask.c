@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "service/field.h"
 #include "service/hub.h"
+#include "service/reading.h"
 #include "service/reason.h"
 #include "text/chat.h"
 #include "ttrpc.h"
@@ -43,6 +44,9 @@ struct merged {
     size_t n_breakers, n_banned;
     uint64_t seed;
     bool logprobs, prompt_logprobs, ignore_end, return_prompt, show_special;
+    bool in_session;
+    int n_lines; /* of the session, and what is in them */
+    size_t n_line_messages, n_line_ids;
 };
 
 static void merged_fini(struct merged *m)
@@ -189,6 +193,13 @@ static int merge(struct merged *m, const struct ask_part *parts, int n_parts, st
             return err_set(err, -EBADMSG, "part %d: %s", i, words);
         if (merge_part(m, m->parts[i]) < 0)
             return err_set(err, -ENOMEM, "no memory for the request");
+        if (parts[i].from == ASK_SETTINGS)
+            m->in_session = true;
+        if (parts[i].from != ASK_LINE)
+            continue;
+        m->n_lines++;
+        m->n_line_messages = m->n_messages;
+        m->n_line_ids = m->ids.n;
     }
     return 0;
 }
@@ -207,10 +218,34 @@ int ask_family(const struct model *model, const char *name, const struct chat_fa
                    model_info(model)->name);
 }
 
+static int check_ids(const char *what, const int32_t *id, size_t n, int32_t size, struct err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (id[i] < 0 || id[i] >= size)
+            return err_set(err, -EINVAL, "%s[%zu] is %d, expected 0 to %d", what, i, id[i],
+                           size - 1);
+    return 0;
+}
+
+/* The last message, if the answer goes on from its ids. */
+static const Moed__V1__Message *open_answer(Moed__V1__Message *const *messages, size_t n)
+{
+    const Moed__V1__Message *last = n > 0 ? messages[n - 1] : NULL;
+    return last && last->role == MOED__V1__ROLE__ROLE_ASSISTANT && last->prefix &&
+                   last->n_tokens > 0
+               ? last
+               : NULL;
+}
+
 int ask_render(const struct model *model, const struct chat_family *family,
                Moed__V1__Message *const *messages, size_t n_messages, struct chat_options *options,
                int role, struct ids *ret, struct err *err)
 {
+    const Moed__V1__Message *open = open_answer(messages, n_messages);
+    if (open) {
+        options->thinking = open->thinking;
+        n_messages--;
+    }
     OWN_MEM struct chat_message *list = calloc(n_messages + 1, sizeof *list);
     size_t n_calls = 0;
     for (size_t i = 0; i < n_messages; i++)
@@ -236,6 +271,8 @@ int ask_render(const struct model *model, const struct chat_family *family,
             .reasoning = m->reasoning,
             .reasoning_bytes = m->reasoning ? strlen(m->reasoning) : 0,
             .call_id = m->tool_call_id,
+            .written = m->tokens,
+            .n_written = (int)m->n_tokens,
         };
         for (size_t j = 0; j < m->n_calls; j++, call++)
             *call = (struct chat_call){m->calls[j]->name ? m->calls[j]->name : "",
@@ -243,8 +280,15 @@ int ask_render(const struct model *model, const struct chat_family *family,
                                        m->calls[j]->id};
     }
     int r = family->render(model_vocab(model), list, (int)n_messages, options, ret, err);
-    if (r == 0)
-        *options = chat_options_for(family, list, (int)n_messages, options);
+    if (r < 0)
+        return r;
+    *options = chat_options_for(family, list, (int)n_messages, options);
+    if (!open)
+        return 0;
+    r = check_ids("tokens of the last message", open->tokens, open->n_tokens,
+                  vocab_size(model_vocab(model)), err);
+    if (r == 0 && ids_append(ret, open->tokens, open->n_tokens) < 0)
+        r = err_set(err, -ENOMEM, "no memory for %zu tokens", open->n_tokens);
     return r;
 }
 
@@ -280,36 +324,64 @@ static int encode_hole(const struct model *model, const struct merged *m, struct
                    model_info(model)->name);
 }
 
-static int check_ids(const struct ids *ids, int32_t size, struct err *err)
+/* Raw text goes on behind a session's ids as it stands. */
+static int join_text(const struct model *model, struct merged *m, struct err *err)
 {
-    for (size_t i = 0; i < ids->n; i++)
-        if (ids->id[i] < 0 || ids->id[i] >= size)
-            return err_set(err, -EINVAL, "generate.tokens.ids[%zu] is %d, expected 0 to %d", i,
-                           ids->id[i], size - 1);
-    return 0;
+    if (m->n_line_ids == 0 || !m->has_text || m->ids.n != m->n_line_ids)
+        return 0;
+    m->has_text = false;
+    return vocab_encode(model_vocab(model), m->text.n ? (const char *)m->text.data : "", m->text.n,
+                        VOCAB_SPECIAL, &m->ids, err);
+}
+
+static int make_chat(const struct model *model, struct merged *m, struct ask *ask, struct ids *ret,
+                     struct err *err)
+{
+    int r = 0;
+    if (m->in_session)
+        r = saying_of_chat(&ask->saying, m->messages, m->n_messages, m->n_line_messages, err);
+    if (r == 0)
+        r = ask_render(model, ask->chat, m->messages, m->n_messages, &ask->options, FIELD_ROLE, ret,
+                       err);
+    const Moed__V1__Message *open = open_answer(m->messages, m->n_messages);
+    if (r == 0 && open && ids_append(&ask->open, open->tokens, open->n_tokens) < 0)
+        r = err_set(err, -ENOMEM, "no memory for %zu tokens", open->n_tokens);
+    return r;
+}
+
+static int make_raw(const struct model *model, struct merged *m, struct ask *ask, struct ids *ret,
+                    struct err *err)
+{
+    const struct vocab *vocab = model_vocab(model);
+    int r;
+    if (m->has_text) {
+        r = encode_raw(model, m, ret, err);
+    } else {
+        r = check_ids("generate.tokens.ids", m->ids.id, m->ids.n, vocab_size(vocab), err);
+        *ret = m->ids;
+        m->ids = (struct ids){0};
+    }
+    return r == 0 && m->in_session
+               ? saying_of_ids(&ask->saying, ret, m->n_line_ids, m->n_lines, err)
+               : r;
 }
 
 static int make_prompt(const struct model *model, struct merged *m, struct ask *ask,
                        struct ids *ret, struct err *err)
 {
-    int r;
+    if (m->suffix.n > 0 && m->in_session)
+        return err_set(err, -EINVAL, "generate.suffix: a session has no holes");
     if (m->suffix.n > 0)
         return encode_hole(model, m, ret, err);
-    if (m->has_chat + m->has_text + m->has_tokens != 1)
-        return err_set(err, -EINVAL,
-                       "generate needs exactly one of chat, text and tokens, found %d of them",
-                       m->has_chat + m->has_text + m->has_tokens);
-    if (m->has_chat)
-        return ask_render(model, ask->chat, m->messages, m->n_messages, &ask->options, FIELD_ROLE,
-                          ret, err);
-    if (m->has_text)
-        return encode_raw(model, m, ret, err);
-    r = check_ids(&m->ids, vocab_size(model_vocab(model)), err);
+    int r = join_text(model, m, err);
     if (r < 0)
         return r;
-    *ret = m->ids;
-    m->ids = (struct ids){0};
-    return 0;
+    if (m->has_chat + m->has_text + m->has_tokens != 1)
+        return err_set(err, -EINVAL,
+                       "generate needs exactly one of chat, text and tokens, found %d of them%s",
+                       m->has_chat + m->has_text + m->has_tokens,
+                       m->n_lines > 0 ? " with what the session holds" : "");
+    return m->has_chat ? make_chat(model, m, ask, ret, err) : make_raw(model, m, ask, ret, err);
 }
 
 /* ---- the fields */
@@ -470,6 +542,16 @@ static int check_fields(const struct model *model, const struct merged *m, struc
     return 0;
 }
 
+/* Whether what is written next is thinking; an answer that goes on may have left it already. */
+static bool begins_thinking(const struct ask *ask)
+{
+    const struct think_params *think = &ask->request->think;
+    bool thinks = chat_begins_thinking(ask->chat, &ask->options);
+    for (size_t i = 0; i < ask->open.n && think->close > 0; i++)
+        thinks = ask->open.id[i] == think->open || (thinks && ask->open.id[i] != think->close);
+    return thinks;
+}
+
 int ask_new(const struct model *model, const struct ask_part *parts, int n_parts, struct ask **ret,
             struct err *err)
 {
@@ -489,12 +571,15 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     ask->options.tools = ask->options.response_format = NULL; /* the parts' memory */
     if (r < 0)
         return r;
-    ask->request->think.is_open = ask->chat && chat_begins_thinking(ask->chat, &ask->options);
+    ask->request->think.is_open = ask->chat && begins_thinking(ask);
     if (ids.n == 0)
         return err_set(err, -EINVAL, "the prompt has no tokens");
     if (ids.n > model_info(model)->context)
         return err_set(err, -E2BIG, "the prompt has %zu tokens, the context holds %u", ids.n,
                        model_info(model)->context);
+    ask->in_session = m.in_session;
+    if (ask->in_session && (ask->saying.is_raw || ask->open.n > 0))
+        ask->saying.vocabulary = reading_vocabulary(model_vocab(model));
     ask->request->prompt = ids.id;
     ask->request->n_prompt = (int)ids.n;
     ids = (struct ids){0};
@@ -507,5 +592,7 @@ void ask_free(struct ask *ask)
     if (!ask)
         return;
     engine_request_free(ask->request);
+    ids_fini(&ask->open);
+    saying_fini(&ask->saying);
     free(ask);
 }

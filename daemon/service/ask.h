@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "moed/v1/generate.pb-c.h"
+#include "service/saying.h"
 #include "text/chat.h"
 #include "text/token.h"
 
@@ -26,11 +27,19 @@ struct ask {
     bool logprobs;
     bool return_prompt;
     int64_t timeout_ms; /* 0: none */
+    struct ids open;    /* of an answer that goes on: the prompt ends in them */
+    bool in_session;
+    struct saying saying; /* what that gets */
 };
 
 struct ask_part {
     const uint8_t *data;
     size_t n;
+    enum {
+        ASK_SENT,     /* by the client */
+        ASK_SETTINGS, /* a session's, in front of all; may be empty */
+        ASK_LINE,     /* then what was said in it, a message or some ids each */
+    } from;
 };
 
 /**
@@ -49,7 +58,8 @@ OWN_DEFINE(ask, ask_free);
 int ask_family(const struct model *model, const char *name, const struct chat_family **ret,
                struct err *err);
 /* Appends the ids of a chat; `role` is the fields.def row that names a bad one. The options become
- * what this conversation makes of them. */
+ * what this conversation makes of them. An answer that goes on from its ids is opened as it was,
+ * and they follow. */
 int ask_render(const struct model *model, const struct chat_family *family,
                Moed__V1__Message *const *messages, size_t n_messages, struct chat_options *options,
                int role, struct ids *ret, struct err *err);

@@ -5,8 +5,6 @@
 #include "service/generation.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +19,9 @@
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/reading.h"
 #include "service/status.h"
+#include "service/turn.h"
 #include "text/chat.h"
 #include "text/token.h"
 
@@ -53,6 +53,8 @@ struct generation {
     uint64_t seed;          /* 0: nothing is drawn */
     struct ttrpc_buf known; /* int32_t: rows read, rows written, and so on, of the cached tokens */
     struct chat_reply *reply; /* NULL: everything is text */
+    uint64_t call_id;         /* of reading_call_id() */
+    struct turn *turn;        /* NULL: in no session */
     bool logprobs;
 
     /* what waits to be sent */
@@ -86,6 +88,7 @@ static void generation_free(struct generation *g)
         free(g->stops[i]);
     free(g->stops);
     chat_reply_free(g->reply);
+    turn_leave(g->turn);
     ttrpc_buf_fini(&g->text);
     ttrpc_buf_fini(&g->thinking);
     ttrpc_buf_fini(&g->tokens);
@@ -234,6 +237,13 @@ static char *as_string(struct ttrpc_buf *buf)
     return (char *)buf->data + buf->start;
 }
 
+static void fill_session(const struct turn *turn, Moed__V1__GenerateEvent *ev)
+{
+    ev->has_session_revision = true;
+    ev->session_revision = turn_revision(turn);
+    ev->session_unkept = (char *)turn_unkept(turn);
+}
+
 static void send_event(struct generation *g, bool last)
 {
     Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
@@ -258,6 +268,8 @@ static void send_event(struct generation *g, bool last)
         fill_totals(g, &ev, &usage);
         fill_receipt(g, &receipt);
         ev.receipt = &receipt;
+        if (g->turn)
+            fill_session(g->turn, &ev);
     }
     call_event(g->call, &ev.base, &g->tokens);
     hub_count(g->hub, COUNTER_EVENTS);
@@ -326,7 +338,8 @@ static void on_pump(struct call *call)
 {
     struct generation *g = call->data;
     if (g->is_done) {
-        end_stream(g);
+        if (!g->turn || turn_is_over(g->turn))
+            end_stream(g); /* whoever hears of the end finds it in the session */
         return;
     }
     if (is_waiting(g) && call_unwritten(call) == 0)
@@ -455,13 +468,11 @@ static void put_call(struct generation *g, enum chat_part part, const char *text
 {
     Moed__V1__CallDelta delta = MOED__V1__CALL_DELTA__INIT;
     OWN_MEM char *copy = strndup(text, bytes);
-    char id[32];
-    uint64_t random;
+    char id[READING_CALL_ID];
     delta.has_index = true;
     delta.index = chat_reply_n_calls(g->reply) - 1;
     if (part == CHAT_PART_CALL) {
-        hub_random(&random, sizeof random);
-        snprintf(id, sizeof id, "call_%016" PRIx64, random);
+        reading_call_id(g->call_id, delta.index, id);
         const char *own = chat_reply_call_id(g->reply);
         delta.id = own ? (char *)own : id;
         delta.name = copy;
@@ -489,33 +500,18 @@ static void on_reply(void *arg, enum chat_part part, const char *text, size_t by
     }
 }
 
-/* A NUL has no place in a protobuf-c string: it is told as U+FFFD, the token's bytes still have it.
- * Room for three bytes each. */
-static size_t without_nul(char *dst, const char *text, size_t n)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (text[i])
-            dst[used++] = text[i];
-        else
-            used += (size_t)(stpcpy(dst + used, "\xef\xbf\xbd") - (dst + used));
-    }
-    return used;
-}
-
 static void take_text(struct generation *g, int32_t id, const struct engine_event *ev)
 {
-    char clean[3 * ENGINE_TEXT_BYTES + 1];
-    const char *text = ev->text;
-    size_t n = ev->n_text;
-    if (memchr(text, 0, n)) {
-        n = without_nul(clean, text, n);
-        text = clean;
+    if (g->reply) {
+        if (reading_push(g->reply, id, ev->text, ev->n_text, on_reply, g) < 0 && g->call)
+            generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
+                            "no memory for the answer");
+        return;
     }
-    if (g->reply)
-        chat_reply_push(g->reply, id, text, n, on_reply, g);
-    else if (n > 0 && keep(g, &g->text, text, n))
-        XXH3_64bits_update(g->hash, text, n);
+    char clean[3 * ENGINE_TEXT_BYTES + 1];
+    size_t n = reading_clean(clean, ev->text, ev->n_text);
+    if (n > 0 && keep(g, &g->text, clean, n))
+        XXH3_64bits_update(g->hash, clean, n);
 }
 
 static ProtobufCBinaryData bytes_of(const struct generation *g, int32_t id)
@@ -569,6 +565,8 @@ static void take_prompt(struct generation *g, const struct engine_event *ev)
 static void take_token(struct generation *g, const struct engine_event *ev)
 {
     g->n_tokens++;
+    if (g->turn)
+        turn_token(g->turn, ev->id);
     if (!g->call)
         return;
     make_room(g, ev);
@@ -576,6 +574,27 @@ static void take_token(struct generation *g, const struct engine_event *ev)
         g->n_waiting++;
     take_text(g, ev->id, ev);
     conn_touch(g->call->conn);
+}
+
+static void on_turned(void *arg)
+{
+    struct generation *g = arg;
+    if (g->call)
+        conn_touch(g->call->conn);
+}
+
+/* What was written becomes a part of its session, whether anybody reads it or not. */
+static void end_turn(struct generation *g)
+{
+    if (g->done.finish == ENGINE_ERROR)
+        turn_leave(TAKE(g->turn));
+    else
+        turn_end(g->turn, finish_of(g),
+                 g->done.finish == ENGINE_STOP && g->done.stop_index >= 0 &&
+                         g->done.stop_index < g->n_stops
+                     ? g->stops[g->done.stop_index]
+                     : NULL,
+                 on_turned, g);
 }
 
 static void take_done(struct generation *g, const struct engine_event *ev)
@@ -587,12 +606,14 @@ static void take_done(struct generation *g, const struct engine_event *ev)
     if (ev->finish == ENGINE_ERROR)
         hub_complain(g->hub, CAUSE_ENGINE, "a generation of model '%s' failed: %s", g->model,
                      g->done.text);
+    if (g->call && g->reply)
+        chat_reply_finish(g->reply, on_reply, g);
+    if (g->turn)
+        end_turn(g);
     if (!g->call) {
         generation_free(g);
         return;
     }
-    if (g->reply)
-        chat_reply_finish(g->reply, on_reply, g);
     conn_touch(g->call->conn);
 }
 
@@ -618,6 +639,19 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
 }
 
 /* ---- birth */
+static void told_before(void *arg, enum chat_part part, const char *text, size_t bytes)
+{
+    (void)arg, (void)part, (void)text, (void)bytes;
+}
+
+/* An answer that goes on is parsed from its beginning. */
+static int open_reply(struct generation *g, const struct ask *ask)
+{
+    int r = chat_reply_new(ask->chat, g->vocab, &ask->options, &g->reply);
+    return r < 0 ? r
+                 : reading_feed(g->vocab, g->reply, ask->open.id, ask->open.n, told_before, NULL);
+}
+
 static int copy_request(struct generation *g, const struct ask *ask)
 {
     const struct engine_request *request = ask->request;
@@ -662,25 +696,34 @@ static int generation_new(struct call *call, int entry, const char *model, const
     if (!g->model || !g->hash || copy_request(g, ask) < 0)
         return -ENOMEM;
     XXH3_64bits_reset(g->hash);
-    if (ask->chat) {
-        int r = chat_reply_new(ask->chat, g->vocab, &ask->options, &g->reply);
-        if (r < 0)
-            return r;
-    }
-    *ret = TAKE(g);
-    return 0;
+    hub_random(&g->call_id, sizeof g->call_id);
+    int r = ask->chat ? open_reply(g, ask) : 0;
+    if (r == 0)
+        *ret = TAKE(g);
+    return r;
 }
 
-int generation_start(struct call *call, int entry, const char *model, struct ask *taken)
+int generation_start(struct call *call, int entry, const char *model, struct ask *taken,
+                     struct turn *turn)
 {
     OWN(ask) *ask = taken;
     OWN(generation) *g = NULL;
     int r = generation_new(call, entry, model, ask, &g);
     if (r < 0) {
+        turn_leave(turn);
         call_fail(call, status_of(r), "no memory for another generation");
         return r;
     }
     struct err err = {0};
+    g->turn = turn;
+    if (turn)
+        r = turn_take(turn, entry, model, g->vocab, ask, &err);
+    if (r < 0) {
+        call_fail(call, status_of(r), "%s", err.text);
+        return r;
+    }
+    if (turn)
+        g->call_id = turn_call_id(turn);
     ask->request->uid = g->uid;
     r = engine_submit(g->engine, ask->request, &g->engine_call, &err);
     if (r < 0) {

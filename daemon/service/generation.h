@@ -19,6 +19,7 @@ struct call;
 struct engine;
 struct engine_event;
 struct hub;
+struct turn;
 
 enum { GENERATION_ID_BYTES = 16 };
 
@@ -27,10 +28,12 @@ struct generation;
 /**
  * Submit what was asked and send the first event. The call's hooks become the generation's.
  *
- *   ask     taken in any case
+ *   ask     taken in any case, and
+ *   turn    too: of the session that the answer goes into; NULL: none
  *   returns 0; on failure the call has been failed
  */
-int generation_start(struct call *call, int entry, const char *model, struct ask *ask);
+int generation_start(struct call *call, int entry, const char *model, struct ask *ask,
+                     struct turn *turn);
 /* By id, among those of a uid (root sees all); NULL: none. */
 struct generation *generation_find(struct hub *hub, const uint8_t *id, uint32_t uid);
 /**

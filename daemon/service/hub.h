@@ -21,6 +21,7 @@ struct generation;
 struct models;
 struct models_entry;
 struct server;
+struct sessions;
 
 enum {
     HUB_SCRATCH_BYTES = 64 << 10, /* what one read takes, shared by all connections */
@@ -39,6 +40,7 @@ enum hub_cause {
     CAUSE_SLOW,
     CAUSE_MEMORY,
     CAUSE_ENGINE,
+    CAUSE_SESSION,
     N_CAUSES
 };
 
@@ -59,7 +61,8 @@ struct hub {
     struct service_config config;
     struct models *models;
     struct server *server;
-    int n_alive; /* the service itself, connections, jobs: the last one frees */
+    struct sessions *sessions; /* NULL: before the start */
+    int n_alive;               /* the service itself, connections, jobs: the last one frees */
     void (*gone)(struct hub *hub);
     void (*again)(struct hub *hub); /* something is left for the next loop turn */
 

@@ -21,10 +21,15 @@
 #include "service/job.h"
 #include "service/method.h"
 #include "service/seek.h"
+#include "service/session.h"
 #include "service/status.h"
+#include "service/turn.h"
 #include "ttrpc.h"
 
-enum { MAX_PARTS = 4096 };
+enum {
+    MAX_PARTS = 4096,
+    IN_SESSION = 19, /* the field of GenerateRequest */
+};
 
 struct parts { /* the bytes of a request's messages; each is owned */
     struct payload *at;
@@ -35,6 +40,7 @@ struct parts { /* the bytes of a request's messages; each is owned */
 struct asking { /* a job that understands parts */
     struct job job;
     struct parts parts;
+    struct turn *turn; /* NULL: in no session */
     struct ask *ask;
 };
 
@@ -42,7 +48,9 @@ struct opening {
     struct parts parts;
     struct asking *asking; /* running */
     struct ask *ask;       /* understood, waiting for the model */
+    struct turn *turn;     /* the asking has it meanwhile */
     int entry;
+    bool is_waiting; /* for the sessions on the disk */
 };
 
 static const struct call_hooks hooks;
@@ -90,12 +98,13 @@ static void go_on(struct call *call)
         struct ask *ask = opening->ask;
         if (!ask)
             return; /* not understood yet */
+        struct turn *turn = opening->turn;
         int index = opening->entry;
         free(opening);
         call->data = NULL;
         call->hooks = &hooks;
         call_charge(call, 0);
-        generation_start(call, index, entry->name, ask);
+        generation_start(call, index, entry->name, ask, turn);
         return;
     }
     case MODELS_UNLOADED:
@@ -118,12 +127,15 @@ static int run_asking(struct job *job)
 {
     struct asking *asking = (struct asking *)job;
     struct parts *parts = &asking->parts;
-    OWN_MEM struct ask_part *list = calloc((size_t)parts->n + 1, sizeof *list);
+    int n_held = asking->turn ? turn_n_parts(asking->turn) : 0;
+    OWN_MEM struct ask_part *list = calloc((size_t)(n_held + parts->n) + 1, sizeof *list);
     if (!list)
         return err_set(&job->err, -ENOMEM, "no memory for the request");
+    if (asking->turn)
+        turn_parts(asking->turn, list);
     for (int i = 0; i < parts->n; i++)
-        list[i] = (struct ask_part){parts->at[i].data, parts->at[i].n};
-    return ask_new(job->model, list, parts->n, &asking->ask, &job->err);
+        list[n_held + i] = (struct ask_part){.data = parts->at[i].data, .n = parts->at[i].n};
+    return ask_new(job->model, list, n_held + parts->n, &asking->ask, &job->err);
 }
 
 static void on_asked(struct job *job)
@@ -137,6 +149,7 @@ static void on_asked(struct job *job)
         return;
     }
     opening->ask = TAKE(asking->ask);
+    opening->turn = TAKE(asking->turn);
     if (opening->ask->timeout_ms > 0) {
         uint64_t deadline = call->received_ms + (uint64_t)opening->ask->timeout_ms;
         if (call->deadline_ms == 0 || deadline < call->deadline_ms)
@@ -151,6 +164,7 @@ static void free_asking(struct job *job)
     struct asking *asking = (struct asking *)job;
     parts_fini(&asking->parts);
     ask_free(asking->ask);
+    turn_leave(asking->turn);
 }
 
 /* The name that the parts give the model, the last one wins; "" is the first model. */
@@ -194,6 +208,7 @@ static void understand(struct call *call, struct models_entry *entry)
     }
     asking->parts = opening->parts;
     opening->parts = (struct parts){0};
+    asking->turn = TAKE(opening->turn);
     asking->job.run = run_asking;
     asking->job.done = on_asked;
     asking->job.free = free_asking;
@@ -205,12 +220,51 @@ static void understand(struct call *call, struct models_entry *entry)
     opening->asking = asking;
 }
 
+/* The bytes that say which session it is in, of the last part that has some; NULL: none. */
+static const uint8_t *peek_session(const struct parts *parts, size_t *n_ret)
+{
+    const char *in = NULL, *bytes;
+    size_t n;
+    for (int i = 0; i < parts->n; i++)
+        if (ttrpc_peek(parts->at[i].data, parts->at[i].n, IN_SESSION, &bytes, &n) && bytes) {
+            in = bytes;
+            *n_ret = n;
+        }
+    return (const uint8_t *)in;
+}
+
+/* False: the call has failed. */
+static bool open_turn(struct call *call, const uint8_t *in, size_t n, char *model, size_t size)
+{
+    struct opening *opening = call->data;
+    char words[TTRPC_WORDS];
+    Moed__V1__InSession *which =
+        (Moed__V1__InSession *)ttrpc_unpack(&moed__v1__in_session__descriptor, in, n, words);
+    if (!which) {
+        call_fail(call, TTRPC_INVALID_ARGUMENT, "%s", words);
+        return false;
+    }
+    struct err err = {0};
+    int r = turn_open(call->hub, call->conn->uid, which, &opening->turn, &err);
+    moed__v1__in_session__free_unpacked(which, NULL);
+    if (r == 0)
+        r = turn_model(opening->turn, model, size, &err);
+    if (r < 0)
+        call_fail(call, status_of(r), "%s", err.text);
+    return r == 0;
+}
+
 static void on_closed(struct call *call)
 {
-    const struct opening *opening = call->data;
-    char name[256];
-    if (peek_model(call, &opening->parts, name, sizeof name))
-        seek(call, name, 0, understand);
+    struct opening *opening = call->data;
+    char model[256];
+    if (!peek_model(call, &opening->parts, model, sizeof model))
+        return;
+    size_t n;
+    const uint8_t *in = peek_session(&opening->parts, &n);
+    opening->is_waiting = in && !sessions_are_read(call->hub->sessions);
+    if (!opening->is_waiting && (!in || open_turn(call, in, n, model, sizeof model)))
+        seek(call, model, 0, understand);
 }
 
 /* ---- hooks of an opening */
@@ -230,7 +284,9 @@ static void on_part(struct call *call, struct payload *part)
 static void on_changed(struct call *call)
 {
     struct opening *opening = call->data;
-    if (opening->ask)
+    if (opening->is_waiting)
+        on_closed(call);
+    else if (opening->ask)
         go_on(call);
 }
 
@@ -242,6 +298,7 @@ static void on_end(struct call *call)
     if (opening->asking)
         job_drop(&opening->asking->job);
     ask_free(opening->ask);
+    turn_leave(opening->turn);
     parts_fini(&opening->parts);
     free(opening);
 }

@@ -41,6 +41,7 @@ static const char *const features[] = {
     "generate.tools",
     "generate.suffix",
     "cancel",
+    "sessions",
     "watch",
 };
 
@@ -73,6 +74,9 @@ static void add_limits(const struct service_config *config, Moed__V1__Limit *lis
     add_limit(list, n, "metadata_bytes", TTRPC_MAX_METADATA_BYTES);
     add_limit(list, n, "request_bytes", config->request_bytes);
     add_limit(list, n, "all_bytes", config->all_bytes);
+    add_limit(list, n, "sessions_per_uid", (uint64_t)config->max_sessions_uid);
+    add_limit(list, n, "session_bytes_per_uid", config->session_bytes_uid);
+    add_limit(list, n, "session_bytes", config->session_bytes);
     add_limit(list, n, "first_request_ms", (uint64_t)config->first_request_ms);
     add_limit(list, n, "frame_progress_ms", (uint64_t)config->progress_ms);
     add_limit(list, n, "frame_ms", (uint64_t)config->frame_ms);

@@ -17,6 +17,7 @@
 #include "service/conn.h"
 #include "service/hub.h"
 #include "service/server.h"
+#include "service/session.h"
 
 enum {
     GRACE_MS = 2000, /* for engines to stop and last bytes to leave after the deadline */
@@ -54,6 +55,9 @@ void service_config_init(struct service_config *config)
         .connection_hard_bytes = 4 << 20,
         .request_bytes = 32 << 20,
         .all_bytes = 256 << 20,
+        .max_sessions_uid = 256,
+        .session_bytes_uid = 64 << 20,
+        .session_bytes = 512 << 20,
     };
 }
 
@@ -73,6 +77,7 @@ static void on_wake(uv_async_t *async)
         hub_fit(hub);
         hub_change(hub);
     }
+    sessions_poll(hub->sessions);
     if (bridge_poll(hub))
         uv_async_send(async); /* more is waiting: let the sockets have a turn first */
 }
@@ -93,6 +98,7 @@ static void on_gone(struct hub *hub)
 {
     struct service *service = (struct service *)hub;
     bridge_forget(hub);
+    sessions_free(hub->sessions);
     free(hub->uses);
     free(service);
 }
@@ -139,13 +145,17 @@ int service_new(uv_loop_t *loop, const struct service_config *config, struct ser
     return 0;
 }
 
-void service_start(struct service *service, struct models *models)
+int service_start(struct service *service, struct models *models, struct err *err)
 {
     struct hub *hub = &service->hub;
     assert(!hub->models);
+    int r = sessions_open(hub, hub->config.keep_folder, &hub->sessions, err);
+    if (r < 0)
+        return r;
     hub->models = models;
     hub_fit(hub);
     service_wake(service); /* the loader may have been quicker */
+    return 0;
 }
 
 int service_listen_path(struct service *service, const char *path, struct err *err)
@@ -249,6 +259,7 @@ void service_close(struct service *service)
     server_close(server);
     while (hub->conns)
         conn_close(hub->conns);
+    sessions_stop(hub->sessions); /* what was told is on the disk; he wakes us until then */
     uv_prepare_stop(&service->prepare);
     uv_timer_stop(&service->drain);
     uv_close((uv_handle_t *)&service->wake, on_closed);

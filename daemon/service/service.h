@@ -35,15 +35,20 @@ struct service_config {
     uint64_t connection_hard_bytes; /* 4 MiB unsent: the connection ends */
     uint64_t request_bytes;         /* 32 MiB: the parts of one request */
     uint64_t all_bytes;             /* 256 MiB: what all clients make us hold */
-    const uint32_t *allowed_uids;   /* borrowed; NULL: whoever can open the socket */
+    int max_sessions_uid;         /* 256: conversations of a user; a list of them is one message */
+    uint64_t session_bytes_uid;   /* 64 MiB: in them */
+    uint64_t session_bytes;       /* 512 MiB: in those of all users */
+    const char *keep_folder;      /* borrowed; sessions are kept there; NULL: as long as we are */
+    const uint32_t *allowed_uids; /* borrowed; NULL: whoever can open the socket */
     int n_allowed_uids;
 };
 void service_config_init(struct service_config *config);
 
 int service_new(uv_loop_t *loop, const struct service_config *config, struct service **ret,
                 struct err *err);
-/* Gives it the models it serves: once, before the first listener. Borrowed until closed. */
-void service_start(struct service *service, struct models *models);
+/* Gives it the models it serves: once, before the first listener. Borrowed until closed. -ENOMEM,
+ * -EAGAIN: no thread for its sessions. */
+int service_start(struct service *service, struct models *models, struct err *err);
 /**
  * Something happened in an engine or the loader.
  *

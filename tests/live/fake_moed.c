@@ -73,7 +73,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    service_start(service, models);
+    if (service_start(service, models, &err) < 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
     models_load(models, models_at(models, 0), &err);
     models_load(models, models_at(models, 1), &err);
     if (service_listen_path(service, argv[1], &err) < 0) {

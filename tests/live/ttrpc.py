@@ -28,7 +28,18 @@ MESSAGES = {
               7: ("thinking", "str"), 8: ("text", "str"), 9: ("finish", "int"), 10: ("stop", "str"),
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
               14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt"),
-              16: ("prompt_tokens", ["Token"]), 22: ("thinking_cut", "int")},
+              16: ("prompt_tokens", ["Token"]), 19: ("session_revision", "int"),
+              20: ("session_unkept", "str"), 22: ("thinking_cut", "int")},
+    "Session": {1: ("id", "str"), 2: ("name", "str"), 3: ("revision", "int"), 4: ("model", "str"),
+                5: ("raw", "bool"), 6: ("messages", "int"), 7: ("tokens", "int"),
+                8: ("bytes", "int"), 9: ("created", "int"), 10: ("used", "int"),
+                11: ("busy", "bool"), 12: ("cut", "bool"), 13: ("unkept", "str")},
+    "Sessions": {1: ("sessions", ["Session"])},
+    "Shown": {1: ("session", "Session"), 2: ("settings", "bytes"), 3: ("messages", ["Message"]),
+              4: ("next", "int")},
+    "Message": {1: ("role", "int"), 2: ("content", "str"), 3: ("calls", ["bytes"]),
+                4: ("prefix", "bool"), 5: ("reasoning", "str"), 7: ("tokens", ["int"]),
+                8: ("finish", "int")},
     "Receipt": {1: ("place", "str"), 2: ("isa", "str"), 3: ("cache", "str"),
                 4: ("attention", "str"), 5: ("sampler", "str"), 6: ("seed", "int"),
                 7: ("cached_rows", ["int"])},
@@ -150,6 +161,12 @@ def generate(text=None, messages=None, tokens=None, model=None, max_tokens=0, th
     for one in stop:
         body += blob(7, one)
     return body + extra
+
+
+def in_session(name, revision=0, create=False):
+    """What a GenerateRequest has to say of its session."""
+    return blob(19, blob(1, name) + (num(2, revision) if revision else b"")
+                + (num(3, 1) if create else b""))
 
 
 # ---- unpacking

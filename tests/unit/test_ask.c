@@ -437,7 +437,7 @@ static void test_refusals_give_everything_back(void **state)
     part(&stop);
     assert_int_equal(ask("fake", &a), -EINVAL);
     assert_non_null(strstr(err.text, "generate.stop"));
-    parts[0] = (struct ask_part){(const uint8_t *)"\xff", 1};
+    parts[0] = (struct ask_part){.data = (const uint8_t *)"\xff", .n = 1};
     n_parts = 1;
     assert_int_equal(ask("fake", &a), -EBADMSG);
     assert_int_equal(fake_n_requests(), 0);

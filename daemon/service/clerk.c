@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Two lists under a lock, which nobody holds while anything is done.
+ */
+#include "service/clerk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct jobs {
+    struct clerk_job *first, **end;
+};
+
+struct clerk {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct jobs given, done;
+    bool is_ending;
+    void (*wake)(void *arg);
+    void *arg;
+};
+
+static void add(struct jobs *jobs, struct clerk_job *job)
+{
+    job->next = NULL;
+    *jobs->end = job;
+    jobs->end = &job->next;
+}
+
+static struct clerk_job *take(struct jobs *jobs)
+{
+    struct clerk_job *job = jobs->first;
+    if (job && !(jobs->first = job->next))
+        jobs->end = &jobs->first;
+    return job;
+}
+
+static void *clerk_main(void *arg)
+{
+    struct clerk *c = arg;
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        struct clerk_job *job = take(&c->given);
+        if (!job && c->is_ending)
+            break;
+        if (!job) {
+            pthread_cond_wait(&c->work, &c->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&c->lock);
+        job->run(job);
+        pthread_mutex_lock(&c->lock);
+        add(&c->done, job);
+        c->wake(c->arg);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+int clerk_open(void (*wake)(void *arg), void *arg, struct clerk **ret, struct err *err)
+{
+    struct clerk *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(err, -ENOMEM, "no memory for a clerk");
+    c->wake = wake;
+    c->arg = arg;
+    c->given.end = &c->given.first;
+    c->done.end = &c->done.first;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->work, NULL);
+    sigset_t all, old; /* signals are the loop's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int r = pthread_create(&c->thread, NULL, clerk_main, c);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r != 0) {
+        free(c);
+        return err_set(err, -r, "cannot start the clerk's thread: %s", strerror(r));
+    }
+    *ret = c;
+    return 0;
+}
+
+void clerk_give(struct clerk *c, struct clerk_job *job)
+{
+    pthread_mutex_lock(&c->lock);
+    add(&c->given, job);
+    pthread_cond_signal(&c->work);
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool clerk_poll(struct clerk *c)
+{
+    bool any = false;
+    for (;;) {
+        pthread_mutex_lock(&c->lock);
+        struct clerk_job *job = take(&c->done);
+        pthread_mutex_unlock(&c->lock);
+        if (!job)
+            return any;
+        any = true;
+        job->done(job);
+    }
+}
+
+void clerk_close(struct clerk *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->is_ending = true;
+    pthread_cond_signal(&c->work);
+    pthread_mutex_unlock(&c->lock);
+    pthread_join(c->thread, NULL);
+    clerk_poll(c);
+    pthread_cond_destroy(&c->work);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
