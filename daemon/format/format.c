@@ -431,6 +431,18 @@ uint64_t format_file_bytes(const struct format *format)
     return bytes;
 }
 
+bool format_stamp(const struct format *format, int i, struct format_stamp *ret)
+{
+    struct stat st;
+    if (i >= format->n_parts || fstat(format->part[i].fd, &st) < 0)
+        return false;
+    *ret = (struct format_stamp){.inode = (uint64_t)st.st_ino,
+                                 .bytes = (uint64_t)st.st_size,
+                                 .modified = st.st_mtim,
+                                 .changed = st.st_ctim};
+    return true;
+}
+
 const struct meta *format_meta(const struct format *format)
 {
     return format->meta;

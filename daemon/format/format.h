@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/own.h"
@@ -40,6 +41,12 @@ OWN_DEFINE(format, format_close);
 const char *format_path(const struct format *format);
 const char *format_kind(const struct format *format); /* "GGUF v3" */
 uint64_t format_file_bytes(const struct format *format);
+/* What is another when one of its files is another one or was changed. False: it has no file i. */
+struct format_stamp {
+    uint64_t inode, bytes;
+    struct timespec modified, changed;
+};
+bool format_stamp(const struct format *format, int i, struct format_stamp *ret);
 
 /* ---- tensors, in file order */
 int format_n_tensors(const struct format *format);

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "format/format.h"
+#include "model/kept.h"
 #include "model/parts.h"
 #include "place/place.h"
 #include "text/chat.h"
@@ -259,14 +260,37 @@ void model_print(const struct model *m, FILE *out)
     fprintf(out, "chat        %s\n", i->chat ? i->chat : "none");
 }
 
-int model_load(struct model *m, struct place *place,
-               bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct err *err)
+static int load(struct model *m, struct place *place, bool keep,
+                bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+                struct err *err)
 {
     if (!m->arch)
         return err_set(err, -ENOTSUP, "%s holds a vocabulary and no weights", m->info.path);
     if (m->loaded.place)
         return err_set(err, -EEXIST, "%s is loaded already", m->info.path);
-    return weights_load(&m->plan, &m->hp, m->format, place, progress, arg, &m->loaded, err);
+    return weights_load(&m->plan, &m->hp, m->format, place, keep, progress, arg, &m->loaded, err);
+}
+
+int model_load(struct model *m, struct place *place,
+               bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg, struct err *err)
+{
+    return load(m, place, false, progress, arg, err);
+}
+
+int model_load_kept(struct model *m, struct place *place,
+                    bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+                    struct err *err)
+{
+    return load(m, place, true, progress, arg, err);
+}
+
+int model_bind(struct model *m, struct place *place, struct spread *spread, struct sums *sums,
+               struct err *err)
+{
+    if (m->loaded.place)
+        return err_set(err, -EEXIST, "%s is loaded already", m->info.path);
+    int r = weights_take_over(&m->plan, &m->hp, place, spread, sums, &m->loaded);
+    return r < 0 ? err_set(err, r, "%s: no memory to take weights over", m->info.path) : 0;
 }
 
 void model_unload(struct model *m)

@@ -94,7 +94,8 @@ static int make_cuts(const struct plan *plan, const struct hparams *hp, struct p
 /* ------------------------------------------------------------------ the blocks */
 
 /* Lays the parts of the items one after the other; `data` holds offsets until memory is there. */
-static void lay_out(struct spread *s, const struct plan *plan, struct place *place, const int *cut)
+static void lay_out(struct spread *s, const struct plan *plan, struct place *place,
+                    const int32_t *cut)
 {
     for (int i = 0; i < plan->n; i++, cut += s->n_nodes + 1) {
         const struct plan_item *item = &plan->item[i];
@@ -116,11 +117,20 @@ static void lay_out(struct spread *s, const struct plan *plan, struct place *pla
         s->bytes += s->block[j].bytes;
 }
 
+static int alloc_block(struct spread *s, int j)
+{
+    if (!s->is_kept)
+        return mem_alloc_long(s->block[j].bytes, &s->block[j].mem);
+    int r = sealed_make(s->block[j].bytes, &s->block[j].sealed);
+    s->block[j].mem = s->block[j].sealed.mem;
+    return r;
+}
+
 static int alloc_blocks(struct spread *s, const struct place *place)
 {
     for (int j = 0; j < s->n_nodes; j++) {
         s->block[j].os = s->n_nodes > 1 ? place->node[j].os : -1;
-        int r = mem_alloc_long(s->block[j].bytes, &s->block[j].mem);
+        int r = alloc_block(s, j);
         if (r < 0)
             return r;
         if (s->block[j].os >= 0)
@@ -149,20 +159,25 @@ static int make(const struct plan *plan, const struct hparams *hp, struct place 
     }
     lay_out(s, plan, place, cut);
     int r = alloc_blocks(s, place);
-    if (r < 0)
-        return r;
-    for (int i = 0; i < plan->n * n_nodes; i++)
-        s->part[i].data = (char *)s->block[i % n_nodes].mem + (size_t)s->part[i].data;
-    return 0;
+    if (r == 0)
+        spread_settle(s, plan);
+    return r;
 }
 
-int spread_make(const struct plan *plan, const struct hparams *hp, struct place *place,
+void spread_settle(struct spread *s, const struct plan *plan)
+{
+    for (int i = 0; i < plan->n * s->n_nodes; i++)
+        s->part[i].data = (char *)s->block[i % s->n_nodes].mem + (size_t)s->part[i].data;
+}
+
+int spread_make(const struct plan *plan, const struct hparams *hp, struct place *place, bool keep,
                 struct spread *ret)
 {
-    struct spread s = {0};
+    struct spread s = {.is_kept = keep};
     int r = make(plan, hp, place, place->n_nodes > 1 ? place->n_nodes : 1, &s);
     if (r == -ENOSPC) {
         spread_fini(&s);
+        s.is_kept = keep;
         r = make(plan, hp, place, 1, &s);
         s.too_little = true;
     }
@@ -174,10 +189,66 @@ int spread_make(const struct plan *plan, const struct hparams *hp, struct place 
     return 0;
 }
 
+/* Cuts of an item ascend from nothing to all of it. */
+static bool are_cuts(const struct plan_item *item, const int32_t *cut, int n_nodes)
+{
+    if (cut[0] != 0 || cut[n_nodes] != (spread_by_matrix(item) ? item->mat.count : item->mat.n))
+        return false;
+    for (int j = 0; j < n_nodes; j++)
+        if (cut[j] > cut[j + 1])
+            return false;
+    return true;
+}
+
+int spread_remake(const struct plan *plan, struct place *place, int n_nodes, const int32_t *cut,
+                  struct spread *ret)
+{
+    for (int i = 0; i < plan->n; i++)
+        if (!are_cuts(&plan->item[i], cut + (size_t)i * (size_t)(n_nodes + 1), n_nodes))
+            return -EINVAL;
+    struct spread s = {.n_nodes = n_nodes, .is_kept = true};
+    s.part = calloc((size_t)plan->n * (size_t)n_nodes, sizeof *s.part);
+    if (!s.part)
+        return -ENOMEM;
+    lay_out(&s, plan, place, cut);
+    *ret = s;
+    return 0;
+}
+
+void spread_expect(struct spread *s, const void *at, size_t bytes)
+{
+    for (int j = 0; j < s->n_nodes && s->is_kept; j++) {
+        uintptr_t from = (uintptr_t)at - (uintptr_t)s->block[j].mem;
+        if (from < s->block[j].bytes)
+            sealed_expect(&s->block[j].sealed, from, bytes);
+    }
+}
+
+int spread_seal(struct spread *s)
+{
+    spread_look(s, &s->look);
+    for (int j = 0; j < s->n_nodes; j++) {
+        int r = sealed_seal(&s->block[j].sealed);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int spread_matrices(const struct spread *s, const struct plan *plan, int item, int j)
+{
+    const struct weight_part *part = &s->part[item * s->n_nodes + j];
+    int n = part->end - part->first;
+    return spread_by_matrix(&plan->item[item]) || n == 0 ? n : plan->item[item].mat.count;
+}
+
 void spread_fini(struct spread *s)
 {
     for (int j = 0; j < s->n_nodes; j++)
-        mem_free(s->block[j].mem, s->block[j].bytes);
+        if (s->is_kept)
+            sealed_fini(&s->block[j].sealed);
+        else
+            mem_free(s->block[j].mem, s->block[j].bytes);
     free(s->part);
     *s = (struct spread){0};
 }
@@ -196,7 +267,9 @@ const struct weight_part *spread_find(const struct spread *s, const struct plan 
 
 void spread_look(const struct spread *s, struct mem_look *ret)
 {
-    *ret = (struct mem_look){0};
+    *ret = s->look;
+    if (s->look.bytes) /* the pages of this process are only those that it has touched again */
+        return;
     for (int j = 0; j < s->n_nodes; j++) {
         struct mem_look one;
         if (s->block[j].bytes == 0)
@@ -204,6 +277,7 @@ void spread_look(const struct spread *s, struct mem_look *ret)
         mem_look(s->block[j].mem, s->block[j].bytes, &one);
         one.is_set_aside &= ret->bytes == 0 || ret->is_set_aside; /* all of them or it isn't said */
         one.is_asked |= ret->is_asked;
+        one.is_shared |= ret->is_shared;
         one.bytes += ret->bytes;
         one.touched += ret->touched;
         one.huge += ret->huge;

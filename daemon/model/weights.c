@@ -27,7 +27,7 @@ struct cursor {
 
 struct loader {
     const struct plan *plan;
-    const struct spread *spread;
+    struct spread *spread;
     const struct format *format;
     struct place *place;
     bool (*progress)(void *arg, uint64_t done, uint64_t all);
@@ -229,9 +229,14 @@ static int load_piece(struct hand *h, const struct cursor *at)
     const struct plan_item *item = &h->loader->plan->item[at->item];
     char *dst = piece_memory(h->loader, at);
     uint64_t first = first_row(item, at->matrix);
+    struct mat rows = item->mat;
+    rows.n = piece_rows(h->loader, at);
+    rows.count = 1;
+    spread_expect(h->loader->spread, dst,
+                  h->loader->place->ops->pack_size(h->loader->place, &rows));
     if (item->how == PLAN_TURNED)
         return load_turned(h, item, first, dst);
-    return load_rows(h, item, first + (uint64_t)at->row, piece_rows(h->loader, at), dst);
+    return load_rows(h, item, first + (uint64_t)at->row, rows.n, dst);
 }
 
 static int load_run(struct hand *h, struct cursor at)
@@ -350,18 +355,36 @@ int weights_pretend(const struct plan *plan, const struct hparams *hp, struct pl
     return 0;
 }
 
+/* What is kept gets its checksums while they are surely right, and then its seals. */
+static int finish(const struct plan *plan, struct place *place, struct loaded *loaded,
+                  const char *path, struct err *err)
+{
+    if (loaded->spread.is_kept) {
+        int r = sums_list(plan, &loaded->spread, &loaded->sums);
+        if (r < 0)
+            return err_set(err, r, "%s: no memory for checksums", path);
+        sums_make(&loaded->sums, place->threads);
+        r = spread_seal(&loaded->spread);
+        if (r < 0)
+            return err_set(err, r, "%s: cannot seal the weights: %s", path, strerror(-r));
+    }
+    bind_all(plan, place, loaded);
+    return 0;
+}
+
 int weights_load(const struct plan *plan, const struct hparams *hp, const struct format *format,
-                 struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
-                 void *arg, struct loaded *ret, struct err *err)
+                 struct place *place, bool keep,
+                 bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+                 struct loaded *ret, struct err *err)
 {
     struct loaded loaded = {.place = place};
-    int r = spread_make(plan, hp, place, &loaded.spread);
+    int r = spread_make(plan, hp, place, keep, &loaded.spread);
     if (r == 0)
         r = make_slots(&loaded, hp->layers);
     if (r < 0) {
         weights_unload(&loaded);
-        return err_set(err, -ENOMEM, "%s: no memory for %zu MiB of weights", format_path(format),
-                       plan_bytes(plan, place) >> 20);
+        return err_set(err, r, "%s: no memory for %zu MiB of weights: %s", format_path(format),
+                       plan_bytes(plan, place) >> 20, strerror(-r));
     }
     loaded.bytes = loaded.spread.bytes;
     struct loader l = {
@@ -376,10 +399,30 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
         .err = err,
     };
     r = load_all(&l);
+    if (r == 0)
+        r = finish(plan, place, &loaded, format_path(format), err);
     if (r < 0) {
         weights_unload(&loaded);
         return r;
     }
+    *ret = loaded;
+    return 0;
+}
+
+int weights_take_over(const struct plan *plan, const struct hparams *hp, struct place *place,
+                      struct spread *spread, struct sums *sums, struct loaded *ret)
+{
+    struct loaded loaded = {.place = place};
+    if (make_slots(&loaded, hp->layers) < 0) {
+        weights_unload(&loaded);
+        return -ENOMEM;
+    }
+    loaded.spread = *spread;
+    loaded.sums = *sums;
+    loaded.bytes = spread->bytes;
+    loaded.is_adopted = true;
+    *spread = (struct spread){0};
+    *sums = (struct sums){0};
     bind_all(plan, place, &loaded);
     *ret = loaded;
     return 0;
@@ -388,6 +431,7 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
 void weights_unload(struct loaded *loaded)
 {
     spread_fini(&loaded->spread);
+    sums_fini(&loaded->sums);
     for (int role = 0; role < ROLE_COUNT; role++)
         free(loaded->weights.layer[role]);
     *loaded = (struct loaded){0};

@@ -13,6 +13,7 @@
 #include "format/format.h"
 #include "model/arch.h"
 #include "model/spread.h"
+#include "model/sums.h"
 
 /* How a tensor's rows become a weight. */
 enum plan_how {
@@ -47,14 +48,21 @@ struct loaded { /* weights on a place */
     struct weights weights;
     struct place *place;
     struct spread spread; /* the memory */
+    struct sums sums;     /* of what is kept, else of nothing */
     size_t bytes;
+    bool is_adopted; /* taken over from another process */
 };
 
 /* Bytes that the weights take on a place. */
 size_t plan_bytes(const struct plan *plan, const struct place *place);
+/* `keep`: into memory that is sealed and summed when they are in. */
 int weights_load(const struct plan *plan, const struct hparams *hp, const struct format *format,
-                 struct place *place, bool (*progress)(void *arg, uint64_t done, uint64_t all),
-                 void *arg, struct loaded *ret, struct err *err);
+                 struct place *place, bool keep,
+                 bool (*progress)(void *arg, uint64_t done, uint64_t all), void *arg,
+                 struct loaded *ret, struct err *err);
+/* Binds weights that are there already; takes spread and sums. -ENOMEM, and they are as before. */
+int weights_take_over(const struct plan *plan, const struct hparams *hp, struct place *place,
+                      struct spread *spread, struct sums *sums, struct loaded *ret);
 /* Binds every weight to no memory at all, to see what a program over them asks for. */
 int weights_pretend(const struct plan *plan, const struct hparams *hp, struct place *place,
                     struct loaded *ret);

@@ -214,14 +214,17 @@ static void look_at_line(const char *line, struct mem_look *ret)
     uint64_t kib;
     if (sscanf(line, "Rss: %" SCNu64, &kib) == 1) {
         ret->touched += kib * 1024;
-    } else if (sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1) {
+    } else if (sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1 ||
+               sscanf(line, "ShmemPmdMapped: %" SCNu64, &kib) == 1) {
         ret->huge += kib * 1024;
-    } else if (sscanf(line, "Private_Hugetlb: %" SCNu64, &kib) == 1) { /* not in Rss */
+    } else if (sscanf(line, "Private_Hugetlb: %" SCNu64, &kib) == 1 ||
+               sscanf(line, "Shared_Hugetlb: %" SCNu64, &kib) == 1) { /* not in Rss */
         ret->touched += kib * 1024;
         ret->huge += kib * 1024;
     } else if (!strncmp(line, "VmFlags:", 8)) {
         ret->is_set_aside |= strstr(line, " ht") != NULL;
         ret->is_asked |= strstr(line, " hg") != NULL;
+        ret->is_shared |= strstr(line, " ms") != NULL;
     }
 }
 
@@ -270,6 +273,12 @@ void mem_describe(const struct mem_look *l, char *dst, size_t size)
         snprintf(dst, size, " in huge pages that were set aside (vm.nr_hugepages)");
     else if (l->bytes < LARGE_BYTES)
         snprintf(dst, size, " in small pages: too little for huge ones");
+    else if (l->is_shared)
+        snprintf(dst, size, ", %.0f %% in huge pages%s", percent > 100 ? 100 : percent,
+                 percent == 0   ? ": the kernel gives none to shared memory (since Linux 6.1 it "
+                                  "does, unless shmem_enabled says deny)"
+                 : percent < 90 ? ": the kernel found no more, memory is in pieces"
+                                : "");
     else if (are_never_given())
         snprintf(dst, size,
                  " in small pages: transparent huge pages are switched off "

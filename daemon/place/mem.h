@@ -46,6 +46,7 @@ struct mem_look {
     uint64_t huge;     /* of those in huge pages */
     bool is_set_aside; /* in pages that were set aside */
     bool is_asked;     /* the kernel was asked for transparent huge pages */
+    bool is_shared;    /* with whoever else holds it: sealed.h */
 };
 /* Reads /proc/self/smaps, so the kernel walks all our pages: some milliseconds for each GB in small
  * ones. Blocks side by side may be told together. */
