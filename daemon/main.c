@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/own.h"
+#include "base/vault.h"
 #include "config.h"
 #include "engine/budget.h"
 #include "engine/models.h"
@@ -45,7 +46,10 @@ struct moed {
     uv_timer_t status; /* runs only while there is news */
     char told[512];    /* the last status */
     int signal_fd;
+    int listener[SD_MAX_LISTENERS]; /* handed over */
+    int n_listeners;
     bool draining;
+    struct vault *vault; /* NULL: weights end with the process */
     struct models *models;
     struct service *service;
 };
@@ -133,19 +137,34 @@ static int default_socket(char *dst, size_t size, struct err *err)
     return 0;
 }
 
+static void on_kept(void *arg, const char *name, int fd)
+{
+    struct vault *vault = arg;
+    if (vault)
+        vault_offer(vault, name, fd);
+    else
+        close(fd);
+}
+
+/* What a supervisor hands over: sockets, and what it kept. */
+static int take_over(struct moed *m, struct err *err)
+{
+    const struct vault_keeper *keeper = sd_keeper();
+    m->vault = keeper ? vault_new(keeper) : NULL;
+    m->n_listeners = sd_take(m->listener, on_kept, m->vault, err);
+    return m->n_listeners < 0 ? m->n_listeners : 0;
+}
+
 static int listen_somewhere(struct moed *m, struct err *err)
 {
-    int fds[SD_MAX_LISTENERS];
-    int n = sd_take_listeners(fds, err), r = 0;
-    if (n < 0)
-        return n;
-    for (int i = 0; i < n; i++) {
+    int r = 0;
+    for (int i = 0; i < m->n_listeners; i++) {
         if (r >= 0)
-            r = service_listen_fd(m->service, fds[i], err);
+            r = service_listen_fd(m->service, m->listener[i], err);
         else
-            close(fds[i]);
+            close(m->listener[i]);
     }
-    if (n > 0)
+    if (m->n_listeners > 0)
         return r;
 
     char path[PATH_MAX + 16];
@@ -351,8 +370,11 @@ static int start(struct moed *m, struct err *err)
     struct service_config limits;
     service_config_init(&limits);
     limits.keep_folder = *m->config.keep_folder ? m->config.keep_folder : NULL;
-    const struct models_config models = models_config(&m->config);
+    struct models_config models = models_config(&m->config);
     raise_descriptor_limit();
+    if (take_over(m, err) < 0)
+        return EXIT_FAILURE;
+    models.vault = m->vault;
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
         return EXIT_FAILURE;
     if (check_place(&m->config, err) < 0)
@@ -360,6 +382,7 @@ static int start(struct moed *m, struct err *err)
     if (models_new(&models, on_changed, m, &m->models, err) < 0 || add_models(m, err) < 0 ||
         add_folders(m, err) < 0)
         return EXIT_FAILURE;
+    models_sweep_vault(m->models);
     if (service_start(m->service, m->models, err) < 0 || listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
     load_models(m);
@@ -397,6 +420,7 @@ int main(int argc, char **argv)
     uv_run(&moed.loop, UV_RUN_DEFAULT);
 
     models_free(moed.models);
+    vault_free(moed.vault);
     uv_close((uv_handle_t *)&moed.woken, NULL);
     uv_run(&moed.loop, UV_RUN_DEFAULT);
     uv_loop_close(&moed.loop);

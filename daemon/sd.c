@@ -6,36 +6,106 @@
 #include "sd.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static void close_listeners(int n)
+#include "base/vault.h"
+
+enum { SETTLE_US = 5000000 };
+
+/* ------------------------------------------------------------------ what is handed over */
+
+struct gifts {
+    int n, n_sockets;
+    char **name; /* NULL: nobody named them */
+};
+
+static void gifts_fini(struct gifts *g)
 {
-    for (int i = 0; i < n; i++)
-        close(SD_LISTEN_FDS_START + i);
+    for (int i = 0; g->name && i < g->n; i++)
+        free(g->name[i]);
+    free(g->name);
 }
 
-int sd_take_listeners(int *fds, struct err *err)
+static bool is_socket(int fd)
 {
-    int n = sd_listen_fds(1);
-    if (n < 0)
-        return err_set(err, n, "cannot take the sockets of LISTEN_FDS: errno %d", -n);
-    if (n > SD_MAX_LISTENERS) {
-        close_listeners(n);
-        return err_set(err, -E2BIG, "%d sockets were handed over, expected at most %d", n,
-                       SD_MAX_LISTENERS);
-    }
-    for (int i = 0; i < n; i++) {
-        fds[i] = SD_LISTEN_FDS_START + i;
-        if (sd_is_socket_unix(fds[i], SOCK_STREAM, 1, NULL, 0) <= 0) {
-            close_listeners(n);
-            return err_set(err, -EINVAL,
-                           "descriptor %d was handed over, expected a listening Unix stream socket",
-                           SD_LISTEN_FDS_START + i);
-        }
-    }
-    return n;
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
+
+static int take_socket(int fd, int *fds, struct gifts *g, struct err *err)
+{
+    if (g->n_sockets == SD_MAX_LISTENERS) {
+        close(fd);
+        return err_set(err, -E2BIG, "more than %d sockets were handed over", SD_MAX_LISTENERS);
+    }
+    fds[g->n_sockets++] = fd;
+    return sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0
+               ? 0
+               : err_set(err, -EINVAL,
+                         "descriptor %d was handed over, expected a listening Unix stream socket",
+                         fd);
+}
+
+int sd_take(int *fds, void (*kept)(void *arg, const char *name, int fd), void *arg, struct err *err)
+{
+    struct gifts g = {0};
+    g.n = sd_listen_fds_with_names(1, &g.name);
+    if (g.n < 0)
+        return err_set(err, g.n, "cannot take what LISTEN_FDS says: errno %d", -g.n);
+    int r = 0;
+    for (int i = 0; i < g.n; i++) {
+        int fd = SD_LISTEN_FDS_START + i;
+        if (r == 0 && g.name && !is_socket(fd))
+            kept(arg, g.name[i], fd);
+        else if (r == 0)
+            r = take_socket(fd, fds, &g, err);
+        else
+            close(fd);
+    }
+    for (int i = 0; i < g.n_sockets && r < 0; i++)
+        close(fds[i]);
+    gifts_fini(&g);
+    return r < 0 ? r : g.n_sockets;
+}
+
+/* ------------------------------------------------------------------ its store */
+
+static int store_keep(void *arg, const char *name, int fd)
+{
+    (void)arg;
+    char text[VAULT_NAME_BYTES + 64];
+    /* Not polled: nothing ever happens to memory. */
+    snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+    int r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
+    return r < 0 ? r : 0;
+}
+
+static void store_drop(void *arg, const char *name)
+{
+    (void)arg;
+    sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+static void store_settle(void *arg)
+{
+    (void)arg;
+    sd_notify_barrier(0, SETTLE_US);
+}
+
+const struct vault_keeper *sd_keeper(void)
+{
+    static const struct vault_keeper store = {
+        .words = "systemd", .keep = store_keep, .drop = store_drop, .settle = store_settle};
+    return getenv("NOTIFY_SOCKET") ? &store : NULL;
+}
+
+/* ------------------------------------------------------------------ what it wants to hear */
 
 void sd_tell_ready(void)
 {

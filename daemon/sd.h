@@ -11,13 +11,22 @@
 
 enum { SD_MAX_LISTENERS = 8 };
 
+struct vault_keeper;
+
 /**
- * The listening sockets the supervisor opened for us, once: their descriptors go to the caller.
+ * What the supervisor hands over, once: the listening sockets it opened for us, and what it kept
+ * for an earlier process of ours.
  *
- *   returns  how many (0: none were handed over); negative errno with words, and all are closed,
- *            if one of them is not a listening Unix stream socket
+ *   fds      [SD_MAX_LISTENERS] the caller's
+ *   kept     is given each descriptor that was kept, and its name; takes it
+ *   returns  how many sockets (0: none were handed over); negative errno with words, and all are
+ *            closed, if one of them is not a listening Unix stream socket
  */
-int sd_take_listeners(int *fds, struct err *err);
+int sd_take(int *fds, void (*kept)(void *arg, const char *name, int fd), void *arg,
+            struct err *err);
+/* The store of the supervisor; NULL: there is no supervisor. Whether the store has room for us it
+ * does not say. Its functions may be called on any thread. */
+const struct vault_keeper *sd_keeper(void);
 /* The socket is served; the models may still load. */
 void sd_tell_ready(void);
 /* One line for `systemctl status`. */

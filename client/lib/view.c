@@ -214,6 +214,8 @@ static int build_models(struct view *view, Moed__V1__Model *const *from, size_t 
             .bytes_all = m->bytes_all,
             .load_seconds = m->load_seconds,
             .error = word(m->error),
+            .adopted = m->adopted,
+            .kept_bytes = m->kept_bytes,
         };
         list[i] = &model[i];
     }
@@ -445,6 +447,7 @@ static int build_stats(struct view *view, const ProtobufCMessage *message, const
         return -ENOMEM;
     *stats = (struct moed_stats_info){
         .size = sizeof *stats,
+        .vault = word(from->vault),
         .counters = lay_counters(view, from),
         .n_counters = from->n_counters,
         .models = lay_model_stats(view, from),

@@ -41,6 +41,10 @@ json_t *report_model_json(const struct moed_model *m)
     }
     if (m->state == MOED_MODEL_LOADING || m->state == MOED_MODEL_READY)
         json_object_set_new(object, "load_seconds", screen_json_real(m->load_seconds));
+    if (m->state == MOED_MODEL_READY) {
+        json_object_set_new(object, "adopted", json_boolean(m->adopted));
+        set_count(object, "kept_bytes", m->kept_bytes);
+    }
     if (*m->error)
         set_word(object, "error", m->error);
     return object;

@@ -85,6 +85,7 @@ static json_t *state_json(struct moed *moed, const struct state *s)
     json_object_set_new(o, "draining", json_boolean(hello->draining));
     json_object_set_new(o, "uptime_seconds", screen_json_real(stats->uptime_seconds));
     json_object_set_new(o, "resident_bytes", json_integer((json_int_t)stats->resident_bytes));
+    json_object_set_new(o, "vault", screen_json_word(stats->vault));
     json_object_set_new(o, "models", report_models_json(s->list));
     json_object_set_new(o, "model_stats", model_stats_list(stats));
     json_t *counters = json_object();
@@ -151,6 +152,23 @@ static void print_place(const struct moed_model_stats *m)
            m->pages_used, m->pages_total, m->pages_kept, m->cached_tokens, m->prompt_tokens);
 }
 
+/* Whether a restart loads again what is loaded now. */
+static void print_vault(const struct state *s)
+{
+    const struct moed_stats_info *stats = moed_call_stats(s->stats);
+    char size[32];
+    uint64_t kept = 0;
+    for (size_t i = 0; i < moed_call_n_models(s->list); i++)
+        kept += moed_call_model(s->list, i)->kept_bytes;
+    if (!*stats->vault) {
+        puts("a restart loads models anew: nobody keeps weights meanwhile");
+        return;
+    }
+    printf("%s of weights outlive a restart, kept by ", screen_bytes(size, sizeof size, kept));
+    screen_word(stdout, stats->vault);
+    putchar('\n');
+}
+
 static void print_state(struct moed *moed, const struct state *s)
 {
     char size[32];
@@ -162,8 +180,10 @@ static void print_state(struct moed *moed, const struct state *s)
     screen_word(stdout, moed_socket(moed));
     fputs(hello->draining ? ", draining\nup " : "\nup ", stdout);
     print_seconds(stats->uptime_seconds);
-    printf(", %s resident, %zu generations running\n\n",
+    printf(", %s resident, %zu generations running\n",
            screen_bytes(size, sizeof size, stats->resident_bytes), stats->n_generations);
+    print_vault(s);
+    putchar('\n');
     report_models(s->list);
     for (size_t i = 0; i < stats->n_models; i++)
         print_place(stats->models[i]);

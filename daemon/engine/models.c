@@ -15,9 +15,12 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/vault.h"
 #include "engine/budget.h"
+#include "engine/deposit.h"
 #include "engine/finder.h"
 #include "kv/porter.h"
+#include "model/kept.h"
 #include "model/model.h"
 #include "model/parts.h"
 #include "model/weights.h"
@@ -52,6 +55,7 @@ struct slot {
     struct engine *engine;
     struct place_words words;
     struct err error;
+    bool is_left; /* its weights, in the vault */
     int64_t started_ns, ended_ns;
 };
 
@@ -238,6 +242,26 @@ struct models_entry *models_find(struct models *m, const char *name)
         if (!m->slot[i]->entry.gone && (!name || !*name || !strcmp(m->slot[i]->entry.name, name)))
             return models_at(m, i);
     return NULL;
+}
+
+static bool is_named(void *arg, const char *path)
+{
+    struct models *m = arg;
+    for (int i = 0; i < m->n; i++)
+        if (!strcmp(m->slot[i]->entry.path, path))
+            return true;
+    return false;
+}
+
+void models_sweep_vault(struct models *m)
+{
+    if (m->config.vault)
+        deposit_sweep(m->config.vault, is_named, m);
+}
+
+const char *models_vault(const struct models *m)
+{
+    return m->config.vault ? vault_words(m->config.vault) : "";
 }
 
 /* ------------------------------------------------------------------ folders */
@@ -533,8 +557,28 @@ static void describe(struct slot *slot)
     if (slot->place->n_nodes > 1)
         snprintf(words->nodes + used, sizeof words->nodes - used,
                  "; each talk's latent cache is on one of them");
-    snprintf(words->memory, sizeof words->memory, "weights %s; latent cache of %s %s", weights,
+    snprintf(words->memory, sizeof words->memory, "weights %s%s%s; latent cache of %s %s", weights,
+             slot->is_left ? ", kept by " : "",
+             slot->is_left ? vault_words(slot->models->config.vault) : "",
              mk_type_info[slot->place->cache_type].name, cache);
+}
+
+/* Without the vault, or with one that does not work, everything is as ever but for the next start.
+ */
+static int load_weights(struct slot *slot)
+{
+    struct vault *vault = slot->models->config.vault;
+    if (!vault)
+        return model_load(slot->model, slot->place, progress, slot, &slot->error);
+    int r = model_load_kept(slot->model, slot->place, progress, slot, &slot->error);
+    if (r < 0)
+        return r;
+    struct err err = {0};
+    slot->is_left = deposit_leave(vault, slot->model, &err) == 0;
+    if (!slot->is_left)
+        log_warning("models", "model '%s': its weights end with this process: %s", slot->entry.name,
+                    err.text);
+    return 0;
 }
 
 static int load(struct slot *slot)
@@ -548,12 +592,16 @@ static int load(struct slot *slot)
                               .cache = m->config.cache};
     struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
-    if (r == 0)
-        r = budget_make(slot->model, slot->place, &m->config.engine, &budget, &slot->error);
+    if (r < 0)
+        return r;
+    slot->is_left = m->config.vault && deposit_adopt(m->config.vault, slot->model, slot->place);
+    r = budget_make(slot->model, slot->place, &m->config.engine, &budget, &slot->error);
+    if (r == 0 && slot->is_left)
+        budget.available += budget.weights; /* they are there */
     if (r == 0)
         r = budget_check(&budget, &slot->error);
-    if (r == 0)
-        r = model_load(slot->model, slot->place, progress, slot, &slot->error);
+    if (r == 0 && !slot->is_left)
+        r = load_weights(slot);
     if (r == 0)
         r = engine_open(slot->model, slot->place, &m->config.engine, m->changed, m->arg,
                         &slot->engine, &slot->error);
@@ -616,12 +664,21 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
     return 0;
 }
 
+/* Of a model that goes while the process stays. */
+static void forget_kept(struct slot *slot)
+{
+    if (slot->is_left)
+        deposit_drop(slot->models->config.vault, slot->model);
+    slot->is_left = false;
+}
+
 static void take_over(struct slot *slot)
 {
     pthread_join(slot->thread, NULL);
     slot->loading = false;
     struct models_entry *entry = &slot->entry;
     if (slot->result < 0) {
+        forget_kept(slot);
         release(slot);
         entry->error = slot->error;
         set_state(slot, MODELS_FAILED);
@@ -630,16 +687,18 @@ static void take_over(struct slot *slot)
     }
     entry->engine = slot->engine;
     refresh(slot, slot->ended_ns);
+    entry->adopted = model_is_adopted(slot->model);
+    entry->kept_bytes = slot->is_left ? model_kept_bytes(slot->model) : 0;
     set_state(slot, MODELS_READY);
     struct engine_stat stat;
     engine_stat(entry->engine, &stat);
     log_info("models",
-             "model '%s' ready in %.2f s: %.1f MB of weights on place %s (%s, %d threads), context "
-             "%u tokens, latent cache of %s, %u pages in %.1f MB",
+             "model '%s' ready in %.2f s: %.1f MB of weights%s on place %s (%s, %d threads), "
+             "context %u tokens, latent cache of %s, %u pages in %.1f MB",
              entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
-             slot->place->ops->kind, slot->place->isa, slot->place->threads, stat.context,
-             mk_type_info[slot->place->cache_type].name, stat.pages_total,
-             (double)stat.cache_bytes / 1e6);
+             entry->adopted ? ", taken over," : "", slot->place->ops->kind, slot->place->isa,
+             slot->place->threads, stat.context, mk_type_info[slot->place->cache_type].name,
+             stat.pages_total, (double)stat.cache_bytes / 1e6);
     if (*slot->words.workers)
         log_info("models", "model '%s': workers: %s", entry->name, slot->words.workers);
     log_info("models", "model '%s': memory: %s", entry->name, slot->words.memory);
@@ -698,6 +757,7 @@ int models_unload(struct models *m, struct models_entry *entry, struct err *err)
         return err_set(err, -EBUSY, "model '%s' is loading", entry->name);
     if (entry->state == MODELS_TEXT || entry->state == MODELS_UNLOADED)
         return 0;
+    forget_kept(slot);
     release(slot);
     set_state(slot, MODELS_UNLOADED);
     log_info("models", "model '%s' unloaded", entry->name);

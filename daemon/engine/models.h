@@ -22,6 +22,7 @@
 struct model;
 struct models;
 struct place_words;
+struct vault;
 
 enum models_state {
     MODELS_UNLOADED,
@@ -42,6 +43,8 @@ struct models_config {
     struct engine_config engine;
     const char *keep_folder; /* of a store of what the engines keep; NULL: none */
     uint64_t keep_bytes;     /* at most so much lies there */
+    struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
+                                must outlive the models */
 };
 
 struct models_entry { /* read on the loop thread; pointers live while the entry is in this state */
@@ -58,6 +61,8 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     struct engine *engine; /* MODELS_READY, else NULL */
     uint64_t bytes_done, bytes_all; /* MODELS_LOADING; models_update() brings them up to date */
     double load_seconds;            /* MODELS_LOADING: when bytes_done were; MODELS_READY: in all */
+    bool adopted;                   /* MODELS_READY: its weights were in the vault */
+    uint64_t kept_bytes;            /* MODELS_READY: of its weights, in the vault */
     struct err error;               /* MODELS_FAILED */
     uint32_t generation;            /* grows at every change of state */
 };
@@ -74,6 +79,10 @@ int models_add(struct models *models, const char *path, struct err *err);
 /* Models are looked for in this folder too, when models_scan() asks; it need not be there. Of two
  * models of one name the one of the file named, or of the folder added first, counts. */
 int models_add_folder(struct models *models, const char *path, struct err *err);
+/* Once all files are named, before the first is loaded: what the vault has of others is dropped. */
+void models_sweep_vault(struct models *models);
+/* Who has the vault, for people; "": there is none. */
+const char *models_vault(const struct models *models);
 /* With those that are gone. */
 int models_count(const struct models *models);
 struct models_entry *models_at(struct models *models, int i);

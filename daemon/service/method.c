@@ -92,6 +92,11 @@ void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *
         ret->has_load_seconds = true;
         ret->load_seconds = entry->load_seconds;
     }
+    if (entry->state == MODELS_READY) {
+        ret->has_adopted = ret->has_kept_bytes = true;
+        ret->adopted = entry->adopted;
+        ret->kept_bytes = entry->kept_bytes;
+    }
     if (entry->state == MODELS_FAILED)
         ret->error = as_text(entry->error.text);
 }

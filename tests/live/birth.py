@@ -364,4 +364,4 @@ class Birth(unittest.TestCase):
         self.stop(denied)
 
 
-unittest.main(argv=sys.argv[:1], verbosity=2)
+unittest.main(argv=sys.argv[:1] + sys.argv[5:], verbosity=2)

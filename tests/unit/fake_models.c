@@ -679,6 +679,12 @@ void models_free(struct models *models)
     free(models);
 }
 
+const char *models_vault(const struct models *m)
+{
+    (void)m;
+    return "";
+}
+
 int models_count(const struct models *models)
 {
     (void)models;

@@ -472,6 +472,8 @@ struct moed_model { /* strings are "" where unknown */
     uint64_t bytes_done, bytes_all; /* loading */
     double load_seconds;            /* loading: until now; ready: all of it */
     const char *error;              /* failed: why */
+    bool adopted;        /* ready: the weights were there already, of an earlier process */
+    uint64_t kept_bytes; /* ready: of weights that will be there for the next process */
 };
 MOED_API size_t moed_call_n_models(const struct moed_call *call);
 MOED_API const struct moed_model *moed_call_model(const struct moed_call *call, size_t i);
@@ -562,6 +564,7 @@ struct moed_stats_info {
     size_t n_generations;
     double uptime_seconds;
     uint64_t resident_bytes;
+    const char *vault; /* who keeps weights while the daemon restarts; "": nobody */
 };
 MOED_API const struct moed_stats_info *moed_call_stats(const struct moed_call *call);
 
