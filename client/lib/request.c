@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Requests. The fields are one table; the prompt is text, ids or messages, cut into parts when it
- * is sent, since it may be larger than a frame.
+ * The setters. The fields are one table; the prompt is text, ids or messages.
  */
 #include "lib/request.h"
 
@@ -11,33 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "moed/v1/engine.pb-c.h"
-
-typedef Moed__V1__GenerateRequest Part;
+#include "ttrpc.h"
 
 enum {
-    PART_BYTES = 1 << 20,
-    PART_IDS = 100000, /* 10 bytes each at most */
-    PART_FIELDS = 900, /* of messages: the daemon counts fields before it unpacks */
     MAX_BIAS = 1000,
     MAX_TOOLS = 3 << 20, /* bytes: a frame takes them with a message beside */
-};
-
-enum prompt_kind { PROMPT_NONE, PROMPT_TEXT, PROMPT_IDS, PROMPT_CHAT };
-
-struct moed_request {
-    Part fields;                 /* scalars and stops; the strings are ours */
-    Moed__V1__Sampling sampling; /* scalars and biases */
-    Moed__V1__Chat chat;         /* scalars */
-    bool has_sampling;
-    enum prompt_kind kind;
-    char *text, *suffix;
-    size_t n_text, text_room, n_suffix, suffix_room;
-    int32_t *ids;
-    size_t n_ids, ids_room;
-    Moed__V1__Message **messages;
-    size_t n_messages, messages_room;
-    char *tools; /* JSON; NULL: none */
 };
 
 /* ---- growing */
@@ -82,24 +59,12 @@ struct moed_request *moed_request_new(void)
     return request;
 }
 
-static void message_free(Moed__V1__Message *message)
-{
-    for (size_t i = 0; i < message->n_calls; i++) {
-        free(message->calls[i]->name);
-        free(message->calls[i]->arguments);
-        free(message->calls[i]);
-    }
-    free(message->calls);
-    free(message->content);
-    free(message);
-}
-
 void moed_request_free(struct moed_request *request)
 {
     if (!request)
         return;
     for (size_t i = 0; i < request->n_messages; i++)
-        message_free(request->messages[i]);
+        moed__v1__message__free_unpacked(request->messages[i], NULL);
     for (size_t i = 0; i < request->fields.n_stop; i++)
         free(request->fields.stop[i]);
     for (size_t i = 0; i < request->sampling.n_logit_bias; i++)
@@ -108,6 +73,8 @@ void moed_request_free(struct moed_request *request)
         free(request->sampling.dry_breakers[i]);
     for (size_t i = 0; i < request->sampling.n_banned; i++)
         free(request->sampling.banned[i]);
+    if (request->fields.receipt)
+        moed__v1__receipt__free_unpacked(request->fields.receipt, NULL);
     free(request->messages);
     free(request->tools);
     free(request->fields.stop);
@@ -286,6 +253,60 @@ int moed_request_add_bias(struct moed_request *request, int32_t id, float bias)
     return 0;
 }
 
+static int copy_rows(const int32_t *from, size_t n, int32_t **to, size_t *n_to)
+{
+    if (n == 0)
+        return 0;
+    *to = malloc(n * sizeof **to);
+    if (!*to)
+        return -ENOMEM;
+    memcpy(*to, from, n * sizeof **to);
+    *n_to = n;
+    return 0;
+}
+
+static int copy_receipt(const struct moed_receipt *from, Moed__V1__Receipt *to)
+{
+    const struct {
+        const char *from;
+        char **to;
+    } words[] = {{from->place, &to->place},     {from->isa, &to->isa},
+                 {from->cache, &to->cache},     {from->attention, &to->attention},
+                 {from->sampler, &to->sampler}, {from->model, &to->model},
+                 {from->version, &to->version}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const char *word = words[i].from;
+        int r = word && *word ? copy_text(word, strlen(word), words[i].to) : 0;
+        if (r < 0)
+            return r;
+    }
+    to->has_seed = from->seed != 0;
+    to->seed = from->seed;
+    int r = copy_rows(from->cached_rows, from->n_cached_rows, &to->cached_rows, &to->n_cached_rows);
+    return r < 0 ? r
+                 : copy_rows(from->made_rows, from->n_made_rows, &to->made_rows, &to->n_made_rows);
+}
+
+int moed_request_set_receipt(struct moed_request *request, const struct moed_receipt *receipt)
+{
+    Moed__V1__Receipt *copy = NULL;
+    if (receipt) {
+        copy = malloc(sizeof *copy);
+        if (!copy)
+            return -ENOMEM;
+        moed__v1__receipt__init(copy);
+        int r = copy_receipt(receipt, copy);
+        if (r < 0) {
+            moed__v1__receipt__free_unpacked(copy, NULL);
+            return r;
+        }
+    }
+    if (request->fields.receipt)
+        moed__v1__receipt__free_unpacked(request->fields.receipt, NULL);
+    request->fields.receipt = copy;
+    return 0;
+}
+
 int64_t request_timeout_ms(const struct moed_request *request)
 {
     return request->fields.timeout_ms;
@@ -431,144 +452,5 @@ int moed_request_continue_last(struct moed_request *request)
     if (!last)
         return -EINVAL;
     last->has_prefix = last->prefix = true;
-    return 0;
-}
-
-/* ---- parts */
-struct slice { /* the prompt's place in one part; the part's pointers lead here */
-    Moed__V1__Chat chat;
-    Moed__V1__Tokens tokens;
-    char *text; /* on the heap */
-};
-
-/* At most PART_BYTES from `at` on of the text and then of the suffix, ended between characters. */
-static int slice_text(const struct moed_request *request, size_t *at, struct slice *slice,
-                      Part *part)
-{
-    bool is_suffix = *at >= request->n_text && request->n_suffix > 0;
-    size_t all = request->n_text + request->n_suffix;
-    size_t n = (is_suffix ? all : request->n_text) - *at;
-    const char *from = n == 0      ? ""
-                       : is_suffix ? request->suffix + (*at - request->n_text)
-                                   : request->text + *at;
-    if (n > PART_BYTES) {
-        n = PART_BYTES;
-        while (((unsigned char)from[n] & 0xc0) == 0x80)
-            n--;
-    }
-    slice->text = malloc(n + 1);
-    if (!slice->text)
-        return -ENOMEM;
-    if (n > 0)
-        memcpy(slice->text, from, n);
-    slice->text[n] = '\0';
-    *(is_suffix ? &part->suffix : &part->text) = slice->text;
-    *at += n;
-    return *at == all;
-}
-
-static int slice_ids(const struct moed_request *request, size_t *at, struct slice *slice,
-                     Part *part)
-{
-    size_t n = request->n_ids - *at;
-    if (n > PART_IDS)
-        n = PART_IDS;
-    moed__v1__tokens__init(&slice->tokens);
-    slice->tokens.ids = request->ids + *at;
-    slice->tokens.n_ids = n;
-    part->tokens = &slice->tokens;
-    *at += n;
-    return *at == request->n_ids;
-}
-
-static int slice_messages(const struct moed_request *request, size_t *at, struct slice *slice,
-                          Part *part)
-{
-    bool is_first = *at == 0;
-    size_t bytes = 0, fields = 0;
-    slice->chat = request->chat;
-    slice->chat.messages = request->messages + *at;
-    if (is_first && request->tools) {
-        slice->chat.tools = request->tools;
-        bytes = strlen(request->tools);
-    }
-    for (; *at < request->n_messages; ++*at) {
-        const Moed__V1__Message *m = request->messages[*at];
-        bytes += moed__v1__message__get_packed_size(m);
-        fields += 4 + 3 * m->n_calls;
-        if (slice->chat.n_messages > 0 && (bytes > PART_BYTES || fields > PART_FIELDS))
-            break;
-        slice->chat.n_messages++;
-    }
-    part->chat = &slice->chat;
-    return *at == request->n_messages;
-}
-
-/* Puts the next slice into the part; 1: it was the last. */
-static int next_slice(const struct moed_request *request, size_t *at, struct slice *slice,
-                      Part *part)
-{
-    switch (request->kind) {
-    case PROMPT_TEXT:
-        return slice_text(request, at, slice, part);
-    case PROMPT_IDS:
-        return slice_ids(request, at, slice, part);
-    case PROMPT_CHAT:
-        return slice_messages(request, at, slice, part);
-    case PROMPT_NONE:
-        break; /* the daemon says what is missing */
-    }
-    return 1;
-}
-
-static int put_whole(struct out_list *list, uint32_t stream, const Part *part)
-{
-    size_t n = moed__v1__generate_request__get_packed_size(part);
-    OWN_MEM uint8_t *bytes = malloc(n + 1);
-    if (!bytes)
-        return -ENOMEM;
-    moed__v1__generate_request__pack(part, bytes);
-    return session_put_request(list, stream, TTRPC_REMOTE_CLOSED, "Generate", bytes, n, 0);
-}
-
-int request_frames(const struct moed_request *request, uint32_t stream, struct out_list *ret)
-{
-    Part part = request->fields;
-    Moed__V1__Sampling sampling = request->sampling;
-    part.sampling = request->has_sampling ? &sampling : NULL;
-    size_t at = 0;
-    for (bool is_first = true;; is_first = false) {
-        struct slice slice = {0};
-        int is_last = next_slice(request, &at, &slice, &part);
-        int r = is_last < 0 ? is_last : 0;
-        if (r == 0 && is_first && is_last)
-            r = put_whole(ret, stream, &part);
-        else if (r == 0 && is_first)
-            r = session_put_request(ret, stream, TTRPC_REMOTE_OPEN, "Generate", NULL, 0, 0);
-        if (r == 0 && !(is_first && is_last))
-            r = session_put_data(ret, stream, 0, &part.base);
-        free(slice.text);
-        if (r < 0 || (is_first && is_last))
-            return r;
-        if (is_last)
-            return session_put_data(ret, stream, 0, NULL);
-        part = (Part)MOED__V1__GENERATE_REQUEST__INIT; /* the rest is prompt alone */
-    }
-}
-
-int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n)
-{
-    Moed__V1__RenderRequest render = MOED__V1__RENDER_REQUEST__INIT;
-    Moed__V1__Chat chat = request->chat;
-    render.model = request->fields.model;
-    chat.messages = request->messages;
-    chat.n_messages = request->n_messages;
-    chat.tools = request->tools;
-    render.chat = &chat;
-    *n = moed__v1__render_request__get_packed_size(&render);
-    *ret = malloc(*n + 1);
-    if (!*ret)
-        return -ENOMEM;
-    moed__v1__render_request__pack(&render, *ret);
     return 0;
 }

@@ -6,8 +6,24 @@
 
 #include "lib/session.h"
 #include "moed/moed.h"
+#include "moed/v1/generate.pb-c.h"
 
-struct _Moed__V1__RenderRequest;
+enum prompt_kind { PROMPT_NONE, PROMPT_TEXT, PROMPT_IDS, PROMPT_CHAT };
+
+struct moed_request {                 /* all memory is malloc's, as protobuf-c's own is */
+    Moed__V1__GenerateRequest fields; /* but for the prompt and sampling; the strings are ours */
+    Moed__V1__Sampling sampling;
+    Moed__V1__Chat chat; /* scalars */
+    bool has_sampling;
+    enum prompt_kind kind;
+    char *text, *suffix;
+    size_t n_text, text_room, n_suffix, suffix_room;
+    int32_t *ids;
+    size_t n_ids, ids_room;
+    Moed__V1__Message **messages;
+    size_t n_messages, messages_room;
+    char *tools; /* JSON; NULL: none */
+};
 
 /**
  * The frames of a Generate call: one REQUEST where everything fits a part, else a REQUEST and DATA

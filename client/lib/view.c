@@ -121,6 +121,10 @@ static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1_
         .seed = from->seed,
         .cached_rows = from->cached_rows,
         .n_cached_rows = from->n_cached_rows,
+        .model = word(from->model),
+        .version = word(from->version),
+        .made_rows = from->made_rows,
+        .n_made_rows = from->n_made_rows,
     };
     return receipt;
 }
@@ -168,6 +172,7 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
         .stop = from->stop,
         .error = from->error,
         .thinking_cut = (enum moed_thinking_cut)from->thinking_cut,
+        .text_hash = from->text_hash,
     };
     event->thinking_bytes = strlen(event->thinking);
     event->text_bytes = strlen(event->text);

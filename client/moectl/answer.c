@@ -5,7 +5,6 @@
 #include "moectl/answer.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 
 #include "moectl/interrupt.h"
 #include "moectl/link.h"
+#include "moectl/receipt.h"
 #include "moectl/screen.h"
 
 static uint64_t now_us(void)
@@ -88,10 +88,16 @@ static struct call *find_call(struct answer *a, const struct moed_call_delta *de
     return call;
 }
 
-static void keep_tokens(struct answer *a, const struct moed_event *event)
+static void keep_ids(struct answer *a, const struct moed_event *event)
 {
     for (size_t i = 0; i < event->n_prompt; i++)
         json_array_append_new(a->prompt, json_integer(event->prompt[i]));
+    for (size_t i = 0; i < event->n_tokens; i++)
+        json_array_append_new(a->ids, json_integer(event->tokens[i]->id));
+}
+
+static void keep_tokens(struct answer *a, const struct moed_event *event)
+{
     for (size_t i = 0; i < event->n_prompt_tokens; i++)
         json_array_append_new(a->prompt_logprobs,
                               token_json(event->prompt_tokens[i], a->o->has_top));
@@ -160,24 +166,6 @@ static void take_call(struct answer *a, const struct moed_call_delta *delta)
         show_call(a, delta);
 }
 
-static json_t *receipt_json(const struct moed_receipt *r)
-{
-    json_t *object = json_object();
-    json_object_set_new(object, "place", screen_json_word(r->place));
-    json_object_set_new(object, "isa", screen_json_word(r->isa));
-    json_object_set_new(object, "cache", screen_json_word(r->cache));
-    json_object_set_new(object, "attention", screen_json_word(r->attention));
-    json_object_set_new(object, "sampler", screen_json_word(r->sampler));
-    char seed[24]; /* in a string: few readers of JSON have integers of 64 bits */
-    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
-    json_object_set_new(object, "seed", r->seed ? json_string(seed) : json_null());
-    json_t *rows = json_array();
-    for (size_t i = 0; i < r->n_cached_rows; i++)
-        json_array_append_new(rows, json_integer(r->cached_rows[i]));
-    json_object_set_new(object, "cached_rows", rows);
-    return object;
-}
-
 static void take_event(struct answer *a, const struct moed_event *event)
 {
     bool has_output =
@@ -188,6 +176,8 @@ static void take_event(struct answer *a, const struct moed_event *event)
         snprintf(a->model, sizeof a->model, "%s", event->model);
     text_add(&a->text, event->text, event->text_bytes);
     text_add(&a->thinking, event->thinking, event->thinking_bytes);
+    if (a->keep_tokens || a->keep_ids)
+        keep_ids(a, event);
     if (a->keep_tokens)
         keep_tokens(a, event);
     if (a->to_screen) {
@@ -200,6 +190,7 @@ static void take_event(struct answer *a, const struct moed_event *event)
         return;
     a->finish = event->finish;
     a->thinking_cut = event->thinking_cut;
+    a->text_hash = event->text_hash;
     snprintf(a->reason, sizeof a->reason, "%s", event->error ? event->error : "");
     if (event->usage) {
         a->usage = *event->usage;
@@ -268,11 +259,10 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
     a->error = (struct moed_error)MOED_ERROR_INIT;
     a->start_us = now_us();
     a->ends_line = true;
-    if (a->keep_tokens) {
-        a->prompt = json_array();
-        a->tokens = json_array();
-        a->prompt_logprobs = json_array();
-    }
+    a->prompt = json_array();
+    a->ids = json_array();
+    a->tokens = json_array();
+    a->prompt_logprobs = json_array();
     struct moed_call *started = NULL;
     if (moed_generate(moed, request, &started, &a->error) < 0)
         return link_failed(a->o, &a->error);
@@ -298,6 +288,7 @@ void answer_fini(struct answer *a)
     }
     free(a->calls);
     json_decref(a->prompt);
+    json_decref(a->ids);
     json_decref(a->tokens);
     json_decref(a->prompt_logprobs);
     json_decref(a->receipt);

@@ -21,13 +21,16 @@ struct call { /* of a tool */
 struct answer {       /* zeroed but for the options in front */
     bool to_screen;   /* text to stdout as it comes, thinking to stderr */
     bool keep_tokens; /* into `tokens` */
+    bool keep_ids;    /* into `ids` */
     const struct options *o;
 
     struct text text, thinking;
     char model[256];
-    json_t *prompt, *tokens, *prompt_logprobs; /* arrays, with keep_tokens */
-    json_t *receipt;                           /* NULL: the daemon told none */
-    struct call *calls;                        /* of tools */
+    json_t *prompt, *ids;             /* arrays of numbers, with keep_ids or keep_tokens */
+    json_t *tokens, *prompt_logprobs; /* arrays of objects, with keep_tokens */
+    uint64_t text_hash;
+    json_t *receipt;    /* NULL: the daemon told none */
+    struct call *calls; /* of tools */
     size_t n_calls;
     enum moed_finish finish;
     enum moed_thinking_cut thinking_cut;
@@ -53,8 +56,7 @@ void answer_fini(struct answer *a);
 /* The line of figures on stderr, unless --quiet. */
 void answer_print_figures(const struct answer *a);
 json_t *answer_json_usage(const struct answer *a);
-/* {"place", "isa", "cache", "attention", "sampler", "seed"}: what computed it; null if the daemon
- * doesn't tell. The seed is a string, or null where nothing was drawn. */
+/* What computed it, as receipt_json() says; null if the daemon doesn't tell. */
 json_t *answer_json_receipt(const struct answer *a);
 /* {"model", "text", "thinking", "calls", "finish_reason", "thinking_cut", "usage", "receipt"};
  * calls only if there are any */

@@ -9,6 +9,7 @@
 #include "moectl/answer.h"
 #include "moectl/input.h"
 #include "moectl/link.h"
+#include "moectl/record.h"
 #include "moectl/screen.h"
 #include "moectl/verb.h"
 
@@ -19,17 +20,32 @@ static bool is_worth_printing(int r)
     return r == EXIT_DONE || r == EXIT_INTERRUPTED;
 }
 
+/* Generates, and keeps the answer if that is asked for. */
+static int run(struct moed *moed, struct moed_request *request, struct record *record,
+               struct answer *a)
+{
+    record_prepare(record, request, a);
+    int r = answer_run(moed, request, a);
+    if (r == EXIT_DONE)
+        r = record_write(record, request, a);
+    int closed = record_close(record);
+    return r ? r : closed;
+}
+
 int verb_ask(const struct options *o)
 {
     OWN(moed) *moed = NULL;
     OWN(moed_request) *request = NULL;
+    struct record record = {0};
     int r = input_chat_request(o, &request);
     if (r == 0)
         r = link_open(o, &moed);
+    if (r == 0)
+        r = record_open(o, &record);
     if (r)
         return r;
     struct answer a = {.to_screen = !o->json, .o = o};
-    r = answer_run(moed, request, &a);
+    r = run(moed, request, &record, &a);
     if (o->json && is_worth_printing(r))
         screen_json(answer_json(&a));
     if (!o->json && !a.ends_line)
@@ -113,13 +129,16 @@ int verb_generate(const struct options *o)
         return usage_error(o, "--prompt-logprobs needs --json");
     OWN(moed) *moed = NULL;
     OWN(moed_request) *request = NULL;
+    struct record record = {0};
     int r = build(o, &request);
     if (r == 0)
         r = link_open(o, &moed);
+    if (r == 0)
+        r = record_open(o, &record);
     if (r)
         return r;
     struct answer a = {.to_screen = !o->json, .keep_tokens = o->json, .o = o};
-    r = answer_run(moed, request, &a);
+    r = run(moed, request, &record, &a);
     if (o->json && is_worth_printing(r))
         screen_json(generation_json(&a));
     if (!o->json && !a.ends_line && isatty(STDOUT_FILENO))

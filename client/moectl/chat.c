@@ -14,6 +14,7 @@
 #include "moectl/input.h"
 #include "moectl/line.h"
 #include "moectl/link.h"
+#include "moectl/record.h"
 #include "moectl/screen.h"
 #include "moectl/verb.h"
 
@@ -30,6 +31,7 @@ struct chat {
     char *system; /* NULL: none */
     char *model;  /* NULL: the daemon's first */
     bool think, is_over;
+    struct record record;
     struct turn *turns;
     size_t n_turns;
 };
@@ -171,9 +173,10 @@ static void show_end(struct chat *c, const struct answer *a)
     answer_print_figures(a);
 }
 
-static int generate(struct chat *c, const struct moed_request *request)
+static int generate(struct chat *c, struct moed_request *request)
 {
     struct answer a = {.to_screen = !c->o->json, .o = c->o};
+    record_prepare(&c->record, request, &a);
     int r = answer_run(c->moed, request, &a);
     if (r == EXIT_DONE || r == EXIT_INTERRUPTED)
         show_end(c, &a);
@@ -181,6 +184,8 @@ static int generate(struct chat *c, const struct moed_request *request)
         putchar('\n');
     if (a.text.n > 0)
         add_turn(c, MOED_ASSISTANT, a.text.data, a.text.n);
+    if (r == EXIT_DONE)
+        r = record_write(&c->record, request, &a);
     answer_fini(&a);
     return r;
 }
@@ -255,10 +260,14 @@ int verb_chat(const struct options *o)
     if (o->model)
         set_word(&c.model, o->model);
     int r = link_open(o, &c.moed);
+    if (r == 0)
+        r = record_open(o, &c.record);
     if (r == 0) {
         c.line = line_new();
         r = talk(&c);
         line_free(c.line);
+        int closed = record_close(&c.record);
+        r = r ? r : closed;
     }
     drop_turns(&c, 0);
     free(c.turns);

@@ -49,6 +49,14 @@ int input_read(const struct options *o, char **ret, size_t *bytes)
     return read_all(o, STDIN_FILENO, "standard input", ret, bytes);
 }
 
+int input_read_file(const struct options *o, const char *path, char **ret, size_t *bytes)
+{
+    OWN_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return link_error(o, "cannot open '%s': %s", path, strerror(errno));
+    return read_all(o, fd, path, ret, bytes);
+}
+
 int input_check(const struct options *o, const char *name, const char *text, size_t bytes)
 {
     if (memchr(text, '\0', bytes))
@@ -130,11 +138,7 @@ static int add_tools(const struct options *o, struct moed_request *request)
     OWN_MEM char *text = NULL;
     size_t bytes = 0;
     json_error_t fault;
-    int fd = open(o->tools, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return link_error(o, "cannot open '%s': %s", o->tools, strerror(errno));
-    int r = read_all(o, fd, o->tools, &text, &bytes);
-    close(fd);
+    int r = input_read_file(o, o->tools, &text, &bytes);
     if (r == 0)
         r = input_check(o, o->tools, text, bytes);
     if (r)

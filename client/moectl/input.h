@@ -8,6 +8,8 @@
 
 /* All of standard input, with a zero byte behind, on the heap. EXIT_FAILED has been reported. */
 int input_read(const struct options *o, char **ret, size_t *bytes);
+/* All of a file, likewise. */
+int input_read_file(const struct options *o, const char *path, char **ret, size_t *bytes);
 /* The words joined by spaces, standard input behind them where it is no terminal (its last newline
  * dropped). Usage error when there is neither. */
 int input_question(const struct options *o, char **ret, size_t *bytes);

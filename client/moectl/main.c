@@ -19,12 +19,12 @@ const struct verb verb_table[] = {
      "figures to standard error. Ctrl-C stops the daemon's work too.\n"
      "With --tools the model may call functions: each call is a line of its name\n"
      "and arguments, or an object in \"calls\" with --json.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SAMPLING, 0, -1, verb_ask},
+     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SAMPLING | GROUP_SAVE, 0, -1, verb_ask},
     {"chat", "", "Talk with a chat model",
      "Lines are messages; /help lists commands, // begins a message with a slash.\n"
      "Ctrl-C stops the answer only. The history of the terminal is kept in\n"
      "$XDG_STATE_HOME/moed/history.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING, 0, 0, verb_chat},
+     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_chat},
     {"generate", "", "Continue a raw text",
      "The prompt is --raw, --tokens-in or standard input, byte for byte. Special\n"
      "tokens are parsed and BOS is put in front where the model's file says so.\n"
@@ -33,11 +33,11 @@ const struct verb verb_table[] = {
      "What is not given is the daemon's default; --temperature 0 is greedy.\n"
      "With --json one object: prompt_tokens, prompt_logprobs (if asked for: as\n"
      "tokens, from the prompt's second on), tokens (id, text, logprob, top),\n"
-     "finish_reason, usage, receipt (what computed it: place, isa, cache,\n"
-     "attention, sampler, seed, cached_rows). A token whose bytes are no text by\n"
-     "themselves has them in \"bytes\" as well. Log-probabilities are natural, taken\n"
-     "before temperature and filters.\n",
-     GROUP_MODEL | GROUP_RAW | GROUP_SAMPLING, 0, 0, verb_generate},
+     "finish_reason, usage, receipt (what computed it: model, version, place, isa,\n"
+     "cache, attention, sampler, seed, cached_rows). A token whose bytes are no text\n"
+     "by themselves has them in \"bytes\" as well. Log-probabilities are natural,\n"
+     "taken before temperature and filters.\n",
+     GROUP_MODEL | GROUP_RAW | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_generate},
     {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
      verb_tokenize},
     {"detokenize", "[ID]...", "Turn token ids into text",
@@ -65,6 +65,14 @@ const struct verb verb_table[] = {
     {"unload", "[NAME]", "Free a model's weights", NULL, GROUP_MODEL, 0, 1, verb_unload},
     {"plan", "FILE", "What memory a model file would take, and whether it fits", NULL, 0, 1, 1,
      verb_plan},
+    {"replay", "FILE", "Have saved answers computed again, and compare",
+     "FILE is what --save of ask, chat and generate wrote: a line each answer. Its\n"
+     "receipt says what computed it and which rows of the prompt had been read and\n"
+     "which written before; the daemon makes them so again, whatever it has kept,\n"
+     "and the answer has the same bytes. Where another model, processor or setting\n"
+     "would compute it, that is told instead, and nothing is computed; --anyway\n"
+     "does it nevertheless. The exit code is 1 if an answer is another one.\n",
+     GROUP_REPLAY, 1, 1, verb_replay},
     {"bench", "", "Load the daemon, and tell how long its clients wait",
      "Each client is a connection that asks again as soon as it is answered, or,\n"
      "with --rate, when the next request is due: at random times that do not wait\n"

@@ -18,6 +18,8 @@ enum option_group {
     GROUP_TOOLS = 256,
     GROUP_BENCH = 512,
     GROUP_STATS = 1024,
+    GROUP_SAVE = 2048,
+    GROUP_REPLAY = 4096,
 };
 
 int verb_ask(const struct options *o);
@@ -35,4 +37,5 @@ int verb_load(const struct options *o);
 int verb_unload(const struct options *o);
 int verb_plan(const struct options *o);
 int verb_bench(const struct options *o);
+int verb_replay(const struct options *o);
 int verb_rpc(const struct options *o);

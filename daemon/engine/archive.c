@@ -124,6 +124,16 @@ void archive_close(struct archive *a)
     free(a);
 }
 
+/* How its rows must have been made: all of them if it says so, else those it knows. */
+static void fill_answers(const struct seq *seq, int most, uint8_t *answer)
+{
+    for (int i = 0; i < most && (seq->answers || i < seq->n_known); i++) {
+        uint32_t word =
+            seq->answers ? seq->answers[i / PAGE_TOKENS] : seq->view.page[i / PAGE_TOKENS]->answers;
+        answer[i / 8] |= (uint8_t)((word >> i % PAGE_TOKENS & 1) << i % 8);
+    }
+}
+
 bool archive_ask(struct archive *a, struct seq *seq)
 {
     int most = seq->n_tokens - 1; /* the last one is to be put through the model */
@@ -139,6 +149,7 @@ bool archive_ask(struct archive *a, struct seq *seq)
     uint8_t *answer = calloc(bits_bytes(most), 1);
     if (!answer)
         return false;
+    fill_answers(seq, most, answer);
     tree_make_room(a->tree, &seq->view, view_pages(most) - seq->view.n);
     if (view_grow(&seq->view, a->pool, most) < 0)
         abort(); /* it was promised them */
@@ -152,6 +163,7 @@ bool archive_ask(struct archive *a, struct seq *seq)
         .n_tokens = most,
         .answer = answer,
         .page = seq->view.data,
+        .n_made = seq->answers ? most : seq->n_known,
         .n_known = seq->n_known,
     };
     job.key.uid = seq->view.uid;

@@ -53,8 +53,7 @@ void batch_add(struct batch *b, struct seq *seq, int n)
 {
     int waiting = seq_n_waiting(seq);
     bool all = seq->request->prompt_logprobs && !seq_is_decoding(seq);
-    if (n > waiting)
-        n = waiting;
+    n = seq_n_alike(seq, n < waiting ? n : waiting);
     if (all && n > ENGINE_PROMPT_ROWS - b->n_prompt)
         n = ENGINE_PROMPT_ROWS - b->n_prompt;
     if (n == 0)
@@ -65,7 +64,7 @@ void batch_add(struct batch *b, struct seq *seq, int n)
         b->position[row] = seq->n_cached + i;
         b->page[row] = seq->view.data;
     }
-    if (seq_is_decoding(seq))
+    if (seq_is_writing(seq))
         b->rows.n_decode = b->rows.n; /* they come first */
     b->seq[b->n_seqs] = seq;
     b->n_rows[b->n_seqs] = n;

@@ -30,7 +30,8 @@ void batch_fini(struct batch *batch);
 
 void batch_clear(struct batch *batch);
 int batch_room(const struct batch *batch);
-/* Appends up to n of the sequence's waiting tokens; its pages must be in place. Call with
- * sequences in a fixed order. The row of its last token is wanted, and of a prompt whose
- * log-probabilities were asked for all: at most ENGINE_PROMPT_ROWS in a step, of all of them. */
+/* Appends up to n of the sequence's waiting tokens, as far as their rows are made alike; its pages
+ * must be in place. Call with sequences in a fixed order, those first that are writing. The row of
+ * its last token is wanted, and of a prompt whose log-probabilities were asked for all: at most
+ * ENGINE_PROMPT_ROWS in a step, of all of them. */
 void batch_add(struct batch *batch, struct seq *seq, int n);

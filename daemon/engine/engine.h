@@ -29,6 +29,9 @@ enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
 /* Rows of prompts in a step that may have logits, beside one of each sequence. */
 enum { ENGINE_PROMPT_ROWS = 32 };
 
+/* Rows of a prompt in a step that are made as those of answers, for one who replays. */
+enum { ENGINE_REPLAY_ROWS = 16 };
+
 struct engine_config {
     int max_sequences;     /* together in a step; more wait in the queue */
     int max_queue;         /* waiting requests; one more is refused with -EBUSY */
@@ -44,8 +47,13 @@ struct engine_config {
 struct engine_request {
     int32_t *prompt; /* heap; ids are checked against the vocabulary at submit */
     int n_prompt;
-    int max_tokens;       /* 0: as many as the context takes, which is the limit anyway */
-    int top_logprobs;     /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
+    int max_tokens;   /* 0: as many as the context takes, which is the limit anyway */
+    int top_logprobs; /* -1: no logprobs, else 0 … ENGINE_MAX_TOP */
+    int32_t *run; /* heap, with is_replay: so many of the prompt's tokens are made, or recalled, as
+                     those of prompts, so many as those of answers, and so on in turns; the rest
+                     as those of prompts. Without, all are, and whatever is known is recalled. */
+    int n_runs;
+    bool is_replay;
     bool prompt_logprobs; /* and of the prompt's tokens, which is then read in smaller steps */
     bool show_special;    /* special tokens print their text */
     bool ignore_end;      /* go on after an end token */

@@ -54,6 +54,7 @@ struct slot {
     int result;      /* the loader's until finished */
     struct engine *engine;
     struct place_words words;
+    char ident[MODEL_IDENT_CHARS];
     struct err error;
     bool is_left; /* its weights, in the vault */
     int64_t started_ns, ended_ns;
@@ -603,6 +604,8 @@ static int load(struct slot *slot)
     if (r == 0 && !slot->is_left)
         r = load_weights(slot);
     if (r == 0)
+        r = model_ident(slot->model, slot->ident, &slot->error);
+    if (r == 0)
         r = engine_open(slot->model, slot->place, &m->config.engine, m->changed, m->arg,
                         &slot->engine, &slot->error);
     if (r == 0)
@@ -740,7 +743,8 @@ void models_describe(const struct models_entry *entry, struct place_words *ret)
 
 void models_receipt(const struct models_entry *entry, struct models_receipt *ret)
 {
-    const struct place *place = ((const struct slot *)entry)->place;
+    const struct slot *slot = (const struct slot *)entry;
+    const struct place *place = slot->place;
     *ret = (struct models_receipt){0};
     if (entry->state != MODELS_READY)
         return;
@@ -748,6 +752,7 @@ void models_receipt(const struct models_entry *entry, struct models_receipt *ret
     snprintf(ret->isa, sizeof ret->isa, "%s", place->isa);
     snprintf(ret->cache, sizeof ret->cache, "%s", mk_type_info[place->cache_type].name);
     snprintf(ret->attention, sizeof ret->attention, "%s", place->attention);
+    snprintf(ret->model, sizeof ret->model, "%s", slot->ident);
 }
 
 int models_unload(struct models *m, struct models_entry *entry, struct err *err)

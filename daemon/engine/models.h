@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "engine/engine.h"
+#include "model/digest.h"
 
 struct model;
 struct models;
@@ -110,6 +111,7 @@ void models_describe(const struct models_entry *entry, struct place_words *ret);
 /* What computes the answers of a model that is ready. */
 struct models_receipt {
     char place[16], isa[16], cache[16], attention[64];
+    char model[MODEL_IDENT_CHARS];
 };
 void models_receipt(const struct models_entry *entry, struct models_receipt *ret);
 /* Takes what the loaders and the finder reported; true if something changed. A loader reports a few

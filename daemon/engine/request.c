@@ -26,8 +26,24 @@ void engine_request_free(struct engine_request *request)
         free(request->stops[i]);
     free(request->stops);
     free(request->prompt);
+    free(request->run);
     sample_params_fini(&request->sample);
     free(request);
+}
+
+static int check_runs(const struct engine_request *q, struct err *err)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < q->n_runs; i++) {
+        if (q->run[i] < 1)
+            return err_set(err, -EINVAL, "run %d of the prompt's rows has %d, expected at least 1",
+                           i, q->run[i]);
+        sum += q->run[i];
+    }
+    return sum > q->n_prompt
+               ? err_set(err, -EINVAL, "the runs of the prompt's rows add up to %lld, it has %d",
+                         (long long)sum, q->n_prompt)
+               : 0;
 }
 
 int request_check(const struct engine_request *q, const struct vocab *vocab, int context,
@@ -59,6 +75,9 @@ int request_check(const struct engine_request *q, const struct vocab *vocab, int
         if (q->sample.bias[i].id < 0 || q->sample.bias[i].id >= n_ids)
             return err_set(err, -EINVAL, "logit_bias names token %d, expected 0 to %d",
                            q->sample.bias[i].id, n_ids - 1);
+    int runs = check_runs(q, err);
+    if (runs < 0)
+        return runs;
     struct detok trial; /* says which stop string is bad */
     int r = detok_init(&trial, vocab, false, (const char *const *)q->stops, q->n_stops, err);
     if (r == 0)

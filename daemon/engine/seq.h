@@ -29,6 +29,8 @@ struct seq {
     bool is_recalled, is_away; /* n_known is known; the porter looks for more */
     bool is_over;              /* its end was told while it was away */
     int limit;                 /* tokens in all, prompt included */
+    uint32_t *answers; /* a word a page of the prompt, as struct page has it: how its rows must be
+                          made; NULL: as those of prompts, or as they are known */
     struct view view;
     struct detok detok;
     struct sampler sampler;
@@ -49,4 +51,8 @@ int seq_n_generated(const struct seq *seq);
 /* Tokens that wait to be put through the model; 1 while decoding. */
 int seq_n_waiting(const struct seq *seq);
 bool seq_is_decoding(const struct seq *seq);
+/* Whether its next row is made by the arithmetic of answers, and how many of the first n that
+ * wait are made alike. */
+bool seq_is_writing(const struct seq *seq);
+int seq_n_alike(const struct seq *seq, int n);
 bool seq_is_full(const struct seq *seq);

@@ -208,7 +208,7 @@ static void know(struct stepper *s, struct seq *seq)
 static void recall(struct stepper *s, struct seq *seq)
 {
     seq->is_recalled = true;
-    seq->n_known = tree_recall(s->cache.tree, &seq->view, seq->token, seq->n_tokens);
+    seq->n_known = tree_recall(s->cache.tree, &seq->view, seq->token, seq->n_tokens, seq->answers);
     if (!s->cache.archive || !archive_ask(s->cache.archive, seq))
         know(s, seq);
 }
@@ -249,7 +249,9 @@ static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scor
         return 0;
     if (all && most > ENGINE_PROMPT_ROWS - n_scored)
         most = ENGINE_PROMPT_ROWS - n_scored;
-    return most < seq->task.n_rows ? most : seq->task.n_rows;
+    if (seq_is_writing(seq) && most > ENGINE_REPLAY_ROWS)
+        most = ENGINE_REPLAY_ROWS;
+    return seq_n_alike(seq, most < seq->task.n_rows ? most : seq->task.n_rows);
 }
 
 /* Whether the sequence goes on: a prompt may fill the context. */
@@ -300,7 +302,8 @@ static void add_rows(struct stepper *s, const struct share *share)
     batch_add(&s->batch, share->seq, share->rows);
 }
 
-/* Answers first, home by home: then workers have shares of rows whose pages are near. */
+/* Answers first, home by home: then workers have shares of rows whose pages are near. Rows of
+ * prompts that are made as those of answers come behind them. */
 static void fill_batch(struct stepper *s)
 {
     batch_clear(&s->batch);
@@ -309,7 +312,10 @@ static void fill_batch(struct stepper *s)
             if (s->share[i].seq->task.writes && s->share[i].seq->view.home == home)
                 add_rows(s, &s->share[i]);
     for (int i = 0; i < s->n_shares; i++)
-        if (!s->share[i].seq->task.writes)
+        if (!s->share[i].seq->task.writes && seq_is_writing(s->share[i].seq))
+            add_rows(s, &s->share[i]);
+    for (int i = 0; i < s->n_shares; i++)
+        if (!seq_is_writing(s->share[i].seq))
             add_rows(s, &s->share[i]);
 }
 
@@ -389,7 +395,7 @@ static void step_sequence(struct stepper *s, struct seq *seq, int logits)
 /* The step has made the sequence's next n rows. */
 static void keep_rows(struct stepper *s, struct seq *seq, int n)
 {
-    if (seq_is_decoding(seq))
+    if (seq_is_writing(seq))
         view_mark_answers(&seq->view, seq->n_cached, n);
     seq->n_cached += n;
     tree_keep(s->cache.tree, &seq->view, seq->token, seq->n_cached);

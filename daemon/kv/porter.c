@@ -47,15 +47,33 @@ static int keep(struct store *store, struct porter_job *job)
     return store_put(store, &job->key, &text, job->page, &job->err);
 }
 
+/* The bits of n rows, and zeros behind. */
+static void copy_bits(uint8_t *to, int room, const uint8_t *from, int n)
+{
+    size_t bytes = ((size_t)n + 7) / 8;
+    memcpy(to, from, bytes);
+    memset(to + bytes, 0, ((size_t)room + 7) / 8 - bytes);
+    if (n % 8)
+        to[n / 8] &= (uint8_t)((1 << n % 8) - 1);
+}
+
+static bool same_bits(const uint8_t *a, const uint8_t *b, int n)
+{
+    return memcmp(a, b, (size_t)n / 8) == 0 &&
+           (n % 8 == 0 || ((a[n / 8] ^ b[n / 8]) & ((1 << n % 8) - 1)) == 0);
+}
+
+/* Rows follow from those before them, so what goes on behind rows made otherwise is of no use. */
 static int fetch(struct store *store, struct porter_job *job)
 {
     const struct kept *kept;
-    int n = store_find(store, &job->key, job->token, job->n_tokens, NULL, &kept);
-    if (n <= job->n_known)
+    bool all = job->n_made == job->n_tokens;
+    int n =
+        store_find(store, &job->key, job->token, job->n_tokens, all ? job->answer : NULL, &kept);
+    if (n <= job->n_known ||
+        (!all && !same_bits(job->answer, kept->text->answer, job->n_made < n ? job->n_made : n)))
         return 0;
-    memcpy(job->answer, kept->text->answer, ((size_t)n + 7) / 8);
-    if (n % 8)
-        job->answer[n / 8] &= (uint8_t)((1 << n % 8) - 1); /* the file's rows may go on */
+    copy_bits(job->answer, job->n_tokens, kept->text->answer, n);
     int r =
         store_get(store, kept, job->n_known / PAGE_TOKENS, rowfile_pages(n), job->page, &job->err);
     return r < 0 ? r : n;

@@ -30,8 +30,10 @@ struct porter_job {
     struct rowfile_key key;
     const int32_t *token;
     int n_tokens;    /* KEEP: as many rows; FETCH: at most so many rows */
-    uint8_t *answer; /* KEEP: a bit a row; FETCH: of the rows found; zeros, room for n_tokens */
+    uint8_t *answer; /* KEEP: a bit a row; FETCH: of the rows found, with room for n_tokens; before
+                        that of the first n_made rows, else zeros */
     void **page;     /* of the rows from the first one on */
+    int n_made;  /* FETCH: so many rows must have been made as `answer` says: else they are none */
     int n_known; /* FETCH: rows that are there. If more are found, the pages from that on in which
                     they end are filled, or cleared if that fails */
     /* Filled when it comes back: */

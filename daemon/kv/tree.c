@@ -222,13 +222,23 @@ static int n_same(const int32_t *a, const int32_t *b, int n)
     return same;
 }
 
-/* Who shares the most tokens, at most n. */
-static struct branch *closest(const struct branches *list, const int32_t *token, int n, int *same)
+/* How many of the first n rows two pages have made alike. */
+static int n_alike(uint32_t answers, uint32_t others, int n)
+{
+    uint32_t odd = (answers ^ others) & page_rows(n);
+    return odd ? __builtin_ctz(odd) : n;
+}
+
+/* Who shares the most tokens, at most n, and if `answers` is given rows that were made so. */
+static struct branch *closest(const struct branches *list, const int32_t *token, int n,
+                              const uint32_t *answers, int *same)
 {
     struct branch *best = NULL, *branch;
     *same = 0;
     TAILQ_FOREACH (branch, list, beside) {
         int shared = n_same(branch->token, token, n < branch->n ? n : branch->n);
+        if (answers)
+            shared = n_alike(branch->page->answers, *answers, shared);
         if (shared <= *same)
             continue;
         *same = shared;
@@ -262,7 +272,8 @@ static bool append_copy(struct tree *tree, struct view *view, struct page *from,
     return page;
 }
 
-int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n)
+int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n,
+                const uint32_t *answers)
 {
     struct owner *owner = find_owner(tree, view->uid);
     if (!owner)
@@ -270,7 +281,8 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
     const struct branches *next = &owner->children;
     for (int known = 0;; known += PAGE_TOKENS) {
         int same, most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
-        struct branch *branch = closest(next, token + known, most, &same);
+        struct branch *branch = closest(next, token + known, most,
+                                        answers ? &answers[known / PAGE_TOKENS] : NULL, &same);
         if (!branch)
             return known;
         touch(tree, branch);

@@ -34,8 +34,10 @@ OWN_DEFINE(tree, tree_close);
 
 /* Puts the longest known beginning of these tokens into an empty view: whole pages, shared, and a
  * copy of the page in whose middle they part. Says how many tokens that is: less than n. Of pages
- * of the same tokens it takes those used last. */
-int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n);
+ * of the same tokens it takes those used last. `answers` NULL, or a word a page as struct page has
+ * it: rows made otherwise do not count. */
+int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n,
+                const uint32_t *answers);
 /* Takes in those whole pages of the view that it does not have, as far as the quota lets it, now
  * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
  * its own. */

@@ -2,6 +2,8 @@
 #include "model/digest.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -45,29 +47,49 @@ static int add_tensor(XXH3_state_t *state, const struct format *format, const st
     return 0;
 }
 
+/* Of all that the file holds, behind so many numbers. */
+static int digest(const struct model *model, const uint64_t *numbers, size_t n, XXH128_hash_t *ret,
+                  struct err *err)
+{
+    const struct format *format = model_format(model);
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        return err_set(err, -ENOMEM, "no memory for a digest");
+    XXH3_128bits_reset(state);
+    XXH3_128bits_update(state, numbers, n * sizeof *numbers);
+    add_keys(state, format_meta(format));
+    int r = 0;
+    for (int i = 0; i < format_n_tensors(format) && r == 0; i++)
+        r = add_tensor(state, format, format_tensor(format, i), err);
+    *ret = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    return r;
+}
+
 int model_digest(const struct model *model, uint64_t ret[2], struct err *err)
 {
     const struct format *format = model_format(model);
     const char *path = format_path(format);
     struct stat st;
+    XXH128_hash_t hash;
     if (stat(path, &st) < 0)
         return err_set(err, -errno, "cannot look at '%s': %s", path, strerror(errno));
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        return err_set(err, -ENOMEM, "no memory for a digest");
-    XXH3_128bits_reset(state);
     const uint64_t file[] = {format_file_bytes(format), (uint64_t)st.st_mtim.tv_sec,
                              (uint64_t)st.st_mtim.tv_nsec};
-    XXH3_128bits_update(state, file, sizeof file);
-    add_keys(state, format_meta(format));
-    int r = 0;
-    for (int i = 0; i < format_n_tensors(format) && r == 0; i++)
-        r = add_tensor(state, format, format_tensor(format, i), err);
-    XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
+    int r = digest(model, file, sizeof file / sizeof *file, &hash, err);
     if (r < 0)
         return r;
     ret[0] = hash.low64;
     ret[1] = hash.high64;
     return 0;
+}
+
+int model_ident(const struct model *model, char ret[MODEL_IDENT_CHARS], struct err *err)
+{
+    const uint64_t bytes = format_file_bytes(model_format(model));
+    XXH128_hash_t hash;
+    int r = digest(model, &bytes, 1, &hash, err);
+    if (r == 0)
+        snprintf(ret, MODEL_IDENT_CHARS, "%016" PRIx64 "%016" PRIx64, hash.high64, hash.low64);
+    return r;
 }

@@ -43,6 +43,7 @@ struct merged {
     char **breakers, **banned;
     size_t n_breakers, n_banned;
     uint64_t seed;
+    Moed__V1__Receipt **receipt; /* of the last part that has one; NULL: none has */
     bool logprobs, prompt_logprobs, ignore_end, return_prompt, show_special;
     bool in_session;
     int n_lines; /* of the session, and what is in them */
@@ -151,8 +152,10 @@ static int merge_prompt(struct merged *m, const Moed__V1__GenerateRequest *part)
     return r;
 }
 
-static int merge_part(struct merged *m, const Moed__V1__GenerateRequest *part)
+static int merge_part(struct merged *m, Moed__V1__GenerateRequest *part)
 {
+    if (part->receipt)
+        m->receipt = &part->receipt;
     if (part->has_max_tokens)
         m->max_tokens = part->max_tokens;
     if (part->has_top_logprobs)
@@ -504,6 +507,31 @@ static int check_sampling(const struct merged *m, struct sample_params *sample, 
     return 0;
 }
 
+/* The answer is computed as that of the receipt was. How many rows there may be depends on the
+ * prompt: the engine looks at them. */
+static int take_receipt(const struct merged *m, struct ask *ask, struct err *err)
+{
+    struct engine_request *request = ask->request;
+    if (!m->receipt)
+        return 0;
+    ask->receipt = TAKE(*m->receipt);
+    const Moed__V1__Receipt *receipt = ask->receipt;
+    bool is_made = receipt->n_made_rows > 0;
+    size_t n = is_made ? receipt->n_made_rows : receipt->n_cached_rows;
+    if (m->seed == 0 && receipt->seed != 0)
+        request->sample.seed = receipt->seed;
+    request->is_replay = true;
+    if (n == 0)
+        return 0;
+    request->run = malloc(n * sizeof *request->run);
+    if (!request->run)
+        return err_set(err, -ENOMEM, "no memory for the request");
+    memcpy(request->run, is_made ? receipt->made_rows : receipt->cached_rows,
+           n * sizeof *request->run);
+    request->n_runs = (int)n;
+    return 0;
+}
+
 /* Everything but the prompt: cheap, so that a bad field is told before any text is split. */
 static int check_fields(const struct model *model, const struct merged *m, struct ask *ask,
                         struct err *err)
@@ -518,7 +546,7 @@ static int check_fields(const struct model *model, const struct merged *m, struc
         (r = check_dry(m, &request->sample.dry, err)) < 0 ||
         (r = check_banned(model_vocab(model), m, &request->sample.ban, err)) < 0 ||
         (r = copy_bias(m, vocab_size(model_vocab(model)), &request->sample, err)) < 0 ||
-        (r = copy_stops(m, request, err)) < 0)
+        (r = copy_stops(m, request, err)) < 0 || (r = take_receipt(m, ask, err)) < 0)
         return r;
     if (m->has_chat && m->show_special)
         return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
@@ -594,5 +622,7 @@ void ask_free(struct ask *ask)
     engine_request_free(ask->request);
     ids_fini(&ask->open);
     saying_fini(&ask->saying);
+    if (ask->receipt)
+        moed__v1__receipt__free_unpacked(ask->receipt, NULL);
     free(ask);
 }

@@ -24,6 +24,7 @@ struct ask {
     struct engine_request *request; /* for engine_submit; uid is left to the caller */
     const struct chat_family *chat; /* NULL: raw text or ids */
     struct chat_options options;    /* as this conversation takes them, for the reply */
+    Moed__V1__Receipt *receipt;     /* which the answer must have; NULL: any */
     bool logprobs;
     bool return_prompt;
     int64_t timeout_ms; /* 0: none */

@@ -20,6 +20,7 @@
 #include "service/conn.h"
 #include "service/hub.h"
 #include "service/reading.h"
+#include "service/receipt.h"
 #include "service/status.h"
 #include "service/turn.h"
 #include "text/chat.h"
@@ -48,10 +49,7 @@ struct generation {
     char *model;
     char **stops;
     int n_stops;
-    struct models_receipt receipt;
-    char sampler[SAMPLE_CHAIN_BYTES];
-    uint64_t seed;          /* 0: nothing is drawn */
-    struct ttrpc_buf known; /* int32_t: rows read, rows written, and so on, of the cached tokens */
+    struct receipt receipt;
     struct chat_reply *reply; /* NULL: everything is text */
     uint64_t call_id;         /* of reading_call_id() */
     struct turn *turn;        /* NULL: in no session */
@@ -93,7 +91,7 @@ static void generation_free(struct generation *g)
     ttrpc_buf_fini(&g->thinking);
     ttrpc_buf_fini(&g->tokens);
     ttrpc_buf_fini(&g->said);
-    ttrpc_buf_fini(&g->known);
+    receipt_fini(&g->receipt);
     free(g->prompt);
     XXH3_freeState(g->hash);
     free(g);
@@ -184,19 +182,6 @@ static uint64_t hash_of(struct generation *g)
     return XXH3_64bits_digest(g->hash);
 }
 
-static void fill_receipt(struct generation *g, Moed__V1__Receipt *ret)
-{
-    ret->place = g->receipt.place;
-    ret->isa = g->receipt.isa;
-    ret->cache = g->receipt.cache;
-    ret->attention = g->receipt.attention;
-    ret->sampler = g->sampler;
-    ret->has_seed = g->seed != 0;
-    ret->seed = g->seed;
-    ret->n_cached_rows = g->known.n / sizeof(int32_t);
-    ret->cached_rows = ret->n_cached_rows ? (int32_t *)(g->known.data + g->known.start) : NULL;
-}
-
 static const Moed__V1__ThinkingCut cuts[] = {
     [THINK_UNCUT] = MOED__V1__THINKING_CUT__THINKING_CUT_NONE,
     [THINK_CUT_SOFT] = MOED__V1__THINKING_CUT__THINKING_CUT_SOFT,
@@ -248,7 +233,7 @@ static void send_event(struct generation *g, bool last)
 {
     Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
     Moed__V1__Usage usage = MOED__V1__USAGE__INIT;
-    Moed__V1__Receipt receipt = MOED__V1__RECEIPT__INIT;
+    Moed__V1__Receipt receipt;
     ev.has_seq = true;
     ev.seq = g->seq++;
     if (!g->is_started) {
@@ -266,7 +251,7 @@ static void send_event(struct generation *g, bool last)
     ev.text = as_string(&g->text);
     if (last) {
         fill_totals(g, &ev, &usage);
-        fill_receipt(g, &receipt);
+        receipt_tell(&g->receipt, &receipt);
         ev.receipt = &receipt;
         if (g->turn)
             fill_session(g->turn, &ev);
@@ -553,6 +538,13 @@ static void make_room(struct generation *g, const struct engine_event *ev)
         send_event(g, false);
 }
 
+static void take_known(struct generation *g, const struct engine_event *ev)
+{
+    if (receipt_know(&g->receipt, ev) < 0 && g->call)
+        generation_stop(g, TTRPC_RESOURCE_EXHAUSTED, MOED__V1__FINISH__FINISH_ERROR,
+                        "no memory for the answer");
+}
+
 static void take_prompt(struct generation *g, const struct engine_event *ev)
 {
     if (!g->call)
@@ -629,7 +621,7 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
     else if (ev->kind == ENGINE_TOKEN)
         take_token(g, ev);
     else if (ev->kind == ENGINE_KNOWN)
-        keep(g, &g->known, ev->run, (size_t)ev->n_runs * sizeof *ev->run);
+        take_known(g, ev);
     else if (ev->kind == ENGINE_PROMPT)
         take_prompt(g, ev);
     else if (g->call) {
@@ -657,8 +649,6 @@ static int copy_request(struct generation *g, const struct ask *ask)
     const struct engine_request *request = ask->request;
     g->logprobs = ask->logprobs;
     g->n_prompt = request->n_prompt;
-    sample_chain(&request->sample, g->sampler);
-    g->seed = request->sample.temperature > 0 ? request->sample.seed : 0;
     if (ask->return_prompt) {
         g->prompt = malloc((size_t)g->n_prompt * sizeof *g->prompt);
         if (!g->prompt)
@@ -686,14 +676,14 @@ static int generation_new(struct call *call, int entry, const char *model, const
     g->hub = call->hub;
     g->entry = entry;
     g->engine = e->engine;
-    models_receipt(e, &g->receipt);
     g->vocab = model_vocab(e->model);
     g->uid = call->conn->uid;
     g->started_ms = call->received_ms;
     hub_random(g->id, sizeof g->id);
     g->model = strdup(model);
     g->hash = XXH3_createState();
-    if (!g->model || !g->hash || copy_request(g, ask) < 0)
+    if (!g->model || !g->hash || copy_request(g, ask) < 0 ||
+        receipt_init(&g->receipt, e, ask->request) < 0)
         return -ENOMEM;
     XXH3_64bits_reset(g->hash);
     hub_random(&g->call_id, sizeof g->call_id);
@@ -716,7 +706,9 @@ int generation_start(struct call *call, int entry, const char *model, struct ask
     }
     struct err err = {0};
     g->turn = turn;
-    if (turn)
+    if (ask->receipt)
+        r = receipt_meets(&g->receipt, ask->receipt, &err);
+    if (r == 0 && turn)
         r = turn_take(turn, entry, model, g->vocab, ask, &err);
     if (r < 0) {
         call_fail(call, status_of(r), "%s", err.text);

@@ -34,15 +34,11 @@ enum {
 
 /* ---- Hello */
 static const char *const features[] = {
-    "generate.parts",
-    "generate.thinking",
-    "generate.logprobs",
-    "generate.prompt_logprobs",
-    "generate.tools",
-    "generate.suffix",
-    "cancel",
-    "sessions",
-    "watch",
+    "generate.parts",    "generate.thinking",
+    "generate.logprobs", "generate.prompt_logprobs",
+    "generate.tools",    "generate.suffix",
+    "generate.receipt",  "cancel",
+    "sessions",          "watch",
 };
 
 static void read_boot_id(char dst[40])

@@ -30,8 +30,8 @@ from ttrpc import (  # noqa: E402
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
-VERBS = ("ask chat generate tokenize detokenize render status ps stats list show load unload bench "
-         "rpc").split()
+VERBS = ("ask chat generate tokenize detokenize render status ps stats list show load unload "
+         "replay bench rpc").split()
 
 
 def environment(**more):
@@ -376,8 +376,8 @@ class WithDaemon(unittest.TestCase):
                 "--json", "--temperature", "0")
         one = self.run_json(*args)
         self.assertEqual(set(one), {"prompt_tokens", "tokens", "finish_reason", "usage", "receipt"})
-        self.assertEqual(set(one["receipt"]), {"place", "isa", "cache", "attention", "sampler", "seed",
-                                               "cached_rows"})
+        self.assertEqual(set(one["receipt"]), {"model", "version", "place", "isa", "cache", "attention",
+                                               "sampler", "seed", "cached_rows"})
         self.assertEqual((one["receipt"]["sampler"], one["receipt"]["seed"]), ("greedy", None))
         scored = self.run_json(*args, "--prompt-logprobs")
         self.assertEqual([t["id"] for t in scored["prompt_logprobs"]], one["prompt_tokens"][1:])

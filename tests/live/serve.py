@@ -85,6 +85,7 @@ class Served(unittest.TestCase):
         asked = dict(text="Once upon a time", max_tokens=3, temperature=0)
         told = self.conn.ask(**asked).last["receipt"]
         self.assertEqual(told["place"], "cpu")
+        self.assertRegex(told["model"], "^[0-9a-f]{32}$")
         self.assertIn(told["isa"], ("c", "avx2", "avx512", "amx"))
         self.assertEqual(told["attention"] == "absorbed", told["isa"] == "c")
         for args, place, isa, cache in ((("--cpu", "c"), "cpu", "c", "F16"),
@@ -94,7 +95,8 @@ class Served(unittest.TestCase):
                 with daemon.ready() as conn:
                     self.assertEqual(conn.ask(**asked).last["receipt"],
                                      dict(place=place, isa=isa, cache=cache, attention="absorbed",
-                                          sampler="greedy", seed=None, cached_rows=[]))
+                                          sampler="greedy", seed=None, cached_rows=[], made_rows=[],
+                                          model=told["model"], version=told["version"]))
                     self.assertIn("latent cache of %s," % cache, daemon.words())
 
     def test_what_was_said_is_not_read_again(self):

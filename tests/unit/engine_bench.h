@@ -127,6 +127,7 @@ enum { MAX_ANSWER = 2100, MAX_TEXT = 1 << 16, MAX_RUNS = 256 };
 struct answer {
     uint64_t call;
     int32_t id[MAX_ANSWER];
+    float logprob[MAX_ANSWER]; /* if asked for */
     int n;
     char text[MAX_TEXT];
     size_t n_text;
@@ -154,8 +155,10 @@ static inline void take(struct answer *a, const struct engine_event *event)
             a->run[a->n_runs++] = event->run[i];
         return;
     }
-    if (event->kind == ENGINE_TOKEN)
+    if (event->kind == ENGINE_TOKEN) {
+        a->logprob[a->n] = event->logprob;
         a->id[a->n++] = event->id;
+    }
     memcpy(a->text + a->n_text, event->text, event->n_text);
     a->n_text += event->n_text;
 }

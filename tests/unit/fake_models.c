@@ -729,7 +729,7 @@ void models_describe(const struct models_entry *entry, struct place_words *ret)
 void models_receipt(const struct models_entry *entry, struct models_receipt *ret)
 {
     (void)entry;
-    *ret = (struct models_receipt){"none", "script", "F32", "absorbed"};
+    *ret = (struct models_receipt){"none", "script", "F32", "absorbed", "0123456789abcdef"};
 }
 
 int models_open(struct models *models, struct models_entry *entry, struct err *err)

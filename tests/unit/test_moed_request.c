@@ -122,6 +122,81 @@ static void test_whole(void **state)
     peer_close(&p);
 }
 
+/* Bytes of a request, and a request of bytes. */
+static void test_bytes(void **state)
+{
+    (void)state;
+    static const int32_t cached[] = {3, 4}, made[] = {3, 4, 5};
+    uint8_t *bytes[2];
+    size_t n[2];
+    for (int kind = 0; kind < 4; kind++) {
+        struct moed_request *r = moed_request_new(), *again;
+        struct moed_receipt receipt = {.size = sizeof receipt, .isa = "avx2", .seed = UINT64_MAX};
+        receipt.cached_rows = cached;
+        receipt.n_cached_rows = 2;
+        receipt.made_rows = made;
+        receipt.n_made_rows = 3;
+        assert_int_equal(moed_request_set_model(r, "tiny"), 0);
+        assert_int_equal(moed_request_set_receipt(r, &receipt), 0);
+        receipt.isa = "\xff";
+        assert_int_equal(moed_request_set_receipt(r, &receipt), -EINVAL);
+        if (kind != 0) {
+            assert_int_equal(moed_request_set_real(r, MOED_TEMPERATURE, 0.7), 0);
+            assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
+            assert_int_equal(moed_request_add_stop(r, "end"), 0);
+            assert_int_equal(moed_request_add_banned(r, "the"), 0);
+            assert_int_equal(moed_request_add_bias(r, 4, -100), 0);
+        }
+        if (kind == 1) {
+            assert_int_equal(moed_request_add_text(r, "before", 6), 0);
+            assert_int_equal(moed_request_add_suffix(r, "behind", 6), 0);
+        } else if (kind == 2) {
+            assert_int_equal(moed_request_add_ids(r, (int32_t[]){1, 70000, 2}, 3), 0);
+        } else if (kind == 3) {
+            assert_int_equal(moed_request_set_integer(r, MOED_THINKING, 1), 0);
+            assert_int_equal(moed_request_add_message(r, MOED_USER, "hi", 2), 0);
+            assert_int_equal(moed_request_add_message(r, MOED_ASSISTANT, "", 0), 0);
+            assert_int_equal(moed_request_add_tool_call(r, "f", "{}"), 0);
+            assert_int_equal(moed_request_set_tools(r, "[]"), 0);
+        }
+        assert_int_equal(moed_request_pack(r, &bytes[0], &n[0]), 0);
+        Moed__V1__GenerateRequest *part = unpack(bytes[0], n[0]);
+        assert_string_equal(part->receipt->isa, "avx2");
+        assert_true(part->receipt->seed == UINT64_MAX && part->receipt->n_made_rows == 3);
+        assert_int_equal(part->receipt->cached_rows[1], 4);
+        moed__v1__generate_request__free_unpacked(part, NULL);
+        assert_int_equal(moed_request_unpack(bytes[0], n[0], &again), 0);
+        assert_int_equal(moed_request_pack(again, &bytes[1], &n[1]), 0);
+        assert_int_equal(n[0], n[1]);
+        assert_memory_equal(bytes[0], bytes[1], n[0]);
+        if (kind == 1) { /* it can be added to */
+            assert_int_equal(moed_request_add_text(again, "hand", 4), 0);
+            assert_int_equal(moed_request_add_stop(again, "stop"), 0);
+        }
+        if (kind == 3)
+            assert_int_equal(moed_request_add_message(again, MOED_USER, "yes?", 4), 0);
+        moed_request_free(again);
+        for (size_t i = 0; i < n[0]; i++) /* cut anywhere it is none, or another */
+            if (moed_request_unpack(bytes[0], i, &again) == 0)
+                moed_request_free(again);
+        moed_request_free(r);
+        free(bytes[0]);
+        free(bytes[1]);
+    }
+    Moed__V1__GenerateRequest strange = MOED__V1__GENERATE_REQUEST__INIT;
+    Moed__V1__Chat chat = MOED__V1__CHAT__INIT;
+    chat.response_format = (char *)"{}"; /* which a request has no place for */
+    strange.chat = &chat;
+    uint8_t packed[64];
+    size_t n_packed = moed__v1__generate_request__pack(&strange, packed);
+    struct moed_request *none = NULL;
+    assert_int_equal(moed_request_unpack(packed, n_packed, &none), -EINVAL);
+    static const uint8_t unknown[] = {0xf8, 0x7f, 1}; /* a field of another time */
+    assert_int_equal(moed_request_unpack(unknown, sizeof unknown, &none), -EINVAL);
+    assert_int_equal(moed_request_unpack((const uint8_t *)"\xff", 1, &none), -EINVAL);
+    assert_null(none);
+}
+
 /* The parts of a request, merged as the daemon merges them. */
 struct merged {
     char *text, *suffix;
@@ -328,10 +403,11 @@ static void test_text_of_methods(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_setters_refuse), cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_long_text),      cmocka_unit_test(test_hole),
-        cmocka_unit_test(test_many_ids),       cmocka_unit_test(test_many_messages),
-        cmocka_unit_test(test_too_large),      cmocka_unit_test(test_text_of_methods),
+        cmocka_unit_test(test_setters_refuse),  cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_long_text),       cmocka_unit_test(test_hole),
+        cmocka_unit_test(test_many_ids),        cmocka_unit_test(test_many_messages),
+        cmocka_unit_test(test_bytes),           cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_text_of_methods),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,6 +165,46 @@ static void jobs_come_back_in_order(void **state)
     close_porter(porter);
 }
 
+/* Rows that follow from others than those that are known, or wanted, are of no use. */
+static void rows_are_found_as_they_were_made(void **state)
+{
+    (void)state;
+    static const struct {
+        int n_known, n_made, flipped; /* a bit of the wish that is another; -1: none */
+        int result;
+    } cases[] = {
+        {0, 0, -1, 200},     {64, 64, -1, 200}, {70, 70, -1, 200}, {70, 70, 69, 0},
+        {70, 70, 3, 0},      {70, 70, 70, 200}, {0, 200, -1, 200}, {0, 200, 130, 130},
+        {64, 200, 130, 130}, {64, 200, 40, 0},
+    };
+    struct porter *porter = open_porter();
+    struct talk *talk = &senders[0].talk[0];
+    talk_make(talk, 7, 1, 200);
+    talk_fill(talk);
+    struct porter_job job = job_of(PORTER_KEEP, 1, talk);
+    assert_true(desk_send(senders[0].desk, &job));
+    assert_int_equal(take(&senders[0]).result, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct talk got;
+        int flipped = cases[i].flipped, n = cases[i].result;
+        talk_make(&got, 7, 1, 200);
+        for (int bit = 0; bit < TALK_MOST; bit++)
+            if (bit >= cases[i].n_made)
+                got.answer[bit / 8] &= (uint8_t) ~(1 << bit % 8);
+        if (flipped >= 0 && flipped < cases[i].n_made)
+            got.answer[flipped / 8] ^= (uint8_t)(1 << flipped % 8);
+        job = job_of(PORTER_FETCH, 2, &got);
+        job.n_known = cases[i].n_known;
+        job.n_made = cases[i].n_made;
+        assert_true(desk_send(senders[0].desk, &job));
+        job = take(&senders[0]);
+        assert_int_equal(job.result, n);
+        for (int bit = 0; bit < TALK_MOST && n > 0; bit++)
+            assert_int_equal(talk_bit(got.answer, bit), bit < n && talk_bit(talk->answer, bit));
+    }
+    close_porter(porter);
+}
+
 static void it_ends_with_jobs_that_wait(void **state)
 {
     (void)state;
@@ -219,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, erase_folder)
         TEST(jobs_come_back_in_order),
+        TEST(rows_are_found_as_they_were_made),
         TEST(it_ends_with_jobs_that_wait),
         TEST(faults_are_told),
     };

@@ -72,7 +72,7 @@ static void check_rows(const struct talk *t)
 static void begin(struct tree *tree, struct talk *t, uint32_t uid)
 {
     assert_int_equal(view_init(&t->view, MAX_TOKENS, uid), 0);
-    t->n_known = t->n_made = tree_recall(tree, &t->view, t->token, t->n_prompt);
+    t->n_known = t->n_made = tree_recall(tree, &t->view, t->token, t->n_prompt, NULL);
     assert_true(t->n_known < t->n_prompt);
     assert_int_equal(t->view.n, view_pages(t->n_known));
     assert_int_equal(t->view.n_kept, t->n_known / PAGE_TOKENS);
@@ -205,6 +205,48 @@ static void how_a_row_was_made_is_part_of_it(void **state)
     begin(tree, &next, 7);
     assert_int_equal(next.n_known, 64);
     view_fini(&next.view, pool);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+/* Who must have rows as they were made gets those, and as far as they go. */
+static void rows_are_known_as_they_were_made(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t answers[3];
+        int known;
+    } cases[] = {
+        {{0, 0, 0}, 64},
+        {{0xfff00000u, ~0u, ~0u}, 64},
+        {{0xfff00000u, 0x7fffffffu, ~0u}, 63},
+        {{0xfff00000u, 0, 0}, 32},
+        {{0x80000000u, 0, 0}, 31},
+        {{0xffe00000u, 0, 0}, 21},
+        {{1, 0, 0}, 0},
+    };
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk read, written, next;
+    write_tokens(&read, 100, 90, 0);
+    write_tokens(&written, 100, 20, 70);
+    begin(tree, &read, 7);
+    begin(tree, &written, 7);
+    make(tree, pool, &read, 90);
+    make(tree, pool, &written, 90);
+    view_fini(&read.view, pool);
+    view_fini(&written.view, pool);
+    write_tokens(&next, 100, 80, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(view_init(&next.view, MAX_TOKENS, 7), 0);
+        assert_int_equal(tree_recall(tree, &next.view, next.token, 80, cases[i].answers),
+                         cases[i].known);
+        next.n_made = cases[i].known;
+        for (int row = 0; row < next.n_made; row++)
+            next.is_answer[row] = cases[i].answers[row / PAGE_TOKENS] >> row % PAGE_TOKENS & 1;
+        check_rows(&next);
+        view_fini(&next.view, pool);
+    }
     tree_close(tree);
     page_pool_close(pool);
 }
@@ -672,6 +714,7 @@ int main(void)
         cmocka_unit_test(another_user_knows_nothing),
         cmocka_unit_test(where_talks_part_the_page_is_copied),
         cmocka_unit_test(how_a_row_was_made_is_part_of_it),
+        cmocka_unit_test(rows_are_known_as_they_were_made),
         cmocka_unit_test(the_same_page_made_twice_is_kept_once),
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),

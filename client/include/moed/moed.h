@@ -250,6 +250,7 @@ enum moed_effort {
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
 struct moed_request;
+struct moed_receipt;
 MOED_API struct moed_request *moed_request_new(void); /* NULL: no memory */
 MOED_API void moed_request_free(struct moed_request *request);
 
@@ -294,6 +295,18 @@ MOED_API int moed_request_add_tool_call(struct moed_request *request, const char
 MOED_API int moed_request_set_tools(struct moed_request *request, const char *tools_json);
 /* The answer continues the assistant message added last. */
 MOED_API int moed_request_continue_last(struct moed_request *request);
+
+/* The answer is to be that to which the daemon gave this receipt, again: to the byte, if the rest
+ * of the request is what it was then. What of the receipt is set and is another now is answered
+ * with FAILED_PRECONDITION and named. NULL: any answer will do. */
+MOED_API int moed_request_set_receipt(struct moed_request *request,
+                                      const struct moed_receipt *receipt);
+
+/* A request as bytes, a GenerateRequest of protobuf, and back. *ret is freed with free(), or
+ * moed_request_free(). Unpack takes what pack made: -EINVAL for bytes that are something else, or
+ * hold what this library has no place for. -ENOMEM */
+MOED_API int moed_request_pack(const struct moed_request *request, uint8_t **ret, size_t *bytes);
+MOED_API int moed_request_unpack(const uint8_t *data, size_t bytes, struct moed_request **ret);
 
 /* ---- methods. All start a call: *ret is the handle, freed with moed_call_free.
  *   fails   -ENOTCONN the connection has ended; -EMSGSIZE the request exceeds a frame (status
@@ -391,6 +404,11 @@ struct moed_receipt {
     /* The cached tokens: so many once read in a prompt, so many written as an answer, and so on. */
     const int32_t *cached_rows;
     size_t n_cached_rows;
+    const char *model;   /* which it was: 32 hexadecimal digits of what its file holds */
+    const char *version; /* of the daemon */
+    /* Of a request that had a receipt: the same of all rows of its prompt, known or not. */
+    const int32_t *made_rows;
+    size_t n_made_rows;
 };
 enum moed_finish {
     MOED_FINISH_NONE = 0, /* it goes on */
@@ -448,6 +466,7 @@ struct moed_event {
     const struct moed_token *const *prompt_tokens;
     size_t n_prompt_tokens;
     enum moed_thinking_cut thinking_cut; /* last event */
+    uint64_t text_hash;                  /* last event: XXH3-64 of all thinking, then all text */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 

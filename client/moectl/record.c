@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "moectl/record.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "moectl/link.h"
+#include "moectl/reflect.h"
+#include "moectl/screen.h"
+#include "moed/v1/generate.pb-c.h"
+
+int record_open(const struct options *o, struct record *ret)
+{
+    *ret = (struct record){.o = o};
+    if (!o->save)
+        return 0;
+    ret->file = fopen(o->save, "we");
+    return ret->file ? 0 : link_error(o, "cannot open '%s': %s", o->save, strerror(errno));
+}
+
+int record_close(struct record *record)
+{
+    if (!record->file)
+        return 0;
+    errno = 0;
+    bool is_bad = ferror(record->file);
+    is_bad |= fclose(TAKE(record->file)) != 0;
+    return is_bad ? link_error(record->o, "cannot write '%s': %s", record->o->save, strerror(errno))
+                  : 0;
+}
+
+void record_prepare(const struct record *record, struct moed_request *request, struct answer *a)
+{
+    if (!record->file)
+        return;
+    a->keep_ids = true;
+    moed_request_set_integer(request, MOED_RETURN_PROMPT, 1);
+}
+
+/* Names and arguments; ids are new each time. */
+static json_t *calls_json(const struct answer *a)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < a->n_calls; i++) {
+        const struct text *text = &a->calls[i].arguments;
+        json_t *call = json_object();
+        json_object_set_new(call, "name", screen_json_word(a->calls[i].name));
+        json_object_set_new(call, "arguments",
+                            screen_json_text(text->n ? text->data : "", text->n));
+        json_array_append_new(list, call);
+    }
+    return list;
+}
+
+static json_t *text_json(const struct text *text)
+{
+    return screen_json_text(text->n ? text->data : "", text->n);
+}
+
+json_t *record_answer(const struct answer *a)
+{
+    char hash[20];
+    json_t *object = json_object();
+    snprintf(hash, sizeof hash, "%016" PRIx64, a->text_hash);
+    json_object_set(object, "prompt_tokens", a->prompt);
+    json_object_set(object, "tokens", a->ids);
+    json_object_set_new(object, "thinking", text_json(&a->thinking));
+    json_object_set_new(object, "text", text_json(&a->text));
+    json_object_set_new(object, "calls", calls_json(a));
+    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
+    json_object_set_new(object, "text_hash", json_string(hash));
+    return object;
+}
+
+/* NULL: no memory. */
+static json_t *request_json(const struct moed_request *request)
+{
+    OWN_MEM uint8_t *bytes = NULL;
+    size_t n;
+    if (moed_request_pack(request, &bytes, &n) < 0)
+        return NULL;
+    Moed__V1__GenerateRequest *message = moed__v1__generate_request__unpack(NULL, n, bytes);
+    if (!message)
+        return NULL;
+    json_t *object = reflect_to_json(&message->base);
+    moed__v1__generate_request__free_unpacked(message, NULL);
+    return object;
+}
+
+int record_write(struct record *record, const struct moed_request *request, const struct answer *a)
+{
+    if (!record->file)
+        return 0;
+    if (!a->receipt)
+        return link_error(record->o, "the daemon told no receipt: nothing is saved");
+    json_t *object = json_object();
+    json_t *asked = request_json(request);
+    if (!asked)
+        return link_error(record->o, "no memory to save the request");
+    json_object_set_new(object, "request", asked);
+    json_object_set(object, "receipt", a->receipt);
+    json_object_set_new(object, "answer", record_answer(a));
+    json_dumpf(object, record->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    fputc('\n', record->file);
+    fflush(record->file); /* a chat may be left by a signal */
+    json_decref(object);
+    return 0;
+}
