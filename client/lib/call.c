@@ -227,6 +227,11 @@ const struct moed_model *moed_call_model(const struct moed_call *call, size_t i)
     return i < call->view.n_models ? call->view.models[i] : NULL;
 }
 
+const struct moed_pressure *moed_call_pressure(const struct moed_call *call)
+{
+    return call->view.pressure;
+}
+
 bool moed_call_draining(const struct moed_call *call)
 {
     return call->view.draining;
@@ -241,11 +246,6 @@ bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key
     *key = shown->metadata[i]->key ? shown->metadata[i]->key : "";
     *value = shown->metadata[i]->value ? shown->metadata[i]->value : "";
     return true;
-}
-
-const struct moed_reloaded *moed_call_reloaded(const struct moed_call *call)
-{
-    return call->view.reloaded;
 }
 
 const struct moed_hello_info *moed_call_hello(const struct moed_call *call)
@@ -292,6 +292,12 @@ const char *moed_thinking_cut_name(enum moed_thinking_cut cut)
 {
     static const char *const names[] = {"none", "soft", "hard"};
     return (unsigned)cut < sizeof names / sizeof *names ? names[cut] : "unknown";
+}
+
+const char *moed_rung_name(enum moed_rung rung)
+{
+    static const char *const names[] = {"calm", "scratch", "park", "drop", "refuse"};
+    return (unsigned)rung < sizeof names / sizeof *names ? names[rung] : "unknown";
 }
 
 const char *moed_model_state_name(enum moed_model_state state)

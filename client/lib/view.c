@@ -191,6 +191,25 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     return 0;
 }
 
+static const struct moed_pressure *lay_pressure(struct view *view, const Moed__V1__Pressure *from)
+{
+    struct moed_pressure *pressure = lay(view, 1, sizeof *pressure);
+    if (!pressure)
+        return NULL;
+    *pressure = (struct moed_pressure){
+        .size = sizeof *pressure,
+        .rung = (enum moed_rung)from->rung,
+        .changes = from->changes,
+        .some_percent = from->has_some_percent ? from->some_percent : -1,
+        .full_percent = from->has_full_percent ? from->full_percent : -1,
+        .left_bytes = from->left_bytes,
+        .limit_bytes = from->limit_bytes,
+        .limit = word(from->limit),
+        .source = word(from->source),
+    };
+    return pressure;
+}
+
 /* ---- models */
 static int build_models(struct view *view, Moed__V1__Model *const *from, size_t n)
 {
@@ -263,6 +282,8 @@ static int build_watch(struct view *view, const ProtobufCMessage *message, const
     (void)id;
     const Moed__V1__WatchEvent *from = (const void *)message;
     view->draining = from->draining;
+    if (from->pressure && !(view->pressure = lay_pressure(view, from->pressure)))
+        return -ENOMEM;
     return build_models(view, &from->model, from->model ? 1 : 0);
 }
 
@@ -411,6 +432,8 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .n_histograms = m->n_histograms,
             .experts = lay_experts(view, m),
             .n_experts = m->n_experts,
+            .given_back_bytes = m->given_back_bytes,
+            .pages_lost = m->pages_lost,
         };
         if (!stats[i].histograms || !stats[i].experts)
             return NULL;
@@ -464,6 +487,8 @@ static int build_stats(struct view *view, const ProtobufCMessage *message, const
     };
     if (!stats->counters || !stats->models || !stats->generations)
         return -ENOMEM;
+    if (from->pressure && !(stats->pressure = lay_pressure(view, from->pressure)))
+        return -ENOMEM;
     view->stats = stats;
     return 0;
 }
@@ -506,26 +531,6 @@ static int build_cancel(struct view *view, const ProtobufCMessage *message, cons
     return 0;
 }
 
-static int build_reload(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
-{
-    (void)id;
-    const Moed__V1__ReloadResponse *from = (const void *)message;
-    struct moed_reloaded *done = lay(view, 1, sizeof *done);
-    if (!done)
-        return -ENOMEM;
-    *done = (struct moed_reloaded){
-        .size = sizeof *done,
-        .now = (const char *const *)from->now,
-        .n_now = from->n_now,
-        .later = (const char *const *)from->later,
-        .n_later = from->n_later,
-        .restart = (const char *const *)from->restart,
-        .n_restart = from->n_restart,
-    };
-    view->reloaded = done;
-    return 0;
-}
-
 int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t *generation_id)
 {
     static const struct {
@@ -544,7 +549,6 @@ int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t
         {&moed__v1__detokenize_response__descriptor, build_detokenize},
         {&moed__v1__render_response__descriptor, build_render},
         {&moed__v1__cancel_response__descriptor, build_cancel},
-        {&moed__v1__reload_response__descriptor, build_reload},
     };
     view_fini(view);
     for (size_t i = 0; i < sizeof builders / sizeof *builders; i++)

@@ -21,7 +21,7 @@ struct view { /* zeroed is empty */
     const ProtobufCMessage *shown; /* the answer of Show, for its metadata */
     const struct moed_hello_info *hello;
     const struct moed_stats_info *stats;
-    const struct moed_reloaded *reloaded;
+    const struct moed_pressure *pressure;
     const int32_t *ids;
     size_t n_ids;
     const char *text;

@@ -174,6 +174,8 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_count(object, "pages_kept", s->pages_kept);
     set_count(object, "pages_total", s->pages_total);
     set_count(object, "cache_bytes", s->cache_bytes);
+    set_count(object, "given_back_bytes", s->given_back_bytes);
+    set_count(object, "pages_lost", s->pages_lost);
     set_word(object, "workers", s->workers);
     set_word(object, "memory", s->memory);
     set_word(object, "nodes", s->nodes);
@@ -181,6 +183,23 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     for (size_t i = 0; i < s->n_histograms; i++)
         json_object_set_new(histograms, s->histograms[i]->name, histogram_json(s->histograms[i]));
     json_object_set_new(object, "histograms", histograms);
+    return object;
+}
+
+json_t *report_pressure_json(const struct moed_pressure *p)
+{
+    json_t *object = json_object();
+    bool known = p->some_percent >= 0;
+    set_word(object, "rung", moed_rung_name(p->rung));
+    set_count(object, "changes", p->changes);
+    json_object_set_new(object, "some_percent",
+                        known ? screen_json_real(p->some_percent) : json_null());
+    json_object_set_new(object, "full_percent",
+                        known ? screen_json_real(p->full_percent) : json_null());
+    set_count(object, "left_bytes", p->left_bytes);
+    set_count(object, "limit_bytes", p->limit_bytes);
+    set_word(object, "limit", p->limit);
+    set_word(object, "source", p->source);
     return object;
 }
 

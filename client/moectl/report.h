@@ -19,4 +19,5 @@ void report_names(const struct moed_call *call);
 uint64_t report_count(const struct moed_histogram *h);
 double report_percentile(const struct moed_histogram *h, double percent);
 json_t *report_model_stats_json(const struct moed_model_stats *s);
+json_t *report_pressure_json(const struct moed_pressure *p);
 json_t *report_generation_json(const struct moed_generation *g);

@@ -86,6 +86,8 @@ static json_t *state_json(struct moed *moed, const struct state *s)
     json_object_set_new(o, "uptime_seconds", screen_json_real(stats->uptime_seconds));
     json_object_set_new(o, "resident_bytes", json_integer((json_int_t)stats->resident_bytes));
     json_object_set_new(o, "vault", screen_json_word(stats->vault));
+    if (stats->pressure)
+        json_object_set_new(o, "pressure", report_pressure_json(stats->pressure));
     json_object_set_new(o, "models", report_models_json(s->list));
     json_object_set_new(o, "model_stats", model_stats_list(stats));
     json_t *counters = json_object();
@@ -169,6 +171,23 @@ static void print_vault(const struct state *s)
     putchar('\n');
 }
 
+static void print_pressure(const struct moed_pressure *p)
+{
+    char left[32], all[32];
+    printf("memory   %s", moed_rung_name(p->rung));
+    if (p->limit_bytes) {
+        printf(", %s of %s left by ", screen_bytes(left, sizeof left, p->left_bytes),
+               screen_bytes(all, sizeof all, p->limit_bytes));
+        screen_word(stdout, p->limit);
+    }
+    if (p->some_percent >= 0)
+        printf("; %.1f %% of the time waited for, by ", p->some_percent);
+    else
+        fputs("; ", stdout);
+    screen_word(stdout, p->source);
+    putchar('\n');
+}
+
 static void print_state(struct moed *moed, const struct state *s)
 {
     char size[32];
@@ -182,6 +201,8 @@ static void print_state(struct moed *moed, const struct state *s)
     print_seconds(stats->uptime_seconds);
     printf(", %s resident, %zu generations running\n",
            screen_bytes(size, sizeof size, stats->resident_bytes), stats->n_generations);
+    if (stats->pressure)
+        print_pressure(stats->pressure);
     print_vault(s);
     putchar('\n');
     report_models(s->list);

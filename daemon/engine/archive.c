@@ -218,12 +218,9 @@ struct seq *archive_serve(struct archive *a)
     return NULL;
 }
 
-bool archive_save(struct archive *a)
+/* The first n tokens are in the view. */
+static void hand_over(struct archive *a, int n)
 {
-    assert(!a->saving);
-    int n = tree_unsaved(a->tree, &a->view, a->token);
-    if (n == 0)
-        return false;
     for (int i = 0; i < a->view.n; i++)
         memcpy(a->answer + i * (PAGE_TOKENS / 8), &a->view.page[i]->answers, PAGE_TOKENS / 8);
     struct porter_job job = {
@@ -238,7 +235,24 @@ bool archive_save(struct archive *a)
     a->saving = true;
     if (!desk_send(a->desk, &job))
         abort(); /* it has room for all who may be away, and this */
-    return true;
+}
+
+bool archive_save(struct archive *a)
+{
+    assert(!a->saving);
+    int n = tree_unsaved(a->tree, &a->view, a->token);
+    if (n > 0)
+        hand_over(a, n);
+    return n > 0;
+}
+
+bool archive_save_idle(struct archive *a, bool all)
+{
+    assert(!a->saving);
+    int n = tree_unsaved_idle(a->tree, all, &a->view, a->token);
+    if (n > 0)
+        hand_over(a, n);
+    return n > 0;
 }
 
 bool archive_is_saving(const struct archive *a)

@@ -44,4 +44,7 @@ bool archive_ask(struct archive *archive, struct seq *seq);
 struct seq *archive_serve(struct archive *archive);
 /* Hands over the next talk that is not on the disk; false: there is none. */
 bool archive_save(struct archive *archive);
+/* The same of talks that nobody goes on with, all or those that will soon be dropped:
+ * tree_unsaved_idle(). */
+bool archive_save_idle(struct archive *archive, bool all);
 bool archive_is_saving(const struct archive *archive);

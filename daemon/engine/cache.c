@@ -13,6 +13,8 @@
 #include "place/mem.h"
 #include "place/place.h"
 
+enum { LOOK_AFTER_NS = 100000000 }; /* for something to save ahead, where there was nothing */
+
 /* Every sequence at full context, but no more than half of what is left now that the weights are
  * in; at least what the budget promised. Only reserved: what no one uses is never touched. */
 static uint64_t default_bytes(const struct engine_config *config, int context, size_t page_bytes)
@@ -76,4 +78,23 @@ void cache_close(struct cache *c)
     assert(!c->pool || page_pool_used(c->pool) == 0);
     page_pool_close(c->pool);
     *c = (struct cache){0};
+}
+
+void cache_save_ahead(struct cache *c, uint64_t now_ns)
+{
+    if (!c->archive || archive_is_saving(c->archive) ||
+        (c->looked_ns && now_ns - c->looked_ns < LOOK_AFTER_NS))
+        return;
+    if (!archive_save_idle(c->archive, false))
+        c->looked_ns = now_ns;
+}
+
+size_t cache_relieve(struct cache *c, enum rung rung)
+{
+    if (rung < RUNG_PARK)
+        return 0;
+    if (c->archive && !archive_is_saving(c->archive))
+        archive_save_idle(c->archive, true);
+    tree_drop_idle(c->tree, rung < RUNG_DROP);
+    return page_pool_give_back(c->pool);
 }

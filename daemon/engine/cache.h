@@ -5,9 +5,11 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/ladder.h"
 
 struct archive;
 struct engine_config;
@@ -24,6 +26,7 @@ struct cache {
     int n_pages;
     int context; /* tokens: the model's, or what the pages hold */
     uint64_t bytes;
+    uint64_t looked_ns; /* for something to save ahead, in vain; 0: there may be more since */
 };
 
 /* For steps of that forward; `wake` says, on some thread, that the porter brings something. */
@@ -31,3 +34,10 @@ int cache_open(struct cache *cache, const struct model *model, const struct plac
                const struct forward *forward, const struct engine_config *config,
                void (*wake)(void *arg), void *arg, struct err *err);
 void cache_close(struct cache *cache);
+
+/* Where it is filling up: hands over what will soon be dropped, so that it is on the disk by then.
+ */
+void cache_save_ahead(struct cache *cache, uint64_t now_ns);
+/* Memory is so short: drops what the rung asks for, what can be saved by then saved, and gives the
+ * pages' memory to the kernel; bytes. */
+size_t cache_relieve(struct cache *cache, enum rung rung);

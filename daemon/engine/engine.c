@@ -200,6 +200,12 @@ void engine_pause(struct engine *e, uint64_t call, bool paused)
     sem_post(&e->work);
 }
 
+void engine_press(struct engine *e, enum rung rung)
+{
+    if (stepper_press(e->stepper, rung))
+        sem_post(&e->work);
+}
+
 bool engine_poll(struct engine *e, struct engine_event *ret)
 {
     if (!outbox_pop(&e->outbox, ret))

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/own.h"
+#include "engine/ladder.h"
 #include "engine/sample.h"
 #include "engine/think.h"
 
@@ -132,6 +133,10 @@ int engine_submit(struct engine *engine, struct engine_request *request, uint64_
 void engine_cancel(struct engine *engine, uint64_t call);
 /* A paused call keeps its cache and gets no rows: for clients that do not read. */
 void engine_pause(struct engine *engine, uint64_t call, bool paused);
+/* Memory is so short: gives back what the rung asks for, and goes on doing so, until told
+ * otherwise.
+ */
+void engine_press(struct engine *engine, enum rung rung);
 /* Takes the next event; false: none. */
 bool engine_poll(struct engine *engine, struct engine_event *ret);
 
@@ -143,7 +148,9 @@ struct engine_stat { /* a snapshot, any thread */
     uint32_t sequences, queued, pages_used, pages_total;
     uint32_t pages_kept; /* that no sequence uses: what was said before, until others need them */
     uint32_t context, step_rows;
-    uint64_t cache_bytes; /* of the whole pool */
+    uint64_t cache_bytes;      /* of the whole pool */
+    uint64_t given_back_bytes; /* to the kernel, because engine_press() asked for it */
+    uint64_t pages_lost; /* dropped before they could be written to the disk; 0 without a porter */
 };
 /* The memory that the latent cache is in. Any thread. */
 const void *engine_cache(const struct engine *engine, size_t *bytes);

@@ -28,7 +28,7 @@ enum { SAVE_AFTER_NS = 1000000000 }; /* without a step */
 
 struct counters { /* written by the engine's thread, read by any */
     atomic_uint_fast64_t steps, prompt_tokens, cached_tokens, decoded_tokens, done, cancelled,
-        errors, prefill_ns, decode_ns;
+        errors, prefill_ns, decode_ns, given_back, lost;
     atomic_uint sequences, queued, pages_used, pages_kept;
 };
 
@@ -43,6 +43,8 @@ struct stepper {
     struct slots *slots;
     struct outbox *outbox;
     struct counters count;
+    atomic_int rung;
+    bool is_shed; /* there is no scratch to give back */
     struct meters meters;
     struct usage *usage; /* NULL: no experts */
 
@@ -128,6 +130,7 @@ static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, c
     else
         tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
     seq_free(seq, s->cache.pool);
+    s->cache.looked_ns = 0;
 }
 
 static void refuse(struct stepper *s, uint64_t call, int n_prompt)
@@ -436,7 +439,23 @@ static void publish(struct stepper *s)
     int kept = page_pool_idle(s->cache.pool), used = page_pool_used(s->cache.pool) - kept;
     atomic_store_explicit(&s->count.pages_used, (unsigned)used, memory_order_relaxed);
     atomic_store_explicit(&s->count.pages_kept, (unsigned)kept, memory_order_relaxed);
+    if (s->cache.archive)
+        atomic_store_explicit(&s->count.lost, tree_n_lost(s->cache.tree), memory_order_relaxed);
     outbox_tell(s->outbox);
+}
+
+/* What the ladder asks for. */
+static void relieve(struct stepper *s, bool at_rest)
+{
+    int rung = atomic_load_explicit(&s->rung, memory_order_relaxed);
+    if (rung == RUNG_CALM)
+        return;
+    size_t bytes = cache_relieve(&s->cache, (enum rung)rung);
+    if (at_rest && !s->is_shed) {
+        s->is_shed = true;
+        bytes += forward_shed(s->forward);
+    }
+    count_up(&s->count.given_back, bytes);
 }
 
 bool stepper_step(struct stepper *s)
@@ -447,6 +466,8 @@ bool stepper_step(struct stepper *s)
         ;
     if (s->n_shares == 0) {
         forward_rest(s->forward);
+        cache_save_ahead(&s->cache, s->stepped_ns);
+        relieve(s, true);
         publish(s);
         return false;
     }
@@ -454,8 +475,11 @@ bool stepper_step(struct stepper *s)
     uint64_t start_ns = now_ns();
     if (s->usage)
         usage_tick(s->usage, start_ns);
+    s->is_shed = false;
     forward_run(s->forward, &s->batch.rows);
     after_step(s, start_ns);
+    cache_save_ahead(&s->cache, s->stepped_ns);
+    relieve(s, false);
     publish(s);
     return true;
 }
@@ -567,6 +591,11 @@ void stepper_close(struct stepper *s)
     free(s);
 }
 
+bool stepper_press(struct stepper *s, enum rung rung)
+{
+    return atomic_exchange(&s->rung, (int)rung) != (int)rung;
+}
+
 int stepper_context(const struct stepper *s)
 {
     return s->cache.context;
@@ -609,6 +638,8 @@ void stepper_stat(const struct stepper *s, struct engine_stat *ret)
         .context = (uint32_t)s->cache.context,
         .step_rows = (uint32_t)s->config.step_rows,
         .cache_bytes = s->cache.bytes,
+        .given_back_bytes = READ(given_back),
+        .pages_lost = READ(lost),
     };
 #undef READ
 }

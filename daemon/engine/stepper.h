@@ -42,6 +42,9 @@ bool stepper_save(struct stepper *stepper);
 void stepper_end(struct stepper *stepper);
 
 /* Any thread: */
+/* Memory is so short; whether that is news. What the rung asks for is given back between steps and
+ * at rest. */
+bool stepper_press(struct stepper *stepper, enum rung rung);
 int stepper_context(
     const struct stepper *stepper); /* tokens: the model's, or what the cache holds */
 const struct meters *stepper_meters(const struct stepper *stepper);

@@ -19,6 +19,7 @@ struct page_pool {
     struct home home[TOPO_MAX_NODES]; /* each has pages up to its end */
     int n_homes;
     int total, used, idle;
+    int n_warm; /* free pages that were used and not given back since */
     size_t page_bytes;
     void *mem;
     size_t mem_bytes, pages_bytes;
@@ -141,6 +142,7 @@ static struct page *take(struct page_pool *pool, int at)
     struct page *page = home->free;
     if (page) {
         home->free = page->next_free;
+        pool->n_warm -= page->dirty;
     } else {
         if (home->n_touched == home->end)
             return NULL;
@@ -192,6 +194,21 @@ void page_unref(struct page_pool *pool, struct page *page)
     home->free = page;
     home->used--;
     pool->used--;
+    pool->n_warm++;
+}
+
+size_t page_pool_give_back(struct page_pool *pool)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < pool->n_homes && pool->n_warm > 0; i++)
+        for (struct page *page = pool->home[i].free; page; page = page->next_free) {
+            if (!page->dirty)
+                continue;
+            bytes += mem_give_back(page->data, pool->page_bytes);
+            page->dirty = false;
+            pool->n_warm--;
+        }
+    return bytes;
 }
 
 void page_keep(struct page_pool *pool, struct page *page)

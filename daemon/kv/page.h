@@ -36,7 +36,7 @@ struct page {
     uint32_t uid;     /* of the last user */
     uint32_t answers; /* a bit a token: its row was made by the arithmetic of answers */
     int16_t home;
-    bool dirty;   /* was used before */
+    bool dirty;   /* was used before, and not given back since */
     bool is_kept; /* one of the references is page_keep()'s */
     void *data;
     struct page *next_free;
@@ -61,6 +61,9 @@ int page_pool_total(const struct page_pool *pool);
 int page_pool_used(const struct page_pool *pool);
 /* Those of the used ones that are kept and that nobody else has a reference to. */
 int page_pool_idle(const struct page_pool *pool);
+
+/* Lets the kernel have the memory of free pages; bytes that it took. */
+size_t page_pool_give_back(struct page_pool *pool);
 
 /* A free page with one reference, of that home if it has one; NULL if there is none. */
 struct page *page_take(struct page_pool *pool, uint32_t uid, int home);

@@ -41,7 +41,7 @@ struct tree {
     struct branch *branch; /* by the index of its page */
     struct owner *owner;   /* [n_owners], with room for one a page */
     int n_owners, quota;
-    uint64_t clock;
+    uint64_t clock, n_lost;
 };
 
 int tree_open(struct page_pool *pool, int quota, struct tree **ret)
@@ -153,6 +153,13 @@ static void fell(struct tree *tree, struct branch *leaf)
     page_drop(tree->pool, leaf->page);
 }
 
+/* For its memory. */
+static void drop(struct tree *tree, struct branch *leaf)
+{
+    tree->n_lost += !leaf->is_saved;
+    fell(tree, leaf);
+}
+
 /* At that home if there is one. Who is not idle is passed over: a running view has but one leaf. */
 static struct branch *oldest_idle(const struct owner *owner, int home)
 {
@@ -193,12 +200,37 @@ static void make_room(struct tree *tree, uint32_t uid, int home, int pages)
     struct branch *turn;
     while (page_pool_total(tree->pool) - page_pool_used(tree->pool) < pages &&
            (turn = whose_turn(tree, uid, home)))
-        fell(tree, turn);
+        drop(tree, turn);
 }
 
 void tree_make_room(struct tree *tree, const struct view *view, int pages)
 {
     make_room(tree, view->uid, view->n > 0 ? view->home : ANY_HOME, pages);
+}
+
+int tree_drop_idle(struct tree *tree, bool saved_only)
+{
+    int n = 0;
+    for (int i = 0; i < tree->n_owners; i++) {
+        struct owner *owner = &tree->owner[i];
+        struct branch *leaf = owner->n > 0 ? TAILQ_LAST(&owner->leaves, branches) : NULL;
+        while (leaf) {
+            struct branch *at = leaf;
+            leaf = TAILQ_PREV(leaf, branches, leaf);
+            while (at && is_leaf(at) && at->page->refs == 1 && (at->is_saved || !saved_only)) {
+                struct branch *parent = at->parent;
+                drop(tree, at);
+                n++;
+                at = parent; /* else it would be passed over where it becomes a leaf */
+            }
+        }
+    }
+    return n;
+}
+
+uint64_t tree_n_lost(const struct tree *tree)
+{
+    return tree->n_lost;
 }
 
 void tree_close(struct tree *tree)
@@ -339,9 +371,13 @@ static struct branch *branch_of(struct tree *tree, struct view *view, const int3
     }
     if (tree->quota == 0)
         return NULL;
-    while (owner && ((branch = find_outgrown(owner, view->branch, page, token, n)) ||
-                     (owner->n >= tree->quota && (branch = oldest_idle(owner, ANY_HOME))))) {
-        fell(tree, branch);
+    while (owner) {
+        if ((branch = find_outgrown(owner, view->branch, page, token, n)))
+            fell(tree, branch);
+        else if (owner->n >= tree->quota && (branch = oldest_idle(owner, ANY_HOME)))
+            drop(tree, branch);
+        else
+            break;
         owner = find_owner(tree, view->uid);
     }
     if (owner && owner->n >= tree->quota)
@@ -398,28 +434,68 @@ static struct branch *next_unsaved(const struct tree *tree)
     return NULL;
 }
 
+/* Puts the talk that ends with this branch into the view; 0: the view has no room for it. */
+static int give(struct tree *tree, struct branch *leaf, struct view *view, int32_t *token)
+{
+    int n_pages = 0;
+    for (struct branch *branch = leaf; branch; branch = branch->parent) {
+        branch->is_saved = true; /* what it begins with is in it */
+        n_pages++;
+    }
+    if (n_pages > view->room)
+        return 0;
+    view->uid = leaf->owner->uid;
+    view->n = n_pages;
+    int i = n_pages;
+    for (struct branch *branch = leaf; branch; branch = branch->parent) {
+        i--;
+        page_ref(tree->pool, branch->page);
+        view->page[i] = branch->page;
+        view->data[i] = branch->page->data;
+        memcpy(token + i * PAGE_TOKENS, branch->token, (size_t)branch->n * sizeof *token);
+    }
+    return (n_pages - 1) * PAGE_TOKENS + leaf->n;
+}
+
 int tree_unsaved(struct tree *tree, struct view *view, int32_t *token)
 {
     struct branch *leaf;
-    while ((leaf = next_unsaved(tree))) {
-        int n_pages = 0;
-        for (struct branch *branch = leaf; branch; branch = branch->parent) {
-            branch->is_saved = true; /* what it begins with is in it */
-            n_pages++;
-        }
-        if (n_pages > view->room)
+    int n = 0;
+    while (n == 0 && (leaf = next_unsaved(tree)))
+        n = give(tree, leaf, view, token);
+    return n;
+}
+
+/* Whose owner keeps so much, or where all do, that somebody's turn is near. */
+static bool is_near(const struct tree *tree, const struct owner *owner)
+{
+    int total = page_pool_total(tree->pool);
+    return page_pool_used(tree->pool) >= total - total / 4 ||
+           owner->n >= tree->quota - tree->quota / 4;
+}
+
+static struct branch *next_unsaved_idle(const struct tree *tree, bool all)
+{
+    struct branch *turn = NULL;
+    for (int i = 0; i < tree->n_owners; i++) {
+        const struct owner *owner = &tree->owner[i];
+        struct branch *leaf;
+        if (owner->n == 0 || !(all || is_near(tree, owner)))
             continue;
-        view->uid = leaf->owner->uid;
-        view->n = n_pages;
-        int i = n_pages;
-        for (struct branch *branch = leaf; branch; branch = branch->parent) {
-            i--;
-            page_ref(tree->pool, branch->page);
-            view->page[i] = branch->page;
-            view->data[i] = branch->page->data;
-            memcpy(token + i * PAGE_TOKENS, branch->token, (size_t)branch->n * sizeof *token);
-        }
-        return (n_pages - 1) * PAGE_TOKENS + leaf->n;
+        TAILQ_FOREACH_REVERSE (leaf, &owner->leaves, branches, leaf)
+            if (!leaf->is_saved && leaf->page->refs == 1)
+                break;
+        if (leaf && (!turn || goes_before(leaf, turn)))
+            turn = leaf;
     }
-    return 0;
+    return turn;
+}
+
+int tree_unsaved_idle(struct tree *tree, bool all, struct view *view, int32_t *token)
+{
+    struct branch *leaf;
+    int n = 0;
+    while (n == 0 && (leaf = next_unsaved_idle(tree, all)))
+        n = give(tree, leaf, view, token);
+    return n;
 }

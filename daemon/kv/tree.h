@@ -19,6 +19,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/own.h"
@@ -47,8 +48,15 @@ void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, i
 /* Puts a talk that it did not give yet into an empty view, with one more reference to each page,
  * and its tokens; says how many, 0: there is none, or not one that the view has room for. */
 int tree_unsaved(struct tree *tree, struct view *view, int32_t *token);
+/* The same of talks that nobody goes on with: the one that goes first. Of `all`, or of those that
+ * will go soon: when three quarters of the pages, or of an owner's quota, are used. */
+int tree_unsaved_idle(struct tree *tree, bool all, struct view *view, int32_t *token);
 /* Drops what nobody but this view and the tree has of its pages: there may be something wrong with
  * them. */
 void tree_forget(struct tree *tree, struct view *view);
 /* Drops idle pages until so many are free for the view, or none is idle. */
 void tree_make_room(struct tree *tree, const struct view *view, int pages);
+/* Drops all idle pages, or those that were given out to be saved; how many. */
+int tree_drop_idle(struct tree *tree, bool saved_only);
+/* Pages that were dropped before they were given out to be saved. */
+uint64_t tree_n_lost(const struct tree *tree);

@@ -166,3 +166,9 @@ void forward_rest(struct forward *f)
 {
     f->place->ops->rest(f->place);
 }
+
+size_t forward_shed(struct forward *f)
+{
+    size_t bytes = buf_shed(f->program.x) + buf_shed(f->program.cs) + buf_shed(f->program.logits);
+    return bytes + (f->place->ops->shed ? f->place->ops->shed(f->place) : 0);
+}

@@ -50,3 +50,5 @@ void forward_cost(const struct forward *forward, int rows, double context, int s
                   int n_wanted, struct cost *ret);
 /* No step will follow for a while. */
 void forward_rest(struct forward *forward);
+/* After that: gives back what a step would write anyhow, and with it the last logits; bytes. */
+size_t forward_shed(struct forward *forward);

@@ -162,6 +162,11 @@ static void cpu_bind(struct place *place, const struct mat *mat, const void *pac
     };
 }
 
+static size_t cpu_shed(struct place *place)
+{
+    return scratch_shed(&((struct cpu *)place)->scratch, place->threads);
+}
+
 static void cpu_close(struct place *place)
 {
     struct cpu *cpu = (struct cpu *)place;
@@ -269,6 +274,7 @@ const struct place_ops place_cpu = {
     .scratch_bytes = cpu_scratch_bytes,
     .submit = cpu_submit,
     .rest = cpu_rest,
+    .shed = cpu_shed,
     .drive = cpu_drive,
     .describe = cpu_describe,
 };

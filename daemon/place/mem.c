@@ -70,6 +70,19 @@ void mem_free(void *mem, size_t bytes)
     errno = saved;
 }
 
+size_t mem_give_back(void *mem, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)mem, end = at + bytes;
+    uintptr_t first = (at + page - 1) / page * page, last = end / page * page;
+    if (first >= last || madvise((char *)mem + (first - at), last - first, MADV_DONTNEED) < 0) {
+        explicit_bzero(mem, bytes);
+        return 0;
+    }
+    explicit_bzero(mem, first - at);
+    explicit_bzero((char *)mem + (last - at), end - last);
+    return last - first;
+}
+
 /* ------------------------------------------------------------------ what is left */
 
 static uint64_t machine_available(void)

@@ -22,6 +22,9 @@ int mem_alloc_long(size_t bytes, void **ret);
 /* The same for what stays and may never be used whole: no promise that the memory is there. */
 int mem_reserve(size_t bytes, void **ret);
 void mem_free(void *mem, size_t bytes);
+/* Zeroes a piece of a block and lets the kernel have its memory until somebody touches it; bytes
+ * that it took: whole pages, none of those that were set aside. */
+size_t mem_give_back(void *mem, size_t bytes);
 
 /* Bytes that this process may still use: what the machine has available, or less where a cgroup
  * says so. `limit` is set to the name of what is the tightest. Pages set aside are not in it. */

@@ -81,6 +81,11 @@ void buf_free(struct buf *buf)
     free(buf);
 }
 
+size_t buf_shed(struct buf *buf)
+{
+    return mem_give_back(buf->data, buf->bytes);
+}
+
 void buf_fetch(struct place *place, const struct buf *src, size_t offset, void *dst, size_t bytes)
 {
     (void)place;

@@ -86,6 +86,9 @@ struct place_ops {
     void (*submit)(struct place *place, const struct op *ops, int n_ops, const struct rows *rows);
     /* The step is over: workers may sleep. */
     void (*rest)(struct place *place);
+    /* After rest: gives memory that only a step needs to the kernel, until the next step; bytes.
+     * NULL: it has none. */
+    size_t (*shed)(struct place *place);
     /* The calling thread will drive the place and do little else: it may be pinned. NULL: no need.
      */
     void (*drive)(struct place *place);
@@ -111,6 +114,8 @@ void place_frequencies(const struct mk_rope *rope, double *ret);
 
 int buf_new(struct place *place, size_t bytes, struct buf **ret);
 void buf_free(struct buf *buf);
+/* What is in it is lost, and its memory the kernel's until somebody writes; bytes. */
+size_t buf_shed(struct buf *buf);
 OWN_DEFINE(buf, buf_free);
 /* Copies bytes of a buffer to the caller. */
 void buf_fetch(struct place *place, const struct buf *src, size_t offset, void *dst, size_t bytes);

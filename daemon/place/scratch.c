@@ -198,6 +198,15 @@ int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_
     return 0;
 }
 
+size_t scratch_shed(struct scratch *s, int threads)
+{
+    if (!s->mem)
+        return 0;
+    char *mem = s->mem, *end = mem + s->bytes;
+    char *kept = (char *)s->worker, *behind = (char *)(s->worker + threads);
+    return mem_give_back(mem, (size_t)(kept - mem)) + mem_give_back(behind, (size_t)(end - behind));
+}
+
 void scratch_fini(struct scratch *s)
 {
     mem_free(s->mem, s->bytes);

@@ -74,3 +74,5 @@ struct scratch {
 int scratch_prepare(struct scratch *s, const struct op *ops, int n_ops, int max_rows, int threads,
                     int attend_rows, enum mk_type cache_type, struct err *err);
 void scratch_fini(struct scratch *s);
+/* Between steps: all but what workers remember goes to the kernel until it is touched; bytes. */
+size_t scratch_shed(struct scratch *s, int threads);

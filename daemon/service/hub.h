@@ -20,6 +20,7 @@ struct conn;
 struct generation;
 struct models;
 struct models_entry;
+struct pressure;
 struct server;
 struct sessions;
 
@@ -48,7 +49,6 @@ struct peer { /* one for each uid that has connections */
     struct peer *next;
     uint32_t uid;
     int n_conns;
-    int n_requests; /* generations that are open */
 };
 
 struct use {        /* of one model of struct models, by its index */
@@ -63,7 +63,8 @@ struct hub {
     struct models *models;
     struct server *server;
     struct sessions *sessions; /* NULL: before the start */
-    int n_alive;               /* the service itself, connections, jobs: the last one frees */
+    struct pressure *pressure;
+    int n_alive; /* the service itself, pressure, connections, jobs: the last one frees */
     void (*gone)(struct hub *hub);
     void (*again)(struct hub *hub); /* something is left for the next loop turn */
 

@@ -20,6 +20,7 @@
 #include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "service/seek.h"
 #include "service/session.h"
 #include "service/status.h"
@@ -314,6 +315,8 @@ static const struct call_hooks hooks = {
  */
 void method_generate(struct call *call, struct payload *payload)
 {
+    if (pressure_refuses(call->hub->pressure, call))
+        return;
     struct opening *opening = calloc(1, sizeof *opening);
     if (!opening) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");

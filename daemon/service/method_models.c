@@ -21,6 +21,7 @@
 #include "service/generation.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "service/seek.h"
 #include "service/status.h"
 #include "ttrpc.h"
@@ -34,17 +35,11 @@ enum {
 
 /* ---- Hello */
 static const char *const features[] = {
-    "generate.parts",
-    "generate.thinking",
-    "generate.logprobs",
-    "generate.prompt_logprobs",
-    "generate.tools",
-    "generate.suffix",
-    "generate.receipt",
-    "cancel",
-    "sessions",
-    "watch",
-    "reload",
+    "generate.parts",    "generate.thinking",
+    "generate.logprobs", "generate.prompt_logprobs",
+    "generate.tools",    "generate.suffix",
+    "generate.receipt",  "cancel",
+    "sessions",          "watch",
 };
 
 static void read_boot_id(char dst[40])
@@ -270,6 +265,9 @@ static void load(struct call *call, struct models_entry *entry, bool wait)
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
         return;
     }
+    if (entry->state != MODELS_LOADING && entry->state != MODELS_READY &&
+        pressure_refuses(call->hub->pressure, call))
+        return;
     int r = models_load(call->hub->models, entry, &err);
     if (r < 0) {
         call_fail(call, status_of(r), "cannot load '%s': %s", entry->name, err.text);

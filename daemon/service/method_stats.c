@@ -18,6 +18,7 @@
 #include "service/generation.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "ttrpc.h"
 
 enum {
@@ -94,8 +95,10 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->has_cached_tokens = m->has_pages_kept = true;
     m->cached_tokens = s.cached_tokens;
     m->pages_kept = s.pages_kept;
-    m->has_cache_bytes = true;
+    m->has_cache_bytes = m->has_given_back_bytes = m->has_pages_lost = true;
     m->cache_bytes = s.cache_bytes;
+    m->given_back_bytes = s.given_back_bytes;
+    m->pages_lost = s.pages_lost;
     m->workers = words->workers;
     m->memory = words->memory;
     m->nodes = words->nodes;
@@ -160,6 +163,9 @@ static void report_stats(struct call *call, bool experts)
     response.uptime_seconds = (double)(uv_now(hub->loop) - hub->started_ms) * 1e-3;
     response.resident_bytes = resident_bytes();
     response.vault = (char *)models_vault(hub->models);
+    Moed__V1__Pressure pressure;
+    pressure_describe(hub->pressure, &pressure);
+    response.pressure = &pressure;
     call_reply(call, &response.base);
 }
 
@@ -184,6 +190,7 @@ struct told { /* what a watcher knows of one model */
 
 struct watch {
     uint64_t seq;
+    uint64_t told_changes; /* of the pressure's rung */
     bool told_draining;
     struct told *told; /* by index */
     int n_told;
@@ -208,6 +215,21 @@ static void tell_model(struct call *call, struct watch *watch, int i)
     call_event(call, &ev.base, NULL);
 }
 
+static void tell_pressure(struct call *call, struct watch *watch)
+{
+    const struct pressure *pressure = call->hub->pressure;
+    if (watch->told_changes == pressure_changes(pressure))
+        return;
+    watch->told_changes = pressure_changes(pressure);
+    Moed__V1__WatchEvent ev = MOED__V1__WATCH_EVENT__INIT;
+    Moed__V1__Pressure now;
+    pressure_describe(pressure, &now);
+    ev.has_seq = true;
+    ev.seq = watch->seq++;
+    ev.pressure = &now;
+    call_event(call, &ev.base, NULL);
+}
+
 static void on_pump(struct call *call)
 {
     struct watch *watch = call->data;
@@ -226,6 +248,7 @@ static void on_pump(struct call *call)
     }
     for (int i = 0; i < n; i++)
         tell_model(call, watch, i);
+    tell_pressure(call, watch);
     if (call->hub->draining && !watch->told_draining) {
         Moed__V1__WatchEvent ev = MOED__V1__WATCH_EVENT__INIT;
         watch->told_draining = true;

@@ -16,6 +16,7 @@
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/pressure.h"
 #include "service/server.h"
 #include "service/session.h"
 
@@ -136,6 +137,8 @@ int service_new(uv_loop_t *loop, const struct service_config *config, struct ser
     if (r < 0)
         return r;
     r = open_handles(service, loop, err);
+    if (r == 0)
+        r = pressure_new(&service->hub, config->pressure_file, &service->hub.pressure, err);
     if (r < 0) {
         server_close(server);
         return r;
@@ -156,11 +159,6 @@ int service_start(struct service *service, struct models *models, struct err *er
     hub_fit(hub);
     service_wake(service); /* the loader may have been quicker */
     return 0;
-}
-
-void service_set_access(struct service *service, const struct access *access)
-{
-    service->hub.config.access = access;
 }
 
 int service_listen_path(struct service *service, const char *path, struct err *err)
@@ -262,6 +260,7 @@ void service_close(struct service *service)
     struct hub *hub = &service->hub;
     struct server *server = TAKE(hub->server);
     server_close(server);
+    pressure_close(TAKE(hub->pressure));
     while (hub->conns)
         conn_close(hub->conns);
     sessions_stop(hub->sessions); /* what was told is on the disk; he wakes us until then */

@@ -592,6 +592,12 @@ void engine_stat(const struct engine *engine, struct engine_stat *ret)
     pthread_mutex_unlock(&e->lock);
 }
 
+void engine_press(struct engine *engine, enum rung rung)
+{
+    (void)engine;
+    (void)rung;
+}
+
 static struct meters meters;
 
 const struct meters *engine_meters(const struct engine *engine)

@@ -67,14 +67,20 @@ struct life {
     struct porter *porter;
 };
 
-static void be_born(struct life *life, int threads, uint64_t most_bytes)
+static void be_born_with(struct life *life, int threads, uint64_t most_bytes, uint64_t cache_bytes)
 {
     struct engine_config config = usual;
     struct err err = {0};
+    config.cache_bytes = cache_bytes;
     if (porter_open(folder, most_bytes, &life->porter, &err) < 0)
         fail_msg("%s", err.text);
     config.porter = life->porter;
     start(&life->bench, threads, &config);
+}
+
+static void be_born(struct life *life, int threads, uint64_t most_bytes)
+{
+    be_born_with(life, threads, most_bytes, 0);
 }
 
 static void die(struct life *life, bool save)
@@ -220,6 +226,123 @@ static void talks_are_saved_when_nobody_asks(void **state)
     die(&life, false);
 }
 
+/* A call that waits in the middle of its answer: while it is there the engine is never idle. */
+static struct answer held;
+
+static void hold(struct life *life)
+{
+    memset(&held, 0, sizeof held);
+    held.call = submit(&life->bench, words(BOB, 50, 60, 40));
+    collect(&life->bench, &held, 1, 1);
+    engine_pause(life->bench.engine, held.call, true);
+}
+
+static struct answer *ask_beside(struct life *life, struct engine_request *q)
+{
+    struct answer *a = calloc(1, sizeof *a);
+    struct engine_event event;
+    a->call = submit(&life->bench, q);
+    while (!a->done) {
+        while (engine_poll(life->bench.engine, &event))
+            take(event.call == held.call ? &held : a, &event);
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    return a;
+}
+
+/* It goes on, and nothing was taken from under it. */
+static void let_go(struct life *life)
+{
+    assert_false(held.done);
+    engine_pause(life->bench.engine, held.call, false);
+    collect(&life->bench, &held, 1, 0);
+    struct answer *again = ask(&life->bench, words(BOB, 50, 60, 40));
+    assert_same_answer(&held, again);
+    free(again);
+}
+
+static struct engine_stat stat_of(const struct life *life)
+{
+    struct engine_stat stat;
+    engine_stat(life->bench.engine, &stat);
+    return stat;
+}
+
+static void wait_for_files(const struct life *life, int n)
+{
+    for (int i = 0; i < 3000 && n_files(life) < n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(n_files(life), n);
+}
+
+/* A cache for five talks of a user: what is dropped from it was written before, while somebody is
+ * being answered. */
+static void what_is_dropped_is_on_the_disk(void **state)
+{
+    (void)state;
+    enum { TALKS = 12, FIT = 5, LONG = 100 };
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    struct engine_stat stat = stat_of(&life);
+    die(&life, false);
+    be_born_with(&life, 1, 1 << 30, stat.cache_bytes / stat.pages_total * 40);
+    assert_int_equal(stat_of(&life).pages_total, 40);
+    hold(&life);
+    for (int i = 0; i < TALKS; i++) {
+        free(ask_beside(&life, words(ALICE, i, LONG, 1)));
+        if (i >= FIT - 2) /* three quarters of a quota of twenty pages */
+            wait_for_files(&life, i + 1);
+    }
+    for (int i = 0; i < TALKS; i++) {
+        struct answer *a = ask_beside(&life, words(ALICE, i, LONG, 1));
+        assert_int_equal(a->last.n_cached, LONG - 1);
+        free(a);
+    }
+    let_go(&life);
+    assert_int_equal(stat_of(&life).pages_lost, 0);
+    die(&life, false);
+}
+
+/* Until `holds` or half a minute is over. */
+#define WAIT_FOR(holds)                                                                            \
+    for (int i = 0; i < 3000 && !(holds); i++)                                                     \
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL)
+
+/* Rung by rung; what was saved is known again in the end. */
+static void memory_is_given_back(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    hold(&life);
+    free(ask_beside(&life, words(ALICE, 100, 100, 1)));
+    engine_press(life.bench.engine, RUNG_SCRATCH);
+    WAIT_FOR(stat_of(&life).given_back_bytes > 0);
+    uint64_t scratch = stat_of(&life).given_back_bytes;
+    assert_true(scratch > 0);
+    assert_int_equal(stat_of(&life).pages_kept, 4);
+    assert_int_equal(n_files(&life), 0);
+
+    engine_press(life.bench.engine, RUNG_PARK);
+    WAIT_FOR(stat_of(&life).given_back_bytes > scratch);
+    assert_true(stat_of(&life).given_back_bytes > scratch);
+    assert_int_equal(n_files(&life), 1);
+    assert_int_equal(stat_of(&life).pages_kept, 0);
+    assert_int_equal(stat_of(&life).pages_lost, 0);
+
+    engine_press(life.bench.engine, RUNG_CALM);
+    struct answer *a = ask_beside(&life, words(ALICE, 100, 100, 1));
+    assert_int_equal(a->last.n_cached, 99);
+    free(a);
+    free(ask_beside(&life, words(ALICE, 50, 100, 1)));
+    WAIT_FOR(stat_of(&life).pages_kept > 0);
+    engine_press(life.bench.engine, RUNG_DROP);
+    WAIT_FOR(stat_of(&life).pages_kept == 0);
+    assert_int_equal(stat_of(&life).pages_kept, 0);
+    let_go(&life);
+    die(&life, false);
+}
+
 static int n_changed;
 
 static int change_middle(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -343,6 +466,8 @@ int main(int argc, char **argv)
         TEST(a_talk_outlives_its_engine),
         TEST(a_talk_parts_in_an_answer),
         TEST(talks_are_saved_when_nobody_asks),
+        TEST(what_is_dropped_is_on_the_disk),
+        TEST(memory_is_given_back),
         TEST(a_changed_file_is_not_believed),
         TEST(a_full_store_costs_nothing_else),
         TEST(calls_end_while_they_are_away),

@@ -55,6 +55,41 @@ static void pages_are_counted(void **state)
     page_pool_close(pool);
 }
 
+/* What was given back reads as zeros, edges too, and is a page like any other. */
+static void free_pages_are_given_back(void **state)
+{
+    (void)state;
+    const struct kv_schema wide = {.n_layers = 3, .latent = 100, .rope = 8};
+    struct page_pool *pool;
+    struct err err;
+    size_t bytes = kv_page_bytes(&wide, MK_F16), given = 0;
+    assert_true(bytes > 3 * 4096 && bytes % 4096 != 0);
+    assert_int_equal(page_pool_open(&wide, MK_F16, 4 * bytes, &pool, &err), 0);
+    struct page *page[3];
+    for (int i = 0; i < 3; i++) {
+        page[i] = page_take(pool, 1000, 0);
+        memset(page[i]->data, 0x55, bytes);
+    }
+    assert_int_equal(page_pool_give_back(pool), 0); /* none is free */
+    page_unref(pool, page[0]);
+    page_unref(pool, page[2]);
+    given = page_pool_give_back(pool);
+    assert_in_range(given, 2 * (bytes - 2 * 4096), 2 * bytes);
+    assert_int_equal(given % 4096, 0);
+    assert_int_equal(page_pool_give_back(pool), 0); /* once */
+    for (size_t i = 0; i < bytes; i++) {
+        assert_int_equal(((char *)page[0]->data)[i], 0);
+        assert_int_equal(((char *)page[2]->data)[i], 0);
+        assert_int_equal(((char *)page[1]->data)[i], 0x55);
+    }
+    assert_ptr_equal(page_take(pool, 1001, 0), page[2]);
+    memset(page[2]->data, 0x66, bytes);
+    page_unref(pool, page[2]);
+    assert_true(page_pool_give_back(pool) > 0);
+    page_unref(pool, page[1]);
+    page_pool_close(pool);
+}
+
 static void another_user_finds_nothing(void **state)
 {
     (void)state;
@@ -158,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_follow_the_schema),
         cmocka_unit_test(pages_are_counted),
+        cmocka_unit_test(free_pages_are_given_back),
         cmocka_unit_test(another_user_finds_nothing),
         cmocka_unit_test(a_view_grows_whole_or_not_at_all),
         cmocka_unit_test(views_stay_at_home),

@@ -413,6 +413,70 @@ static void talks_are_given_to_be_saved_once(void **state)
     page_pool_close(pool);
 }
 
+/* The same of talks that nobody goes on with; the oldest first. */
+static int given_idle(struct tree *tree, struct page_pool *pool, bool all, int first)
+{
+    struct talk t = {0};
+    assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
+    int n = tree_unsaved_idle(tree, all, &t.view, t.token);
+    assert_true(n == 0 || t.token[0] == first);
+    view_fini(&t.view, pool);
+    return n;
+}
+
+static void what_goes_soon_is_given_first(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(16);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk running;
+    one_talk(tree, pool, 7, 100, 64, 0);
+    one_talk(tree, pool, 7, 300, 64, 0);
+    one_talk(tree, pool, 8, 500, 20, 0);
+    assert_int_equal(given_idle(tree, pool, false, 0), 0); /* there is room yet */
+    one_talk(tree, pool, 7, 700, 64, 0);                   /* three quarters of the quota */
+    assert_int_equal(given_idle(tree, pool, false, 100), 64);
+    assert_int_equal(given_idle(tree, pool, false, 300), 64);
+    assert_int_equal(given_idle(tree, pool, false, 700), 64);
+    assert_int_equal(given_idle(tree, pool, false, 0), 0);
+    write_tokens(&running, 900, 160, 0);
+    begin(tree, &running, 9);
+    make(tree, pool, &running, 160); /* with it three quarters of all pages are used */
+    assert_int_equal(given_idle(tree, pool, false, 500), 20);
+    assert_int_equal(given_idle(tree, pool, true, 0), 0); /* it goes on */
+    view_fini(&running.view, pool);
+    assert_int_equal(given_idle(tree, pool, true, 900), 160);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void idle_pages_are_dropped(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(16);
+    struct tree *tree = open_tree(pool, 16);
+    struct talk running;
+    one_talk(tree, pool, 7, 100, 96, 0);
+    one_talk(tree, pool, 8, 500, 20, 0);
+    assert_int_equal(tree_drop_idle(tree, true), 0);
+    assert_int_equal(given_idle(tree, pool, true, 100), 96);
+    one_talk(tree, pool, 7, 300, 40, 0);
+    write_tokens(&running, 100, 50, 0);
+    begin(tree, &running, 7); /* uses a page of the first */
+    assert_int_equal(running.n_known, 49);
+    assert_int_equal(tree_drop_idle(tree, true), 2); /* the others of it */
+    assert_int_equal(tree_n_lost(tree), 0);
+    check_rows(&running);
+    assert_int_equal(tree_drop_idle(tree, false), 3);
+    assert_int_equal(tree_n_lost(tree), 3);
+    check_rows(&running);
+    view_fini(&running.view, pool);
+    assert_int_equal(tree_drop_idle(tree, false), 1);
+    assert_int_equal(page_pool_used(pool), 0);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
 static void what_went_wrong_is_forgotten(void **state)
 {
     (void)state;
@@ -721,6 +785,8 @@ int main(void)
         cmocka_unit_test(the_end_of_a_talk_is_known_too),
         cmocka_unit_test(what_went_wrong_is_forgotten),
         cmocka_unit_test(talks_are_given_to_be_saved_once),
+        cmocka_unit_test(what_goes_soon_is_given_first),
+        cmocka_unit_test(idle_pages_are_dropped),
         cmocka_unit_test(it_does_what_a_list_would_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

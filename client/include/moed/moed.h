@@ -358,13 +358,9 @@ MOED_API int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_e
 /* The same with how often each expert was chosen. */
 MOED_API int moed_stats_experts(struct moed *moed, struct moed_call **ret,
                                 struct moed_error *error);
-/* A stream of changes: each message has a model (moed_call_model 0), moed_call_draining, or both.
- */
+/* A stream of changes: each message has a model (moed_call_model 0), moed_call_draining, or
+ * moed_call_pressure. */
 MOED_API int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error);
-
-/* The daemon reads its configuration once more, and takes all of it or, where it has a fault,
- * nothing: FAILED_PRECONDITION then. For operators. moed_call_reloaded */
-MOED_API int moed_reload(struct moed *moed, struct moed_call **ret, struct moed_error *error);
 
 enum moed_raw_flags { MOED_RAW_STREAM = 1 }; /* the method answers with a stream */
 /* Any method of the service by its bare name, with protobuf bytes both ways: moed_call_bytes. */
@@ -502,6 +498,28 @@ MOED_API size_t moed_call_n_models(const struct moed_call *call);
 MOED_API const struct moed_model *moed_call_model(const struct moed_call *call, size_t i);
 MOED_API bool moed_call_draining(const struct moed_call *call);
 
+/* What is given up while memory is short; each asks for what those before it ask for as well. */
+enum moed_rung {
+    MOED_RUNG_CALM,
+    MOED_RUNG_SCRATCH, /* memory that only a step needs, between steps */
+    MOED_RUNG_PARK,    /* what is kept goes to the disk, and then from memory */
+    MOED_RUNG_DROP,    /* what is kept and nobody uses goes, saved or not */
+    MOED_RUNG_REFUSE,  /* new work is refused */
+};
+MOED_API const char *moed_rung_name(enum moed_rung rung); /* "calm" … "refuse", or "unknown" */
+struct moed_pressure {
+    size_t size;
+    enum moed_rung rung;
+    uint64_t changes; /* of the rung, since the start */
+    /* percent of the last seconds in which some, or all, tasks waited for memory; < 0: unknown */
+    double some_percent, full_percent;
+    uint64_t left_bytes, limit_bytes;
+    const char *limit;  /* what sets it: "MemAvailable", "cgroup /…" */
+    const char *source; /* where waiting is read, or why nowhere; for people */
+};
+/* watch: the rung changed; NULL: this message has none */
+MOED_API const struct moed_pressure *moed_call_pressure(const struct moed_call *call);
+
 /* The i-th pair of the model file's metadata; false past the end. */
 MOED_API bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key,
                                  const char **value);
@@ -567,6 +585,8 @@ struct moed_model_stats {
     size_t n_histograms;
     const struct moed_expert_layer *const *experts; /* moed_stats_experts() */
     size_t n_experts;
+    uint64_t given_back_bytes; /* to the kernel, while memory was short */
+    uint64_t pages_lost; /* dropped before they could be written to the disk, where there is one */
 };
 struct moed_generation { /* a running call */
     size_t size;
@@ -588,19 +608,9 @@ struct moed_stats_info {
     double uptime_seconds;
     uint64_t resident_bytes;
     const char *vault; /* who keeps weights while the daemon restarts; "": nobody */
+    const struct moed_pressure *pressure; /* NULL: an older daemon */
 };
 MOED_API const struct moed_stats_info *moed_call_stats(const struct moed_call *call);
-
-struct moed_reloaded { /* names of settings that changed */
-    size_t size;
-    const char *const *now; /* they count from now on */
-    size_t n_now;
-    const char *const *later; /* for models that are loaded from now on */
-    size_t n_later;
-    const char *const *restart; /* they need another start of the daemon */
-    size_t n_restart;
-};
-MOED_API const struct moed_reloaded *moed_call_reloaded(const struct moed_call *call);
 
 /* tokenize, render */
 MOED_API const int32_t *moed_call_ids(const struct moed_call *call, size_t *n);
