@@ -97,10 +97,13 @@ static int refuse(const struct config_key *key, const char *value, const char *w
 
 static void list_clear(struct config_list *list)
 {
-    for (int i = 0; i < list->n; i++)
+    for (int i = 0; i < list->n; i++) {
         free(list->items[i]);
+        free(list->wheres[i]);
+    }
     free(list->items);
-    list->items = NULL;
+    free(list->wheres);
+    list->items = list->wheres = NULL;
     list->n = 0;
 }
 
@@ -116,16 +119,20 @@ static int set_list(struct config_list *list, const struct config_key *key, cons
     list->origin = origin;
     if (length == 0)
         return 0;
-    char **items = realloc(list->items, (size_t)(list->n + 1) * sizeof *items);
-    if (!items)
+    size_t bytes = (size_t)(list->n + 1) * sizeof *list->items;
+    char **items = realloc(list->items, bytes);
+    list->items = items ? items : list->items;
+    char **wheres = realloc(list->wheres, bytes);
+    list->wheres = wheres ? wheres : list->wheres;
+    if (!items || !wheres)
         return err_set(err, -ENOMEM, "%s: no memory for %s", where, key->key);
-    list->items = items;
-    list->items[list->n++] = copy(value);
+    list->items[list->n] = copy(value);
+    list->wheres[list->n++] = copy(where);
     return 0;
 }
 
-int config_set(struct config *config, const struct config_key *key, const char *value,
-               enum config_origin origin, const char *where, struct err *err)
+static int set_value(struct config *config, const struct config_key *key, const char *value,
+                     enum config_origin origin, const char *where, struct err *err)
 {
     void *member = (char *)config + key->offset;
     uint64_t number;
@@ -165,6 +172,25 @@ int config_set(struct config *config, const struct config_key *key, const char *
     abort();
 }
 
+static void forget(struct config_said *said)
+{
+    free(said->value);
+    free(said->where);
+    *said = (struct config_said){0};
+}
+
+int config_set(struct config *config, const struct config_key *key, const char *value,
+               enum config_origin origin, const char *where, struct err *err)
+{
+    int r = set_value(config, key, value, origin, where, err);
+    if (r < 0 || origin == CONFIG_STANDARD)
+        return r;
+    struct config_said *said = &config->said[key - config_keys];
+    forget(said);
+    *said = (struct config_said){copy(value), copy(where)};
+    return 0;
+}
+
 void config_init(struct config *config)
 {
     memset(config, 0, sizeof *config);
@@ -186,8 +212,61 @@ void config_fini(struct config *config)
             free(*(char **)member);
         if (config_keys[i].kind == CONFIG_LIST)
             list_clear(member);
+        forget(&config->said[i]);
     }
     memset(config, 0, sizeof *config);
+}
+
+/* What was taken once is taken again. */
+static void say_again(struct config *config, const struct config_key *key, const char *value,
+                      enum config_origin origin, const char *where)
+{
+    if (config_set(config, key, value, origin, where, NULL) < 0)
+        abort();
+}
+
+void config_copy(const struct config *from, struct config *ret)
+{
+    config_init(ret);
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
+        const struct config_key *key = &config_keys[i];
+        const struct config_said *said = &from->said[i];
+        if (!said->value)
+            continue;
+        if (key->kind != CONFIG_LIST) {
+            say_again(ret, key, said->value, CONFIG_FILE, said->where);
+            continue;
+        }
+        const struct config_list *list = (const void *)((const char *)from + key->offset);
+        say_again(ret, key, "", list->origin, said->where);
+        for (int k = 0; k < list->n; k++)
+            say_again(ret, key, list->items[k], list->origin, list->wheres[k]);
+    }
+    ret->n_unknown = from->n_unknown;
+}
+
+bool config_is_same(const struct config *a, const struct config *b, const struct config_key *key)
+{
+    const char *x = (const char *)a + key->offset, *y = (const char *)b + key->offset;
+    switch (key->kind) {
+    case CONFIG_TEXT:
+        return strcmp(*(char *const *)x, *(char *const *)y) == 0;
+    case CONFIG_LIST: {
+        const struct config_list *p = (const void *)x, *q = (const void *)y;
+        bool is_same = p->n == q->n;
+        for (int i = 0; is_same && i < p->n; i++)
+            is_same = strcmp(p->items[i], q->items[i]) == 0;
+        return is_same;
+    }
+    case CONFIG_INT:
+        return *(const int *)x == *(const int *)y;
+    case CONFIG_SIZE:
+    case CONFIG_TIME:
+        return *(const uint64_t *)x == *(const uint64_t *)y;
+    case CONFIG_LEVEL:
+        return *(const enum log_level *)x == *(const enum log_level *)y;
+    }
+    abort();
 }
 
 /* ---- files */
@@ -195,6 +274,7 @@ void config_fini(struct config *config)
 struct reader {
     struct config *config;
     const char *path;
+    bool of_model; /* it is for one model */
     FILE *file;
     int line;
     struct err err; /* the first one; nothing after it counts */
@@ -270,7 +350,7 @@ static int distance(const char *a, const char *b)
     return row[n_b];
 }
 
-static void warn_unknown(const struct reader *reader, const char *section, const char *name)
+static const struct config_key *nearest_key(const char *section, const char *name)
 {
     const struct config_key *nearest = config_keys;
     int least = INT_MAX;
@@ -283,8 +363,32 @@ static void warn_unknown(const struct reader *reader, const char *section, const
             nearest = &config_keys[i];
         }
     }
-    log_warning("config", "%s:%d: unknown key [%s] %s is ignored; the nearest is [%s] %s",
-                reader->path, reader->line, section, name, nearest->section, nearest->key);
+    return nearest;
+}
+
+int config_find(const char *name, const struct config_key **ret, struct err *err)
+{
+    char section[32] = "";
+    const char *dot = strchr(name, '.'), *bare = dot ? dot + 1 : name;
+    if (dot)
+        snprintf(section, sizeof section, "%.*s", (int)(dot - name), name);
+    for (int i = 0; i < CONFIG_N_KEYS; i++) {
+        if (strcmp(config_keys[i].key, bare) != 0 ||
+            (dot && strcmp(config_keys[i].section, section) != 0))
+            continue;
+        *ret = &config_keys[i];
+        return 0;
+    }
+    const struct config_key *nearest = nearest_key(section, bare);
+    return err_set(err, -ENOENT, "there is no key '%s'; the nearest is %s.%s", name,
+                   nearest->section, nearest->key);
+}
+
+/* What a folder of kept talks is, is decided once for all models. */
+static bool is_of_model(const struct config_key *key)
+{
+    return strcmp(key->section, "Engine") == 0 && strcmp(key->key, "KeepFolder") != 0 &&
+           strcmp(key->key, "KeepBytes") != 0;
 }
 
 static int take_value(void *arg, const char *section, const char *name, const char *value)
@@ -296,17 +400,27 @@ static int take_value(void *arg, const char *section, const char *name, const ch
         const struct config_key *key = &config_keys[i];
         if (strcmp(key->section, section) != 0 || strcmp(key->key, name) != 0)
             continue;
+        if (reader->of_model && !is_of_model(key)) {
+            log_warning("config", "%s:%d: key [%s] %s is not for one model and ignored",
+                        reader->path, reader->line, section, name);
+            reader->config->n_unknown++;
+            return 1;
+        }
         char where[PATH_MAX + 16];
         snprintf(where, sizeof where, "%s:%d", reader->path, reader->line);
         return config_set(reader->config, key, value, CONFIG_FILE, where, &reader->err) == 0;
     }
-    warn_unknown(reader, section, name);
+    const struct config_key *nearest = nearest_key(section, name);
+    log_warning("config", "%s:%d: unknown key [%s] %s is ignored; the nearest is [%s] %s",
+                reader->path, reader->line, section, name, nearest->section, nearest->key);
+    reader->config->n_unknown++;
     return 1;
 }
 
-int config_read(struct config *config, const char *path, struct err *err)
+static int read_file(struct config *config, const char *path, bool of_model, struct err *err)
 {
-    struct reader reader = {.config = config, .path = path, .file = fopen(path, "re")};
+    struct reader reader = {
+        .config = config, .path = path, .of_model = of_model, .file = fopen(path, "re")};
     if (!reader.file)
         return err_set(err, -errno, "cannot open '%s': %s", path, strerror(errno));
     int r = ini_parse_stream(read_line, &reader, take_value, &reader);
@@ -319,4 +433,14 @@ int config_read(struct config *config, const char *path, struct err *err)
     if (r < 0)
         return err_set(err, -ENOMEM, "%s: no memory to read it", path);
     return 0;
+}
+
+int config_read(struct config *config, const char *path, struct err *err)
+{
+    return read_file(config, path, false, err);
+}
+
+int config_read_model(struct config *config, const char *path, struct err *err)
+{
+    return read_file(config, path, true, err);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The configuration: defaults, then a file, then options of the command line.
+ * The configuration: defaults, then files (sources.h), then options of the command line.
  *
  * Main thread, before anything else starts. The keys are the rows of config.def; a value out of
  * its bounds is an error, a key nobody knows a warning that names the nearest one.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@ enum config_kind { CONFIG_TEXT, CONFIG_LIST, CONFIG_INT, CONFIG_SIZE, CONFIG_TIM
 enum config_origin { CONFIG_STANDARD, CONFIG_FILE, CONFIG_OPTION };
 
 struct config_list {
-    char **items;
+    char **items, **wheres; /* an item, and where it was said */
     int n;
     enum config_origin origin;
 };
@@ -30,10 +31,22 @@ struct config_list {
 #define CONFIG_C_TIME  uint64_t
 #define CONFIG_C_LEVEL enum log_level
 
+enum {
+    CONFIG_N_KEYS = 0
+#define CONFIG(...) +1
+#include "config.def"
+#undef CONFIG
+};
+
+struct config_said {     /* as it was written, and where: "/etc/moed/moed.conf:7", "--threads" */
+    char *value, *where; /* NULL: nowhere */
+};
 struct config {
 #define CONFIG(section, key, member, kind, ...) CONFIG_C_##kind member;
 #include "config.def"
 #undef CONFIG
+    struct config_said said[CONFIG_N_KEYS]; /* last, of each row */
+    int n_unknown;                          /* keys that nobody knows */
 };
 
 struct config_key {
@@ -44,12 +57,6 @@ struct config_key {
     const char *standard;
     const char *option, *argument; /* NULL: in the file only */
     const char *words;
-};
-enum {
-    CONFIG_N_KEYS = 0
-#define CONFIG(...) +1
-#include "config.def"
-#undef CONFIG
 };
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
@@ -63,6 +70,16 @@ void config_fini(struct config *config);
  *           understood or a value out of bounds, with words naming file, line and key
  */
 int config_read(struct config *config, const char *path, struct err *err);
+/* The same of a file that is for one model: other keys than those of [Engine] that may differ from
+ * model to model get a warning and are ignored. */
+int config_read_model(struct config *config, const char *path, struct err *err);
 /* Sets one key; `where` stands in front of the words of an error: "file:7", "--threads". */
 int config_set(struct config *config, const struct config_key *key, const char *value,
                enum config_origin origin, const char *where, struct err *err);
+/* What was said of one, again. */
+void config_copy(const struct config *from, struct config *ret);
+
+/* By "Key" or "Section.Key"; -ENOENT with words that name the nearest. */
+int config_find(const char *name, const struct config_key **ret, struct err *err);
+/* Whether a key has the same value in both. */
+bool config_is_same(const struct config *a, const struct config *b, const struct config_key *key);

@@ -13,7 +13,9 @@
 
 #define SUMMARY "Keep DeepSeek models in memory and answer for them over a Unix socket"
 #define OVER    "These overrule the configuration"
-static const char signals[] = "SIGTERM lets running answers finish, a second one ends at once.\n";
+static const char signals[] = "SIGTERM lets running answers finish, a second one ends at once.\n"
+                              "SIGHUP reads the configuration again: all of it, or nothing where\n"
+                              "it has a fault.\n";
 static const struct paper_row exits[] = {
     {"0", "at the end asked for"},
     {"1", "for a failure"},

@@ -4,6 +4,7 @@
  *
  * Birth: options and configuration; signals blocked, before any thread is; models opened and
  * checked; the socket served and the supervisor told so; weights loaded in the background.
+ * Life: SIGHUP, or a call of Reload, reads the configuration again.
  * Death: SIGTERM or SIGINT drains, a second one ends at once.
  */
 #include <errno.h>
@@ -26,12 +27,15 @@
 #include "base/own.h"
 #include "base/vault.h"
 #include "config.h"
+#include "configure.h"
 #include "engine/budget.h"
 #include "engine/models.h"
 #include "model/model.h"
 #include "options.h"
 #include "place/place.h"
+#include "reload.h"
 #include "sd.h"
+#include "service/access.h"
 #include "service/service.h"
 #include "summary.h"
 
@@ -39,7 +43,11 @@
 enum { STATUS_MS = 250, END_S = 10 };
 
 struct moed {
+    struct task task;
     struct config config;
+    struct config born; /* what it started with */
+    struct access *access;
+    struct config special; /* what counts for the model that was asked for last */
     uv_loop_t loop;
     uv_poll_t signals;
     uv_async_t woken;  /* a model or an engine has news */
@@ -83,6 +91,18 @@ static struct models_config models_config(const struct config *config)
         .keep_folder = *config->keep_folder ? config->keep_folder : NULL,
         .keep_bytes = config->keep_bytes,
     };
+}
+
+/* What is set for this model alone counts too. */
+static int configure_special(void *arg, const char *model, struct models_config *ret,
+                             struct err *err)
+{
+    struct moed *m = arg;
+    config_fini(&m->special);
+    int r = configure_model(&m->task, &m->config, model, &m->special, err);
+    if (r == 0)
+        *ret = models_config(&m->special);
+    return r;
 }
 
 static int plan(const struct config *config, const struct task *task)
@@ -276,6 +296,41 @@ static void on_changed(void *arg)
     uv_async_send(&m->woken);
 }
 
+/* ---- reloading */
+/* All of the new configuration, or nothing. */
+static int reload(void *arg, struct service_reloaded *ret, struct err *err)
+{
+    struct moed *m = arg;
+    struct config next;
+    struct access *access = NULL;
+    int status;
+    sd_tell_reloading();
+    config_init(&next);
+    int r = configure(&m->task, &next, &status, err);
+    if (r == 0)
+        r = configure_access(&next, &access, err);
+    if (r < 0) {
+        config_fini(&next);
+        log_error("main", "the configuration stays as it was: %s", err->text);
+    } else {
+        reload_compare(&m->born, &m->config, &next, ret);
+        service_set_access(m->service, access);
+        access_free(m->access);
+        m->access = access;
+        config_fini(&m->config);
+        m->config = next;
+        log_set_level(m->config.log_level);
+        log_info("main",
+                 "the configuration is read again: %d changes count, %d for models that "
+                 "are loaded from now on, %d need another start",
+                 ret->n_now, ret->n_later, ret->n_restart);
+        for (int i = 0; i < ret->n_restart; i++)
+            log_warning("main", "%s needs another start", ret->restart[i]);
+    }
+    sd_tell_ready();
+    return r;
+}
+
 /* ---- the end */
 
 static void on_drained(void *arg)
@@ -295,6 +350,13 @@ static void on_signal(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     while (read(m->signal_fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            struct service_reloaded done;
+            struct err err = {0};
+            if (!m->draining)
+                reload(m, &done, &err); /* which says what came of it */
+            continue;
+        }
         uint64_t grace_ms = m->draining ? 0 : m->config.drain_ms;
         log_info("main", "%s: ending %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM",
                  grace_ms ? "when the answers are written" : "at once");
@@ -318,6 +380,7 @@ static int block_signals(struct err *err)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return fd >= 0 ? fd : err_set(err, -errno, "cannot watch signals: %s", strerror(errno));
@@ -369,9 +432,17 @@ static int start(struct moed *m, struct err *err)
 {
     struct service_config limits;
     service_config_init(&limits);
-    limits.keep_folder = *m->config.keep_folder ? m->config.keep_folder : NULL;
-    limits.pressure_file = m->config.pressure_file;
+    if (configure_access(&m->config, &m->access, err) < 0)
+        return EX_CONFIG;
+    config_copy(&m->config, &m->born); /* to be borrowed from: a reload leaves it alone */
+    limits.keep_folder = *m->born.keep_folder ? m->born.keep_folder : NULL;
+    limits.pressure_file = m->born.pressure_file;
+    limits.access = m->access;
+    limits.reload = reload;
+    limits.reload_arg = m;
     struct models_config models = models_config(&m->config);
+    models.special = configure_special;
+    models.special_arg = m;
     raise_descriptor_limit();
     if (take_over(m, err) < 0)
         return EXIT_FAILURE;
@@ -393,6 +464,25 @@ static int start(struct moed *m, struct err *err)
     return EXIT_SUCCESS;
 }
 
+/* Does what is to be done instead of serving; the exit status, or OPTIONS_GO_ON. */
+static int prepare(struct moed *m, int argc, char **argv)
+{
+    struct err err = {0};
+    int failure, status = options_read(argc, argv, &m->task);
+    config_init(&m->config);
+    if (status == OPTIONS_GO_ON && m->task.check)
+        status = check(m->task.check); /* what it says of itself does not hang on our settings */
+    if (status == OPTIONS_GO_ON)
+        status = configure_task(&m->task);
+    if (status != OPTIONS_GO_ON)
+        return status;
+    if (configure(&m->task, &m->config, &failure, &err) < 0) {
+        fprintf(stderr, "moed: %s\n", err.text);
+        return failure;
+    }
+    return m->task.plan ? plan(&m->config, &m->task) : OPTIONS_GO_ON;
+}
+
 int main(int argc, char **argv)
 {
     static struct moed moed;
@@ -400,13 +490,7 @@ int main(int argc, char **argv)
 
     /* Where hwloc sees nothing, place/topo.c counts processors; no words on stderr are needed. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
-    config_init(&moed.config);
-    struct task task = {0};
-    int status = options_read(argc, argv, &moed.config, &task);
-    if (status == OPTIONS_GO_ON && task.check)
-        status = check(task.check);
-    else if (status == OPTIONS_GO_ON && task.plan)
-        status = plan(&moed.config, &task);
+    int status = prepare(&moed, argc, argv);
     if (status != OPTIONS_GO_ON) {
         config_fini(&moed.config);
         return status;
@@ -426,6 +510,9 @@ int main(int argc, char **argv)
     uv_run(&moed.loop, UV_RUN_DEFAULT);
     uv_loop_close(&moed.loop);
     close(moed.signal_fd);
+    access_free(moed.access);
+    config_fini(&moed.born);
+    config_fini(&moed.special);
     config_fini(&moed.config);
     log_info("main", "ended");
     return EXIT_SUCCESS;

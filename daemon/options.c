@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "help.h"
@@ -22,18 +20,29 @@ enum {
     OPTION_CHECK,
     OPTION_PLAN,
     OPTION_JSON,
+    OPTION_SHOW_CONFIG,
+    OPTION_CHECK_CONFIG,
+    OPTION_GET_CONFIG,
+    OPTION_SET_CONFIG,
     OPTION_HELP,
     OPTION_VERSION,
     OPTION_KEYS
 };
 
 const struct options_row options_own[] = {
-    {OPTION_CONFIG, "config", "FILE", "read this file instead of " MOED_CONF},
+    {OPTION_CONFIG, "config", "FILE", "read this file, and those in FILE.d, instead of " MOED_CONF},
     {OPTION_CHECK, "check", "FILE",
      "check a model file completely, without loading it; print what it is, or what is wrong"},
     {OPTION_PLAN, "plan", "FILE",
      "print what memory serving a model file takes and whether it is there; without loading it"},
-    {OPTION_JSON, "json", NULL, "with --plan: print one JSON object"},
+    {OPTION_SHOW_CONFIG, "show-config", NULL,
+     "print the configuration, and where each value stands"},
+    {OPTION_CHECK_CONFIG, "check-config", "[FILE]",
+     "look at the configuration, or at one file, and do nothing else"},
+    {OPTION_GET_CONFIG, "get-config", "KEY", "print the value of a key"},
+    {OPTION_SET_CONFIG, "set-config", "KEY=VALUE",
+     "write a key into a file of its own beside the configuration"},
+    {OPTION_JSON, "json", NULL, "with --plan, --show-config, --get-config: print JSON"},
     {OPTION_HELP, "help", "[FORM]", "print this; or =" PAPER_FORMS ": for these"},
     {OPTION_VERSION, "version", NULL, "print the version"},
     {0},
@@ -63,25 +72,33 @@ static int complain(const struct err *err, int status)
     return status;
 }
 
-/* The options that set keys wait until the file is read: they come after it. */
-int options_read(int argc, char **argv, struct config *config, struct task *task)
+int options_read(int argc, char **argv, struct task *task)
 {
+    *task = (struct task){.argc = argc, .argv = argv};
     struct option options[N_OWN + CONFIG_N_KEYS + 1];
     fill_options(options);
-    const char *path = NULL;
     struct err err = {0};
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (c == OPTION_CONFIG)
-            path = optarg;
+            task->config = optarg;
         else if (c == OPTION_CHECK)
             task->check = optarg;
         else if (c == OPTION_PLAN)
             task->plan = optarg;
         else if (c == OPTION_JSON)
             task->json = true;
-        else if (c == OPTION_HELP || c == OPTION_VERSION) {
+        else if (c == OPTION_SHOW_CONFIG)
+            task->show_config = true;
+        else if (c == OPTION_GET_CONFIG)
+            task->get = optarg;
+        else if (c == OPTION_SET_CONFIG)
+            task->set = optarg;
+        else if (c == OPTION_CHECK_CONFIG) {
+            task->check_config = true;
+            task->checked = optarg;
+        } else if (c == OPTION_HELP || c == OPTION_VERSION) {
             if (c == OPTION_HELP && help_print(optarg) < 0) {
                 err_set(&err, -EINVAL, "--help: found '%s', expected " PAPER_FORMS, optarg);
                 return complain(&err, OPTIONS_USAGE);
@@ -94,25 +111,29 @@ int options_read(int argc, char **argv, struct config *config, struct task *task
             return OPTIONS_USAGE;
         }
     }
+    if (task->check_config && !task->checked && optind < argc)
+        task->checked = argv[optind++];
     if (optind < argc) {
         err_set(&err, -EINVAL, "'%s' is not an option; try 'moed --help'", argv[optind]);
         return complain(&err, OPTIONS_USAGE);
     }
-    if (task->check)
-        return OPTIONS_GO_ON; /* what a file says of itself does not hang on our configuration */
-    if (path || access(MOED_CONF, F_OK) == 0)
-        if (config_read(config, path ? path : MOED_CONF, &err) < 0)
-            return complain(&err, EX_CONFIG);
+    return OPTIONS_GO_ON;
+}
 
+/* Those that set keys. */
+int options_apply(const struct task *task, struct config *config, struct err *err)
+{
+    struct option options[N_OWN + CONFIG_N_KEYS + 1];
+    fill_options(options);
+    int c, r = 0;
     optind = 0; /* once more from the start */
-    while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+    while (r == 0 && (c = getopt_long(task->argc, task->argv, "", options, NULL)) >= 0) {
         if (c < OPTION_KEYS)
             continue;
         const struct config_key *key = &config_keys[c - OPTION_KEYS];
         char where[64];
         snprintf(where, sizeof where, "--%s", key->option);
-        if (config_set(config, key, optarg, CONFIG_OPTION, where, &err) < 0)
-            return complain(&err, OPTIONS_USAGE);
+        r = config_set(config, key, optarg, CONFIG_OPTION, where, err);
     }
-    return OPTIONS_GO_ON;
+    return r;
 }

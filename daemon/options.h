@@ -16,17 +16,26 @@ struct options_row {
 };
 extern const struct options_row options_own[]; /* those that set no key; ended by no name */
 
-/* What is to be done with a file instead of serving. */
+/* What is to be done instead of serving. */
 struct task {
-    const char *check; /* look at it, whatever the configuration */
-    const char *plan;  /* count what serving it would take */
+    int argc; /* all options: those that set keys are applied again with each reload */
+    char **argv;
+    const char *config;  /* the file to read instead of the standard ones; NULL: none */
+    const char *check;   /* look at a model file, whatever the configuration */
+    const char *plan;    /* count what serving it would take */
+    bool show_config;    /* print the configuration */
+    bool check_config;   /* and this one only look at it: */
+    const char *checked; /* this file alone; NULL: all that count */
+    const char *get;     /* print a key */
+    const char *set;     /* "Key=value": write it into a drop-in */
     bool json;
 };
 
 /**
- * Fill the configuration: the file, then the options over it.
+ * What the command line asks for.
  *
- *   task     set if a model file is to be checked or counted instead of served
  *   returns  OPTIONS_GO_ON, or the exit status: help was printed, or words about what is wrong
  */
-int options_read(int argc, char **argv, struct config *config, struct task *task);
+int options_read(int argc, char **argv, struct task *task);
+/* Set the keys that the command line has; a failure is a bad command line. */
+int options_apply(const struct task *task, struct config *config, struct err *err);

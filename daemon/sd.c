@@ -12,6 +12,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/vault.h"
@@ -110,6 +111,15 @@ const struct vault_keeper *sd_keeper(void)
 void sd_tell_ready(void)
 {
     sd_notify(0, "READY=1");
+}
+
+void sd_tell_reloading(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+               1000000ull * (unsigned long long)now.tv_sec +
+                   (unsigned long long)now.tv_nsec / 1000);
 }
 
 void sd_tell_status(const char *text)

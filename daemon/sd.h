@@ -29,6 +29,8 @@ int sd_take(int *fds, void (*kept)(void *arg, const char *name, int fd), void *a
 const struct vault_keeper *sd_keeper(void);
 /* The socket is served; the models may still load. */
 void sd_tell_ready(void);
+/* The configuration is being read again; sd_tell_ready() ends it. */
+void sd_tell_reloading(void);
 /* One line for `systemctl status`. */
 void sd_tell_status(const char *text);
 /* We are on our way out; `grace_ms` is how long that may take from now. */

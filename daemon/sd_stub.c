@@ -27,6 +27,8 @@ const struct vault_keeper *sd_keeper(void)
 
 void sd_tell_ready(void) {}
 
+void sd_tell_reloading(void) {}
+
 void sd_tell_status(const char *text)
 {
     (void)text;

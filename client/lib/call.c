@@ -248,6 +248,11 @@ bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key
     return true;
 }
 
+const struct moed_reloaded *moed_call_reloaded(const struct moed_call *call)
+{
+    return call->view.reloaded;
+}
+
 const struct moed_hello_info *moed_call_hello(const struct moed_call *call)
 {
     return call->view.hello;

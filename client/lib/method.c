@@ -248,6 +248,12 @@ int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *err
     return start_message(moed, "Watch", true, &request.base, 0, ret, error);
 }
 
+int moed_reload(struct moed *moed, struct moed_call **ret, struct moed_error *error)
+{
+    Moed__V1__ReloadRequest request = MOED__V1__RELOAD_REQUEST__INIT;
+    return start_message(moed, "Reload", false, &request.base, moed->timeout_ms, ret, error);
+}
+
 int moed_raw(struct moed *moed, const char *method, unsigned flags, const void *message,
              size_t bytes, struct moed_call **ret, struct moed_error *error)
 {

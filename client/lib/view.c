@@ -531,6 +531,26 @@ static int build_cancel(struct view *view, const ProtobufCMessage *message, cons
     return 0;
 }
 
+static int build_reload(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__ReloadResponse *from = (const void *)message;
+    struct moed_reloaded *done = lay(view, 1, sizeof *done);
+    if (!done)
+        return -ENOMEM;
+    *done = (struct moed_reloaded){
+        .size = sizeof *done,
+        .now = (const char *const *)from->now,
+        .n_now = from->n_now,
+        .later = (const char *const *)from->later,
+        .n_later = from->n_later,
+        .restart = (const char *const *)from->restart,
+        .n_restart = from->n_restart,
+    };
+    view->reloaded = done;
+    return 0;
+}
+
 int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t *generation_id)
 {
     static const struct {
@@ -549,6 +569,7 @@ int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t
         {&moed__v1__detokenize_response__descriptor, build_detokenize},
         {&moed__v1__render_response__descriptor, build_render},
         {&moed__v1__cancel_response__descriptor, build_cancel},
+        {&moed__v1__reload_response__descriptor, build_reload},
     };
     view_fini(view);
     for (size_t i = 0; i < sizeof builders / sizeof *builders; i++)

@@ -22,6 +22,7 @@ struct view { /* zeroed is empty */
     const struct moed_hello_info *hello;
     const struct moed_stats_info *stats;
     const struct moed_pressure *pressure;
+    const struct moed_reloaded *reloaded;
     const int32_t *ids;
     size_t n_ids;
     const char *text;

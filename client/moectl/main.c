@@ -83,6 +83,17 @@ const struct verb verb_table[] = {
      "the queue's, which is the daemon's word; those of a request count from when it\n"
      "was due. The exit code is 1 if a request failed.\n",
      GROUP_MODEL | GROUP_BENCH, 0, 0, verb_bench},
+    {"config", "cat|check|get|set [KEY] [VALUE]", "Show, check or change the configuration",
+     "cat prints every key with the file and line that set it, get the value of one.\n"
+     "set writes a key into a file of its own, moed.conf.d/90-set.conf; a list is\n"
+     "replaced by the value. check looks at all files, or at the one that is named.\n"
+     "No daemon is asked: 'moectl reload' tells it.\n",
+     GROUP_CONFIG, 1, 3, verb_config},
+    {"reload", "", "Have the daemon read its configuration again",
+     "All of it counts then, or nothing where it has a fault. Says which changes\n"
+     "count at once, which for models that are loaded from now on, and which need\n"
+     "another start. For root and whom Operator= names.\n",
+     0, 0, 0, verb_reload},
     {"rpc", "METHOD [JSON]", "Call a method of moed.v1.Engine",
      "The request is a JSON object of the message's fields; \"-\" reads it from\n"
      "standard input. Bytes are lower-case hex, enums go by name, numbers of 64\n"

@@ -135,6 +135,8 @@ static const struct option option_table[] = {
     {"csv", 0, "FILE", GROUP_BENCH, TYPE_STRING, AT(csv), 0, "write a line a request there"},
     {"experts", 0, NULL, GROUP_STATS, TYPE_FLAG, AT(experts), 0, "which experts are chosen, too"},
     {"no-wait", 0, NULL, GROUP_LOAD, TYPE_FLAG, AT(no_wait), 0, "return before the model is ready"},
+    {"config", 0, "FILE", GROUP_CONFIG, TYPE_STRING, AT(config), 0,
+     "another main file than the standard one"},
     {"socket", 'S', "PATH", GROUP_GLOBAL, TYPE_STRING, AT(socket), 0, "where the daemon listens"},
     {"json", 'j', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(json), 0, "answer in JSON, one object a line"},
     {"quiet", 'q', NULL, GROUP_GLOBAL, TYPE_FLAG, AT(quiet), 0,

@@ -49,6 +49,7 @@ struct options {
     const char *help_form; /* NULL: text */
     /* of verbs; NULL, false or 0 where not given */
     const char *model, *system, *raw, *suffix, *tools, *save;
+    const char *config;
     int32_t *ids; /* heap */
     size_t n_ids;
     bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top, prompt_logprobs,

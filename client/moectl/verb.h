@@ -20,6 +20,7 @@ enum option_group {
     GROUP_STATS = 1024,
     GROUP_SAVE = 2048,
     GROUP_REPLAY = 4096,
+    GROUP_CONFIG = 8192,
 };
 
 int verb_ask(const struct options *o);
@@ -38,4 +39,6 @@ int verb_unload(const struct options *o);
 int verb_plan(const struct options *o);
 int verb_bench(const struct options *o);
 int verb_replay(const struct options *o);
+int verb_config(const struct options *o);
+int verb_reload(const struct options *o);
 int verb_rpc(const struct options *o);

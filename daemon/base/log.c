@@ -32,7 +32,7 @@ static const struct {
 };
 enum { N_LEVELS = sizeof levels / sizeof *levels };
 
-static enum log_level max_level = LOG_LEVEL_INFO;
+static _Atomic enum log_level max_level = LOG_LEVEL_INFO;
 static bool to_journal;
 static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
 

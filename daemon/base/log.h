@@ -20,7 +20,7 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 void log_write(enum log_level level, const char *room, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* The most detailed level written; info at start. Set once, before threads start. */
+/* The most detailed level written; info at start. Any thread. */
 void log_set_level(enum log_level level);
 /* "error" … "debug"; -EINVAL for anything else. */
 int log_level_parse(const char *name, enum log_level *ret);

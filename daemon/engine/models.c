@@ -45,6 +45,9 @@ struct slot {
     struct model_info info; /* stays when the model is shut */
     char kind[32];
 
+    struct models_config config; /* of the last load; its strings: */
+    char place_name[40], isa[40], cores[40], cache[40];
+
     /* Between the loader and the loop. */
     pthread_t thread;
     bool loading;
@@ -585,18 +588,19 @@ static int load_weights(struct slot *slot)
 static int load(struct slot *slot)
 {
     const struct models *m = slot->models;
-    struct place_spec spec = {.kind = m->config.place,
-                              .isa = m->config.isa,
-                              .threads = m->config.threads,
-                              .nodes = m->config.nodes,
-                              .cores = m->config.cores,
-                              .cache = m->config.cache};
+    const struct models_config *config = &slot->config;
+    struct place_spec spec = {.kind = config->place,
+                              .isa = config->isa,
+                              .threads = config->threads,
+                              .nodes = config->nodes,
+                              .cores = config->cores,
+                              .cache = config->cache};
     struct budget budget;
     int r = place_open(&spec, &slot->place, &slot->error);
     if (r < 0)
         return r;
     slot->is_left = m->config.vault && deposit_adopt(m->config.vault, slot->model, slot->place);
-    r = budget_make(slot->model, slot->place, &m->config.engine, &budget, &slot->error);
+    r = budget_make(slot->model, slot->place, &config->engine, &budget, &slot->error);
     if (r == 0 && slot->is_left)
         budget.available += budget.weights; /* they are there */
     if (r == 0)
@@ -606,7 +610,7 @@ static int load(struct slot *slot)
     if (r == 0)
         r = model_ident(slot->model, slot->ident, &slot->error);
     if (r == 0)
-        r = engine_open(slot->model, slot->place, &m->config.engine, m->changed, m->arg,
+        r = engine_open(slot->model, slot->place, &config->engine, m->changed, m->arg,
                         &slot->engine, &slot->error);
     if (r == 0)
         describe(slot);
@@ -634,6 +638,33 @@ static void refresh(struct slot *slot, int64_t now)
     slot->entry.load_seconds = (double)(now - slot->started_ns) * 1e-9;
 }
 
+static const char *keep(char *dst, size_t size, const char *text)
+{
+    if (!text)
+        return NULL;
+    snprintf(dst, size, "%s", text);
+    return dst;
+}
+
+/* What counts for this model now; the loader reads the copy. */
+static int settle(struct slot *slot, struct err *err)
+{
+    const struct models *m = slot->models;
+    struct models_config config = m->config;
+    if (m->config.special) {
+        int r = m->config.special(m->config.special_arg, slot->entry.name, &config, err);
+        if (r < 0)
+            return r;
+        config.engine.porter = m->porter;
+    }
+    slot->config = config;
+    slot->config.place = keep(slot->place_name, sizeof slot->place_name, config.place);
+    slot->config.isa = keep(slot->isa, sizeof slot->isa, config.isa);
+    slot->config.cores = keep(slot->cores, sizeof slot->cores, config.cores);
+    slot->config.cache = keep(slot->cache, sizeof slot->cache, config.cache);
+    return 0;
+}
+
 int models_load(struct models *m, struct models_entry *entry, struct err *err)
 {
     struct slot *slot = (struct slot *)entry;
@@ -643,6 +674,9 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
         return err_set(err, -ENOTSUP, "model '%s' holds a vocabulary and no weights", entry->name);
     if (!slot->model)
         return err_set(err, -EBADF, "model '%s' has not been opened", entry->name);
+    int r = settle(slot, err);
+    if (r < 0)
+        return r;
     atomic_store(&slot->finished, false);
     atomic_store(&slot->give_up, false);
     atomic_store(&slot->has_progress, false);
@@ -656,7 +690,7 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
     sigset_t all, old; /* signals are the loop's business */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = pthread_create(&slot->thread, NULL, loader_main, slot);
+    r = pthread_create(&slot->thread, NULL, loader_main, slot);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (r)
         return err_set(err, -r, "cannot start loading model '%s': %s", entry->name, strerror(r));

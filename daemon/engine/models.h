@@ -46,6 +46,10 @@ struct models_config {
     uint64_t keep_bytes;     /* at most so much lies there */
     struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
                                 must outlive the models */
+    /* Asked at each load for what counts for this model instead, on the loop thread; but for what
+     * is kept, which is one for all. The strings are copied. NULL: the above. */
+    int (*special)(void *arg, const char *model, struct models_config *ret, struct err *err);
+    void *special_arg;
 };
 
 struct models_entry { /* read on the loop thread; pointers live while the entry is in this state */

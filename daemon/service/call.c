@@ -50,6 +50,8 @@ void call_drop(struct call *call)
     if (call->next)
         call->next->prev = call->prev;
     conn->n_calls--;
+    if (call->method->shape == METHOD_PARTS)
+        conn->peer->n_requests--;
     conn->call_bytes -= call->bytes;
     free(call);
     conn_touch(conn);
@@ -229,9 +231,23 @@ static const struct method *admit(struct conn *conn, uint32_t stream, const Ttrp
         refuse(conn, stream, TTRPC_UNIMPLEMENTED, "%s has no method '%.64s'", METHOD_SERVICE, name);
         return NULL;
     }
+    if (!conn->verdict.is_allowed) {
+        refuse(conn, stream, TTRPC_PERMISSION_DENIED,
+               "uid %u may not ask here: see Allow= and Deny= in moed.conf", conn->uid);
+        return NULL;
+    }
     if (!method_may(method, conn)) {
         refuse(conn, stream, TTRPC_PERMISSION_DENIED,
-               "%s is for root and the daemon's own uid, you are uid %u", name, conn->uid);
+               "%s is for root, the daemon's own uid and operators, you are uid %u", name,
+               conn->uid);
+        return NULL;
+    }
+    int most = conn->verdict.max_requests;
+    if (method->shape == METHOD_PARTS && most > 0 && conn->peer->n_requests >= most) {
+        refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
+               "uid %u has %d answers being written or waiting, which is its quota: try again "
+               "when one is done",
+               conn->uid, conn->peer->n_requests);
         return NULL;
     }
     if (conn->hub->draining && !method->while_draining) {
@@ -270,6 +286,8 @@ static struct call *open_call(struct conn *conn, const struct ttrpc_frame *frame
         conn->calls->prev = call;
     conn->calls = call;
     conn->n_calls++;
+    if (method->shape == METHOD_PARTS)
+        conn->peer->n_requests++;
     hub_count(conn->hub, COUNTER_CALLS);
     conn_touch(conn);
     return call;

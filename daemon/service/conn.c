@@ -376,7 +376,7 @@ void conn_close(struct conn *conn)
     uv_close((uv_handle_t *)&conn->timer, on_closed);
 }
 
-int conn_new(struct hub *hub, int fd, uint32_t uid)
+int conn_new(struct hub *hub, int fd, uint32_t uid, const struct access_verdict *verdict)
 {
     struct conn *conn = calloc(1, sizeof *conn);
     struct peer *peer = conn ? hub_peer(hub, uid) : NULL;
@@ -388,6 +388,7 @@ int conn_new(struct hub *hub, int fd, uint32_t uid)
     conn->hub = hub;
     conn->fd = fd;
     conn->uid = uid;
+    conn->verdict = *verdict;
     conn->peer = peer;
     conn->connected_ms = uv_now(hub->loop);
     int r = uv_poll_init(hub->loop, &conn->poll, fd);

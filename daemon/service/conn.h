@@ -14,6 +14,7 @@
 
 #include <uv.h>
 
+#include "service/access.h"
 #include "service/hub.h"
 #include "ttrpc.h"
 
@@ -31,7 +32,8 @@ struct conn {
     int fd;
     int n_handles; /* still to be closed */
     struct peer *peer;
-    uint32_t uid; /* of connect time, from the kernel */
+    uint32_t uid;                  /* of connect time, from the kernel */
+    struct access_verdict verdict; /* likewise */
 
     struct ttrpc_decoder decoder;
     struct ttrpc_buf held; /* read but not decoded: too many calls were open */
@@ -57,7 +59,7 @@ struct conn {
 };
 
 /* Takes the descriptor, also on failure. */
-int conn_new(struct hub *hub, int fd, uint32_t uid);
+int conn_new(struct hub *hub, int fd, uint32_t uid, const struct access_verdict *verdict);
 /* Cancels its calls and closes it; what is queued gets one last try. Not from within a call. */
 void conn_close(struct conn *conn);
 /* Our doing: counted, and a line in the log. Takes effect when it settles; the first words stay. */

@@ -49,6 +49,7 @@ struct peer { /* one for each uid that has connections */
     struct peer *next;
     uint32_t uid;
     int n_conns;
+    int n_requests; /* generations that are open */
 };
 
 struct use {        /* of one model of struct models, by its index */

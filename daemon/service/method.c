@@ -31,7 +31,7 @@ const struct method *method_find(const char *name)
 
 bool method_may(const struct method *method, const struct conn *conn)
 {
-    return method->who == METHOD_ANYONE || conn->uid == 0 || conn->uid == getuid();
+    return conn->verdict.is_allowed && (method->who == METHOD_ANYONE || conn->verdict.is_operator);
 }
 
 /* File names may be any bytes; a string on the wire is UTF-8. */

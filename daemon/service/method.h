@@ -26,7 +26,7 @@ enum method_shape {
 };
 enum method_who {
     METHOD_ANYONE,
-    METHOD_OPERATOR, /* root and the daemon's own uid */
+    METHOD_OPERATOR, /* root, the daemon's own uid, and whom the configuration names */
 };
 
 struct method {

@@ -35,11 +35,17 @@ enum {
 
 /* ---- Hello */
 static const char *const features[] = {
-    "generate.parts",    "generate.thinking",
-    "generate.logprobs", "generate.prompt_logprobs",
-    "generate.tools",    "generate.suffix",
-    "generate.receipt",  "cancel",
-    "sessions",          "watch",
+    "generate.parts",
+    "generate.thinking",
+    "generate.logprobs",
+    "generate.prompt_logprobs",
+    "generate.tools",
+    "generate.suffix",
+    "generate.receipt",
+    "cancel",
+    "sessions",
+    "watch",
+    "reload",
 };
 
 static void read_boot_id(char dst[40])

@@ -24,7 +24,7 @@
 #include "service/conn.h"
 #include "service/hub.h"
 
-enum { ACCEPT_TURN = 16, NO_FDS_PAUSE_MS = 100 };
+enum { ACCEPT_TURN = 16, NO_FDS_PAUSE_MS = 100, MOST_GROUPS = 1024 };
 
 struct listener {
     struct listener *next;
@@ -72,14 +72,14 @@ void server_room(struct server *server)
 }
 
 /* ---- accepting */
-static bool is_allowed(const struct service_config *config, uint32_t uid)
+/* The kernel's list has the groups of connect time. More than these are nobody's business. */
+static void groups_of(int fd, const struct ucred *cred, uint32_t *dst, int *n)
 {
-    if (!config->allowed_uids)
-        return true;
-    for (int i = 0; i < config->n_allowed_uids; i++)
-        if (config->allowed_uids[i] == uid)
-            return true;
-    return uid == 0 || uid == getuid();
+    socklen_t size = (socklen_t)((MOST_GROUPS - 1) * sizeof *dst);
+    *n = 1;
+    dst[0] = cred->gid;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, dst + 1, &size) == 0)
+        *n += (int)(size / sizeof *dst);
 }
 
 static int n_conns_of(const struct hub *hub, uint32_t uid)
@@ -99,14 +99,18 @@ static void welcome(struct hub *hub, int fd)
         close(fd);
         return;
     }
+    uint32_t gids[MOST_GROUPS];
+    struct access_peer peer = {.uid = cred.uid, .gids = gids};
+    groups_of(fd, &cred, gids, &peer.n_gids);
+    struct access_verdict verdict = access_judge(hub->config.access, &peer);
     int most = cred.uid == 0 ? hub->config.max_connections_root : hub->config.max_connections_uid;
-    if (!is_allowed(&hub->config, cred.uid)) {
-        hub_complain(hub, CAUSE_UID_REFUSED, "uid %u is not allowed here", cred.uid);
-    } else if (n_conns_of(hub, cred.uid) >= most) {
+    if (n_conns_of(hub, cred.uid) >= most) {
         hub_complain(hub, CAUSE_UID_LIMIT, "uid %u has %d connections and gets no more", cred.uid,
                      most);
     } else {
-        int r = conn_new(hub, fd, cred.uid);
+        if (!verdict.is_allowed)
+            hub_complain(hub, CAUSE_UID_REFUSED, "uid %u is not allowed here", cred.uid);
+        int r = conn_new(hub, fd, cred.uid, &verdict);
         if (r < 0)
             hub_complain(hub, CAUSE_MEMORY, "cannot take a connection: %s", strerror(-r));
         return;

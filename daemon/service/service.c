@@ -161,6 +161,11 @@ int service_start(struct service *service, struct models *models, struct err *er
     return 0;
 }
 
+void service_set_access(struct service *service, const struct access *access)
+{
+    service->hub.config.access = access;
+}
+
 int service_listen_path(struct service *service, const char *path, struct err *err)
 {
     return server_listen_path(service->hub.server, path, err);

@@ -16,8 +16,19 @@
 
 #include "base/err.h"
 
+struct access;
 struct models;
 struct service;
+
+enum { SERVICE_MOST_NAMES = 64 };
+
+/* Names of settings that changed; static strings. */
+struct service_reloaded {
+    const char *now[SERVICE_MOST_NAMES];     /* that count from now on */
+    const char *later[SERVICE_MOST_NAMES];   /* for models that are loaded from now on */
+    const char *restart[SERVICE_MOST_NAMES]; /* that need another start */
+    int n_now, n_later, n_restart;
+};
 
 /* Every number has a default (service_config_init); the published ones appear in Hello. */
 struct service_config {
@@ -35,16 +46,21 @@ struct service_config {
     uint64_t connection_hard_bytes; /* 4 MiB unsent: the connection ends */
     uint64_t request_bytes;         /* 32 MiB: the parts of one request */
     uint64_t all_bytes;             /* 256 MiB: what all clients make us hold */
-    int max_sessions_uid;         /* 256: conversations of a user; a list of them is one message */
-    uint64_t session_bytes_uid;   /* 64 MiB: in them */
-    uint64_t session_bytes;       /* 512 MiB: in those of all users */
-    const char *keep_folder;      /* borrowed; sessions are kept there; NULL: as long as we are */
-    const char *pressure_file;    /* borrowed for service_new; how long tasks wait for memory; NULL,
-                                     "": the group's and the machine's; "off": nobody looks */
-    const uint32_t *allowed_uids; /* borrowed; NULL: whoever can open the socket */
-    int n_allowed_uids;
+    int max_sessions_uid;        /* 256: conversations of a user; a list of them is one message */
+    uint64_t session_bytes_uid;  /* 64 MiB: in them */
+    uint64_t session_bytes;      /* 512 MiB: in those of all users */
+    const char *keep_folder;     /* borrowed; sessions are kept there; NULL: as long as we are */
+    const char *pressure_file;   /* borrowed for service_new; how long tasks wait for memory; NULL,
+                                    "": the group's and the machine's; "off": nobody looks */
+    const struct access *access; /* borrowed; NULL: whoever can open the socket */
+    /* What Reload does, and what came of it; NULL: there is nothing to reload. */
+    int (*reload)(void *arg, struct service_reloaded *ret, struct err *err);
+    void *reload_arg;
 };
 void service_config_init(struct service_config *config);
+
+/* Other rules, for those who connect from now on; the old ones may go then. */
+void service_set_access(struct service *service, const struct access *access);
 
 int service_new(uv_loop_t *loop, const struct service_config *config, struct service **ret,
                 struct err *err);

@@ -18,6 +18,21 @@ enum { SECTION_BYTES = 32 };
 static char words[8192]; /* of the comment that is being read */
 static int n_keys;
 
+static const char *const folders[] = {MOED_CONF_FOLDERS};
+static const char description[] =
+    "The first of these folders that has a moed.conf gives the main file. The files in "
+    "moed.conf.d\n"
+    "of all of them are read after it, sorted by their names, and overrule it and each other; of\n"
+    "two with one name that in the earlier folder counts, so that an empty one there, or a link "
+    "to\n"
+    "/dev/null, hides the other. A file for the model NAME, which may have drop-ins of its own in\n"
+    "NAME.conf.d, may set keys of [Engine] for this model alone, but for KeepFolder and "
+    "KeepBytes.\n"
+    "A key that nobody knows is ignored, with a warning that names the nearest one.\n\n"
+    "After a change, moectl reload or SIGHUP makes LogLevel, DrainSec and what stands in [Access]\n"
+    "count at once and most keys of [Engine] for models that are loaded from then on, and names\n"
+    "what needs another start. A configuration with a fault is refused whole.\n\n";
+
 static void die(const char *what, const char *line)
 {
     fprintf(stderr, "conf_page: %s: %s\n", what, line);
@@ -76,6 +91,7 @@ static void take_line(char *line, char *section)
     } else if (line[0] == '#') {
         snprintf(words + n, sizeof words - n, "%s\n", line[1] ? line + 2 : "");
     } else if (*section == '\0' && *words) { /* what the file says of itself */
+        puts(".PP");
         roff_text(stdout, words);
         *words = '\0';
     } else {
@@ -93,8 +109,14 @@ int main(int argc, char **argv)
     roff_heading(stdout, "Name");
     puts("moed.conf \\- settings of the daemon moed");
     roff_heading(stdout, "Synopsis");
-    roff_text(stdout, MOED_CONF);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        printf(i > 0 ? ".br\n%s/moed.conf\n" : "%s/moed.conf\n", folders[i]);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        printf(".br\n%s/moed.conf.d/*.conf\n", folders[i]);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        printf(".br\n%s/models.d/\\fINAME\\fR.conf\n", folders[i]);
     roff_heading(stdout, "Description");
+    roff_text(stdout, description);
     while (fgets(line, sizeof line, file))
         take_line(line, section);
     fclose(file);

@@ -362,6 +362,10 @@ MOED_API int moed_stats_experts(struct moed *moed, struct moed_call **ret,
  * moed_call_pressure. */
 MOED_API int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error);
 
+/* The daemon reads its configuration once more, and takes all of it or, where it has a fault,
+ * nothing: FAILED_PRECONDITION then. For operators. moed_call_reloaded */
+MOED_API int moed_reload(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+
 enum moed_raw_flags { MOED_RAW_STREAM = 1 }; /* the method answers with a stream */
 /* Any method of the service by its bare name, with protobuf bytes both ways: moed_call_bytes. */
 MOED_API int moed_raw(struct moed *moed, const char *method, unsigned flags, const void *message,
@@ -611,6 +615,17 @@ struct moed_stats_info {
     const struct moed_pressure *pressure; /* NULL: an older daemon */
 };
 MOED_API const struct moed_stats_info *moed_call_stats(const struct moed_call *call);
+
+struct moed_reloaded { /* names of settings that changed */
+    size_t size;
+    const char *const *now; /* they count from now on */
+    size_t n_now;
+    const char *const *later; /* for models that are loaded from now on */
+    size_t n_later;
+    const char *const *restart; /* they need another start of the daemon */
+    size_t n_restart;
+};
+MOED_API const struct moed_reloaded *moed_call_reloaded(const struct moed_call *call);
 
 /* tokenize, render */
 MOED_API const int32_t *moed_call_ids(const struct moed_call *call, size_t *n);

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Lists of ids, looked through for each connection.
+ */
+#include "service/access.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/own.h"
+
+enum { MOST_REQUESTS = 65536 };
+
+struct rule {
+    bool is_group;
+    uint32_t id;
+    int most; /* of a quota */
+};
+struct rules {
+    struct rule *at;
+    int n;
+};
+struct access {
+    struct rules allow, deny, operators, quotas;
+    int max_requests;
+};
+
+OWN_DEFINE(access, access_free);
+
+void access_free(struct access *access)
+{
+    if (!access)
+        return;
+    free(access->allow.at);
+    free(access->deny.at);
+    free(access->operators.at);
+    free(access->quotas.at);
+    free(access);
+}
+
+static bool read_number(const char *text, unsigned long most, unsigned long *ret)
+{
+    char *end;
+    errno = 0;
+    *ret = strtoul(text, &end, 10);
+    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 && *ret <= most;
+}
+
+/* ---- rules */
+static int find_id(const char *key, const char *who, struct rule *ret, struct err *err)
+{
+    unsigned long number;
+    ret->is_group = who[0] == '@';
+    const char *name = who + ret->is_group;
+    if (read_number(name, UINT32_MAX - 1, &number)) {
+        ret->id = (uint32_t)number;
+        return 0;
+    }
+    if (ret->is_group) {
+        const struct group *group = getgrnam(name);
+        if (!group)
+            return err_set(err, -EINVAL, "%s=%s: there is no group '%s'", key, who, name);
+        ret->id = group->gr_gid;
+        return 0;
+    }
+    const struct passwd *user = getpwnam(name);
+    if (!user)
+        return err_set(err, -EINVAL, "%s=%s: there is no user '%s'; a group begins with '@'", key,
+                       who, name);
+    ret->id = user->pw_uid;
+    return 0;
+}
+
+static int read_quota(const char *key, const char *text, struct rule *ret, struct err *err)
+{
+    char who[256];
+    unsigned long most;
+    size_t n = strcspn(text, " ");
+    const char *number = text + n + strspn(text + n, " ");
+    if (n == 0 || n >= sizeof who || !read_number(number, MOST_REQUESTS, &most))
+        return err_set(err, -EINVAL, "%s=%s: expected a user or @group, and a number up to %d", key,
+                       text, MOST_REQUESTS);
+    snprintf(who, sizeof who, "%.*s", (int)n, text);
+    ret->most = (int)most;
+    return find_id(key, who, ret, err);
+}
+
+static int read_rules(const char *key, char *const *words, int n, struct rules *ret,
+                      int (*read)(const char *, const char *, struct rule *, struct err *),
+                      struct err *err)
+{
+    ret->at = calloc((size_t)n + 1, sizeof *ret->at);
+    if (!ret->at)
+        return err_set(err, -ENOMEM, "no memory for %s", key);
+    for (; ret->n < n; ret->n++) {
+        int r = read(key, words[ret->n], &ret->at[ret->n], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int access_new(const struct access_words *words, struct access **ret, struct err *err)
+{
+    OWN(access) *a = calloc(1, sizeof *a);
+    if (!a)
+        return err_set(err, -ENOMEM, "no memory for the rules of access");
+    a->max_requests = words->max_requests;
+    int r = read_rules("Allow", words->allow, words->n_allow, &a->allow, find_id, err);
+    if (r == 0)
+        r = read_rules("Deny", words->deny, words->n_deny, &a->deny, find_id, err);
+    if (r == 0)
+        r = read_rules("Operator", words->operators, words->n_operators, &a->operators, find_id,
+                       err);
+    if (r == 0)
+        r = read_rules("Quota", words->quotas, words->n_quotas, &a->quotas, read_quota, err);
+    if (r < 0)
+        return r;
+    *ret = TAKE(a);
+    return 0;
+}
+
+/* ---- judging */
+static bool is_in(const struct access_peer *peer, uint32_t gid)
+{
+    for (int i = 0; i < peer->n_gids; i++)
+        if (peer->gids[i] == gid)
+            return true;
+    return false;
+}
+
+static const struct rule *find(const struct rules *rules, const struct access_peer *peer,
+                               bool is_group)
+{
+    for (int i = 0; i < rules->n; i++) {
+        const struct rule *rule = &rules->at[i];
+        if (rule->is_group == is_group &&
+            (is_group ? is_in(peer, rule->id) : rule->id == peer->uid))
+            return rule;
+    }
+    return NULL;
+}
+
+static bool names(const struct rules *rules, const struct access_peer *peer)
+{
+    return find(rules, peer, false) || find(rules, peer, true);
+}
+
+struct access_verdict access_judge(const struct access *access, const struct access_peer *peer)
+{
+    bool is_ours = peer->uid == 0 || peer->uid == getuid();
+    struct access_verdict v = {.is_allowed = true, .is_operator = is_ours};
+    if (!access || is_ours)
+        return v;
+    v.is_allowed =
+        !names(&access->deny, peer) && (access->allow.n == 0 || names(&access->allow, peer));
+    v.is_operator = names(&access->operators, peer);
+    const struct rule *quota = find(&access->quotas, peer, false);
+    if (!quota)
+        quota = find(&access->quotas, peer, true);
+    v.max_requests = quota ? quota->most : access->max_requests;
+    return v;
+}
