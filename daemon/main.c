@@ -22,6 +22,7 @@
 
 #include <uv.h>
 
+#include "base/dump.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/own.h"
@@ -38,6 +39,7 @@
 #include "service/access.h"
 #include "service/service.h"
 #include "summary.h"
+#include "watchdog.h"
 
 #define EMBEDDED_MODEL "moed-tiny-Q4_K_M.gguf"
 enum { STATUS_MS = 250, END_S = 10 };
@@ -52,7 +54,9 @@ struct moed {
     uv_poll_t signals;
     uv_async_t woken;  /* a model or an engine has news */
     uv_timer_t status; /* runs only while there is news */
-    char told[512];    /* the last status */
+    uv_timer_t look;   /* runs only if a supervisor wants to hear that all is well */
+    struct watchdog watchdog;
+    char told[512]; /* the last status */
     int signal_fd;
     int listener[SD_MAX_LISTENERS]; /* handed over */
     int n_listeners;
@@ -278,6 +282,20 @@ static void tell_status(uv_timer_t *timer)
     sd_tell_status(text);
 }
 
+static void look_at_engines(uv_timer_t *timer)
+{
+    struct moed *m = timer->data;
+    if (watchdog_look(&m->watchdog, m->models))
+        sd_tell_alive();
+}
+
+static void start_watchdog(struct moed *m)
+{
+    uint64_t ms = sd_watchdog_ms();
+    if (ms >= WATCHDOG_LOOKS)
+        uv_timer_start(&m->look, look_at_engines, 0, ms / WATCHDOG_LOOKS);
+}
+
 /* News come with every step of an engine: the status looks at them a few times a second. */
 static void on_woken(uv_async_t *async)
 {
@@ -340,6 +358,7 @@ static void on_drained(void *arg)
     m->service = NULL;
     uv_close((uv_handle_t *)&m->signals, NULL);
     uv_close((uv_handle_t *)&m->status, NULL);
+    uv_close((uv_handle_t *)&m->look, NULL);
     uv_unref((uv_handle_t *)&m->woken); /* engines may still call: closed after they ended */
 }
 
@@ -407,9 +426,10 @@ static int open_handles(struct moed *m, struct err *err)
     if ((r = uv_loop_init(&m->loop)) < 0 ||
         (r = uv_poll_init(&m->loop, &m->signals, m->signal_fd)) < 0 ||
         (r = uv_async_init(&m->loop, &m->woken, on_woken)) < 0 ||
-        (r = uv_timer_init(&m->loop, &m->status)) < 0)
+        (r = uv_timer_init(&m->loop, &m->status)) < 0 ||
+        (r = uv_timer_init(&m->loop, &m->look)) < 0)
         return err_set(err, r, "cannot start the loop: %s", uv_strerror(r));
-    m->signals.data = m->woken.data = m->status.data = m;
+    m->signals.data = m->woken.data = m->status.data = m->look.data = m;
     r = uv_poll_start(&m->signals, UV_READABLE, on_signal);
     return r < 0 ? err_set(err, r, "cannot watch signals: %s", uv_strerror(r)) : 0;
 }
@@ -460,6 +480,7 @@ static int start(struct moed *m, struct err *err)
     load_models(m);
     models_scan(m->models); /* so that what is wrong with a folder is said now */
     sd_tell_ready();
+    start_watchdog(m);
     uv_async_send(&m->woken);
     return EXIT_SUCCESS;
 }
@@ -496,6 +517,7 @@ int main(int argc, char **argv)
         return status;
     }
     log_set_level(moed.config.log_level);
+    dump_install();
     log_info("main", "moed %s", MOED_VERSION);
     status = start(&moed, &err);
     if (status != EXIT_SUCCESS) {
@@ -506,6 +528,7 @@ int main(int argc, char **argv)
 
     models_free(moed.models);
     vault_free(moed.vault);
+    watchdog_fini(&moed.watchdog);
     uv_close((uv_handle_t *)&moed.woken, NULL);
     uv_run(&moed.loop, UV_RUN_DEFAULT);
     uv_loop_close(&moed.loop);

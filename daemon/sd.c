@@ -127,6 +127,17 @@ void sd_tell_status(const char *text)
     sd_notifyf(0, "STATUS=%s", text);
 }
 
+uint64_t sd_watchdog_ms(void)
+{
+    uint64_t us = 0;
+    return sd_watchdog_enabled(0, &us) > 0 ? us / 1000 : 0;
+}
+
+void sd_tell_alive(void)
+{
+    sd_notify(0, "WATCHDOG=1");
+}
+
 void sd_tell_stopping(unsigned long long grace_ms)
 {
     sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", grace_ms * 1000);

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 enum { SD_MAX_LISTENERS = 8 };
@@ -33,5 +35,8 @@ void sd_tell_ready(void);
 void sd_tell_reloading(void);
 /* One line for `systemctl status`. */
 void sd_tell_status(const char *text);
+/* How often it wants to hear that all is well, in milliseconds; 0: it does not. And that it is. */
+uint64_t sd_watchdog_ms(void);
+void sd_tell_alive(void);
 /* We are on our way out; `grace_ms` is how long that may take from now. */
 void sd_tell_stopping(unsigned long long grace_ms);

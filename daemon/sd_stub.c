@@ -34,6 +34,13 @@ void sd_tell_status(const char *text)
     (void)text;
 }
 
+uint64_t sd_watchdog_ms(void)
+{
+    return 0;
+}
+
+void sd_tell_alive(void) {}
+
 void sd_tell_stopping(unsigned long long grace_ms)
 {
     (void)grace_ms;

@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/ring.h"
+#include "base/thread.h"
 #include "engine/outbox.h"
 #include "engine/request.h"
 #include "engine/slots.h"
@@ -36,8 +36,10 @@ struct engine {
     struct slots slots;
     struct outbox outbox;
     sem_t work;
-    atomic_bool stop;
+    atomic_bool stop, rests;
     atomic_uint_fast64_t save_until_ns;
+    atomic_uint turns;        /* of the thread */
+    atomic_uint given, taken; /* requests */
     pthread_t thread;
     bool started;
 };
@@ -54,8 +56,10 @@ static uint64_t now_ns(void)
 static void accept_commands(struct engine *e)
 {
     struct command c;
-    while (ring_pop(e->commands, &c))
+    while (ring_pop(e->commands, &c)) {
+        atomic_fetch_add_explicit(&e->taken, 1, memory_order_relaxed);
         stepper_accept(e->stepper, c.call, c.request, c.submitted_ns);
+    }
 }
 
 static void wait_until(struct engine *e, uint64_t ns)
@@ -82,9 +86,14 @@ static void *engine_main(void *arg)
     struct engine *e = arg;
     place_drive(e->place);
     while (!atomic_load(&e->stop)) {
+        atomic_fetch_add_explicit(&e->turns, 1, memory_order_relaxed);
         accept_commands(e);
-        if (!stepper_step(e->stepper))
-            wait_until(e, stepper_rest(e->stepper));
+        if (stepper_step(e->stepper))
+            continue;
+        uint64_t until = stepper_rest(e->stepper);
+        atomic_store(&e->rests, true);
+        wait_until(e, until);
+        atomic_store(&e->rests, false);
     }
     save_the_rest(e);
     accept_commands(e);
@@ -101,13 +110,9 @@ static void porter_is_back(void *arg)
 
 static int start_thread(struct engine *e)
 {
-    sigset_t all, old; /* signals are the loop's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = pthread_create(&e->thread, NULL, engine_main, e);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int r = thread_start(&e->thread, "moed-engine", engine_main, e);
     e->started = r == 0;
-    return -r;
+    return r;
 }
 
 int engine_open(struct model *model, struct place *place, const struct engine_config *config,
@@ -178,6 +183,7 @@ int engine_submit(struct engine *e, struct engine_request *request, uint64_t *ca
     if (!ring_push(e->commands, &c))
         abort(); /* it has room for every slot */
     *call = slot->call;
+    atomic_fetch_add_explicit(&e->given, 1, memory_order_relaxed);
     sem_post(&e->work);
     return 0;
 }
@@ -229,6 +235,16 @@ const struct meters *engine_meters(const struct engine *e)
 struct usage *engine_usage(const struct engine *e)
 {
     return stepper_usage(e->stepper);
+}
+
+void engine_pulse(const struct engine *e, struct engine_pulse *ret)
+{
+    const struct place_ops *ops = e->place->ops;
+    ret->works =
+        ops->beat && (!atomic_load(&e->rests) || atomic_load(&e->given) != atomic_load(&e->taken));
+    ret->beat = atomic_load_explicit(&e->turns, memory_order_relaxed);
+    if (ops->beat)
+        ret->beat += ops->beat(e->place);
 }
 
 void engine_stat(const struct engine *e, struct engine_stat *ret)

@@ -152,6 +152,13 @@ struct engine_stat { /* a snapshot, any thread */
     uint64_t given_back_bytes; /* to the kernel, because engine_press() asked for it */
     uint64_t pages_lost; /* dropped before they could be written to the disk; 0 without a porter */
 };
+/* Whether an engine gets on: one that works has another beat from one look to the next, unless it
+ * is stuck. Any thread. */
+struct engine_pulse {
+    bool works; /* it does not wait for somebody to ask; false too where nobody can know */
+    uint64_t beat;
+};
+void engine_pulse(const struct engine *engine, struct engine_pulse *ret);
 /* The memory that the latent cache is in. Any thread. */
 const void *engine_cache(const struct engine *engine, size_t *bytes);
 void engine_stat(const struct engine *engine, struct engine_stat *ret);

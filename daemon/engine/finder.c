@@ -3,10 +3,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "model/model.h"
 
 void finder_init(struct finder *f, void (*changed)(void *arg), void *arg)
@@ -76,15 +76,11 @@ static int begin(struct finder *f, enum finder_task task, struct err *err)
 {
     f->task = task;
     atomic_store(&f->finished, false);
-    sigset_t all, old; /* signals are the loop's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = pthread_create(&f->thread, NULL, finder_main, f);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!r)
+    int r = thread_start(&f->thread, "moed-finder", finder_main, f);
+    if (r == 0)
         return 0;
     f->task = FINDER_IDLE;
-    return err_set(err, -r, "cannot start looking for models: %s", strerror(r));
+    return err_set(err, r, "cannot start looking for models: %s", strerror(-r));
 }
 
 int finder_list(struct finder *f, struct err *err)

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/vault.h"
 #include "engine/budget.h"
 #include "engine/deposit.h"
@@ -687,13 +687,9 @@ int models_load(struct models *m, struct models_entry *entry, struct err *err)
     slot->started_ns = slot->told_ns = now_ns();
     refresh(slot, slot->started_ns);
 
-    sigset_t all, old; /* signals are the loop's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r = pthread_create(&slot->thread, NULL, loader_main, slot);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (r)
-        return err_set(err, -r, "cannot start loading model '%s': %s", entry->name, strerror(r));
+    r = thread_start(&slot->thread, "moed-loader", loader_main, slot);
+    if (r < 0)
+        return err_set(err, r, "cannot start loading model '%s': %s", entry->name, strerror(-r));
     slot->loading = true;
     set_state(slot, MODELS_LOADING);
     log_info("models", "model '%s': loading %s", entry->name, entry->path);

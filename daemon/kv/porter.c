@@ -8,11 +8,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/ring.h"
+#include "base/thread.h"
 #include "kv/page.h"
 
 struct desk {
@@ -127,13 +127,9 @@ int porter_open(const char *folder, uint64_t most_bytes, struct porter **ret, st
     int r = store_open(folder, most_bytes, &p->store, err);
     if (r < 0)
         return r;
-    sigset_t all, old; /* signals are the loop's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r = pthread_create(&p->thread, NULL, porter_main, p);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (r != 0)
-        return err_set(err, -r, "cannot start the store's thread: %s", strerror(r));
+    r = thread_start(&p->thread, "moed-porter", porter_main, p);
+    if (r < 0)
+        return err_set(err, r, "cannot start the store's thread: %s", strerror(-r));
     p->started = true;
     *ret = TAKE(p);
     return 0;

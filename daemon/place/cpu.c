@@ -107,6 +107,11 @@ static void cpu_rest(struct place *place)
     pool_rest(((struct cpu *)place)->pool);
 }
 
+static uint64_t cpu_beat(const struct place *place)
+{
+    return pool_beat(((const struct cpu *)place)->pool);
+}
+
 static void cpu_drive(struct place *place)
 {
     pool_pin_caller(((struct cpu *)place)->pool);
@@ -275,6 +280,7 @@ const struct place_ops place_cpu = {
     .submit = cpu_submit,
     .rest = cpu_rest,
     .shed = cpu_shed,
+    .beat = cpu_beat,
     .drive = cpu_drive,
     .describe = cpu_describe,
 };

@@ -89,6 +89,8 @@ struct place_ops {
     /* After rest: gives memory that only a step needs to the kernel, until the next step; bytes.
      * NULL: it has none. */
     size_t (*shed)(struct place *place);
+    /* Another number as long as submit gets on; any thread. NULL: nobody knows. */
+    uint64_t (*beat)(const struct place *place);
     /* The calling thread will drive the place and do little else: it may be pinned. NULL: no need.
      */
     void (*drive)(struct place *place);

@@ -11,11 +11,13 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+
+#include "base/thread.h"
 
 enum {
     SPIN_BEFORE_SLEEP = 20000, /* some 100 µs to 1 ms with the pause: longer than gaps in a step */
@@ -51,6 +53,8 @@ struct pool {
     bool is_near; /* all workers are on one node */
     int most;     /* tiles of a list, so that no share has more than MOST_TILES */
     int n_started;
+    _Alignas(64) atomic_uint alone; /* tiles that the caller ran without the others, */
+    unsigned n_alone;               /* and the same for itself */
     struct worker worker[];
 };
 
@@ -267,20 +271,17 @@ int pool_new(const struct topo *topo, int threads, struct pool **ret, struct err
     pool->threads = threads;
     init_workers(pool, topo);
 
-    /* Signals are the loop's business. */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     int r = 0;
     for (int i = 1; i < threads && r == 0; i++) {
-        r = pthread_create(&pool->worker[i].thread, NULL, worker_main, &pool->worker[i]);
+        char name[16];
+        snprintf(name, sizeof name, "moed-worker-%d", i % 1000);
+        r = thread_start(&pool->worker[i].thread, name, worker_main, &pool->worker[i]);
         if (r == 0)
             pool->n_started++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (r)
-        return err_set(err, -r, "cannot start worker %d of %d: %s", pool->n_started + 1,
-                       threads - 1, strerror(r));
+    if (r < 0)
+        return err_set(err, r, "cannot start worker %d of %d: %s", pool->n_started + 1, threads - 1,
+                       strerror(-r));
     *ret = TAKE(pool);
     return 0;
 }
@@ -324,8 +325,10 @@ static void run(struct pool *pool, const struct job *job)
 {
     int n = job->n_first + job->n_then;
     if (pool->threads == 1 || n <= 1) {
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             job->fn(job->arg, 0, job->base + i);
+            atomic_store_explicit(&pool->alone, ++pool->n_alone, memory_order_relaxed);
+        }
         return;
     }
     begin(pool, job);
@@ -346,6 +349,14 @@ void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles)
         int n = n_tiles - base < most ? n_tiles - base : most;
         run(pool, &(struct job){.fn = fn, .arg = arg, .base = base, .n_then = n});
     }
+}
+
+uint64_t pool_beat(const struct pool *pool)
+{
+    uint64_t beat = atomic_load_explicit(&pool->alone, memory_order_relaxed);
+    for (int w = 0; w < pool->threads; w++)
+        beat = beat * 31 + atomic_load_explicit(&pool->worker[w].claim, memory_order_relaxed);
+    return beat;
 }
 
 void pool_rest(struct pool *pool)

@@ -40,6 +40,8 @@ void pool_run(struct pool *pool, tile_fn fn, void *arg, int n_tiles);
 /* The same of [0, n_first + n_then): every worker begins with its share of the first. */
 void pool_run_two(struct pool *pool, tile_fn fn, void *arg, int n_first, int n_then);
 void pool_rest(struct pool *pool);
+/* Another number whenever a tile was taken since it was last asked; any thread. */
+uint64_t pool_beat(const struct pool *pool);
 
 /* Waits in a tile until *count is n, which it must become by tiles that are under way. */
 void pool_await(const atomic_int *count, int n);

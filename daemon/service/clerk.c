@@ -6,9 +6,10 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/thread.h"
 
 struct jobs {
     struct clerk_job *first, **end;
@@ -72,14 +73,10 @@ int clerk_open(void (*wake)(void *arg), void *arg, struct clerk **ret, struct er
     c->done.end = &c->done.first;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->work, NULL);
-    sigset_t all, old; /* signals are the loop's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int r = pthread_create(&c->thread, NULL, clerk_main, c);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (r != 0) {
+    int r = thread_start(&c->thread, "moed-clerk", clerk_main, c);
+    if (r < 0) {
         free(c);
-        return err_set(err, -r, "cannot start the clerk's thread: %s", strerror(r));
+        return err_set(err, r, "cannot start the clerk's thread: %s", strerror(-r));
     }
     *ret = c;
     return 0;
