@@ -22,11 +22,13 @@ struct message {
     uint8_t raw[];
 };
 
-/* XXH3-64 of all thinking, then all text. They come interleaved only where a model thinks again
- * after it began to answer; the sum over both is then out of reach of one pass. */
-struct digest {
+/* What has been told of one answer, with the XXH3-64 of all its thinking, then all its text. They
+ * come interleaved only where a model thinks again after it began to answer; the sum over both is
+ * then out of reach of one pass. */
+struct told {
     XXH3_state_t *state;
-    bool has_text, is_mixed;
+    bool has_text, is_mixed, finished;
+    int32_t next_index;
 };
 
 static void message_free(struct message *m)
@@ -39,33 +41,13 @@ static void message_free(struct message *m)
 }
 OWN_DEFINE(message, message_free);
 
-static void digest_free(struct digest *d)
-{
-    if (!d)
-        return;
-    XXH3_freeState(d->state);
-    free(d);
-}
-OWN_DEFINE(digest, digest_free);
-
-static struct digest *digest_new(void)
-{
-    OWN(digest) *d = calloc(1, sizeof *d);
-    if (!d)
-        return NULL;
-    d->state = XXH3_createState();
-    if (!d->state)
-        return NULL;
-    XXH3_64bits_reset(d->state);
-    return TAKE(d);
-}
-
 struct moed_call *call_new(void)
 {
     struct moed_call *call = calloc(1, sizeof *call);
     if (!call)
         return NULL;
     call->deadline = UINT64_MAX;
+    call->n_answers = 1;
     call->error = (struct moed_error)MOED_ERROR_INIT;
     return call;
 }
@@ -81,21 +63,35 @@ void call_free(struct moed_call *call)
         message_free(call->first);
         call->first = next;
     }
-    digest_free(call->digest);
+    for (int i = 0; call->told && i < call->n_answers; i++)
+        XXH3_freeState(call->told[i].state);
+    free(call->told);
     free(call);
 }
 
 /* ---- generations */
-static void digest_add(struct digest *d, const char *thinking, const char *text)
+static int begin_answers(struct moed_call *call)
+{
+    call->told = calloc((size_t)call->n_answers, sizeof *call->told);
+    for (int i = 0; call->told && i < call->n_answers; i++) {
+        call->told[i].state = XXH3_createState();
+        if (!call->told[i].state)
+            return -ENOMEM;
+        XXH3_64bits_reset(call->told[i].state);
+    }
+    return call->told ? 0 : -ENOMEM;
+}
+
+static void add_text(struct told *t, const char *thinking, const char *text)
 {
     size_t n_thinking = thinking ? strlen(thinking) : 0, n_text = text ? strlen(text) : 0;
-    if (n_thinking > 0 && d->has_text)
-        d->is_mixed = true;
+    if (n_thinking > 0 && t->has_text)
+        t->is_mixed = true;
     if (n_thinking > 0)
-        XXH3_64bits_update(d->state, thinking, n_thinking);
+        XXH3_64bits_update(t->state, thinking, n_thinking);
     if (n_text > 0)
-        XXH3_64bits_update(d->state, text, n_text);
-    d->has_text |= n_text > 0;
+        XXH3_64bits_update(t->state, text, n_text);
+    t->has_text |= n_text > 0;
 }
 
 static int lost(struct moed_error *error, const char *what, unsigned long long found,
@@ -106,36 +102,51 @@ static int lost(struct moed_error *error, const char *what, unsigned long long f
                      expected);
 }
 
-static int take_event(struct moed_call *call, const Moed__V1__GenerateEvent *event,
-                      struct moed_error *error)
+static int take_part(struct moed_call *call, struct told *t, const Moed__V1__GenerateEvent *event,
+                     struct moed_error *error)
 {
-    if (call->finished)
+    if (t->finished)
         return error_set(error, -EBADMSG, MOED_INTERNAL, "an event after the last one");
-    if (event->seq != call->next_seq)
-        return lost(error, "seq", event->seq, call->next_seq);
-    if (event->n_tokens > 0 && event->has_first_index && event->first_index != call->next_index)
-        return lost(error, "first_index", (unsigned)event->first_index, (unsigned)call->next_index);
-    if (event->has_generation_id && event->generation_id.len == sizeof call->id) {
-        memcpy(call->id, event->generation_id.data, sizeof call->id);
-        call->has_id = true;
-    }
-    if (!call->digest && !(call->digest = digest_new()))
-        return error_set(error, -ENOMEM, MOED_RESOURCE_EXHAUSTED, "no memory for an event");
-    digest_add(call->digest, event->thinking, event->text);
-    call->next_seq++;
-    call->next_index += (int32_t)event->n_tokens;
-    call->finished = event->finish != MOED__V1__FINISH__FINISH_NONE;
-    if (call->finished && event->has_text_hash && !call->digest->is_mixed) {
-        unsigned long long sum = XXH3_64bits_digest(call->digest->state);
+    if (event->n_tokens > 0 && event->has_first_index && event->first_index != t->next_index)
+        return lost(error, "first_index", (unsigned)event->first_index, (unsigned)t->next_index);
+    add_text(t, event->thinking, event->text);
+    t->next_index += (int32_t)event->n_tokens;
+    t->finished = event->finish != MOED__V1__FINISH__FINISH_NONE;
+    call->n_finished += t->finished;
+    if (t->finished && event->has_text_hash && !t->is_mixed) {
+        unsigned long long sum = XXH3_64bits_digest(t->state);
         if (sum != event->text_hash)
             return lost(error, "the hash of its text", sum, event->text_hash);
     }
     return 0;
 }
 
+static int take_event(struct moed_call *call, const Moed__V1__GenerateEvent *event,
+                      struct moed_error *error)
+{
+    if (event->index < 0 || event->index >= call->n_answers)
+        return error_set(error, -EBADMSG, MOED_INTERNAL, "an event of answer %d, of %d",
+                         event->index, call->n_answers);
+    if (event->seq != call->next_seq)
+        return lost(error, "seq", event->seq, call->next_seq);
+    if (event->has_generation_id && event->generation_id.len == sizeof call->id) {
+        memcpy(call->id, event->generation_id.data, sizeof call->id);
+        call->has_id = true;
+    }
+    if (!call->told && begin_answers(call) < 0)
+        return error_set(error, -ENOMEM, MOED_RESOURCE_EXHAUSTED, "no memory for an event");
+    call->next_seq++;
+    return take_part(call, &call->told[event->index], event, error);
+}
+
+bool call_is_finished(const struct moed_call *call)
+{
+    return call->n_finished == call->n_answers;
+}
+
 int call_check_end(const struct moed_call *call, struct moed_error *error)
 {
-    if (!call->is_generation || call->finished)
+    if (!call->is_generation || call_is_finished(call))
         return 0;
     return error_set(error, -EBADMSG, MOED_DATA_LOSS,
                      "part of the answer is missing: the stream ended after %llu events without "

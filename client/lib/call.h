@@ -20,7 +20,7 @@ enum {
 };
 
 struct message; /* one that waits to be read */
-struct digest;  /* of a generation's text, as its last event must state it */
+struct told;    /* of one answer, and the hash of its text, as its last event must state it */
 
 struct moed_call {
     struct moed_call *next; /* in the session's list, while open */
@@ -43,10 +43,10 @@ struct moed_call {
 
     /* generations */
     uint64_t next_seq;
-    int32_t next_index;
-    bool has_id, finished;
+    bool has_id;
     uint8_t id[16];
-    struct digest *digest;
+    int n_answers, n_finished;
+    struct told *told; /* [n_answers], from the first event on */
 };
 
 struct moed_call *call_new(void); /* NULL: no memory */
@@ -62,5 +62,7 @@ OWN_DEFINE(moed_call, call_free);
 int call_take(struct moed_call *call, const uint8_t *bytes, size_t n, struct moed_error *error);
 /* Makes the next queued message the current one; 0: there is none. -ENOMEM: it is lost. */
 int call_show_next(struct moed_call *call);
+/* Whether a generation has told the end of all its answers. */
+bool call_is_finished(const struct moed_call *call);
 /* Whether a stream that ends now has said all it must; fails as call_take. */
 int call_check_end(const struct moed_call *call, struct moed_error *error);

@@ -107,6 +107,7 @@ int moed_generate(struct moed *moed, const struct moed_request *request, struct 
     if (!call)
         return refuse(error, -ENOMEM, 0);
     call->is_stream = call->is_generation = true;
+    call->n_answers = request_answers(request);
     call->answer = &moed__v1__generate_event__descriptor;
     struct out_list frames = {0};
     r = request_frames(request, stream, &frames);

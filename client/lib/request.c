@@ -137,6 +137,8 @@ static const struct field field_table[] = {
     [MOED_PROMPT_LOGPROBS] = IN_REQUEST(FIELD_FLAG, prompt_logprobs),
     [MOED_EFFORT] = IN_CHAT(FIELD_INT32, effort),
     [MOED_THINKING_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_tokens),
+    [MOED_N] = IN_REQUEST(FIELD_INT32, n),
+    [MOED_BEST_OF] = IN_REQUEST(FIELD_INT32, best_of),
     [MOED_THINKING_SOFT_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_soft_tokens),
 };
 
@@ -305,6 +307,12 @@ int moed_request_set_receipt(struct moed_request *request, const struct moed_rec
         moed__v1__receipt__free_unpacked(request->fields.receipt, NULL);
     request->fields.receipt = copy;
     return 0;
+}
+
+int request_answers(const struct moed_request *request)
+{
+    int n = request->fields.n;
+    return n < 1 ? 1 : n > REQUEST_MAX_ANSWERS ? REQUEST_MAX_ANSWERS : n;
 }
 
 int64_t request_timeout_ms(const struct moed_request *request)

@@ -25,6 +25,8 @@ struct moed_request {                 /* all memory is malloc's, as protobuf-c's
     char *tools; /* JSON; NULL: none */
 };
 
+enum { REQUEST_MAX_ANSWERS = 1024 }; /* the daemon takes fewer */
+
 /**
  * The frames of a Generate call: one REQUEST where everything fits a part, else a REQUEST and DATA
  * of at most a MiB of prompt each, then the end. Text is cut between characters.
@@ -34,5 +36,7 @@ struct moed_request {                 /* all memory is malloc's, as protobuf-c's
 int request_frames(const struct moed_request *request, uint32_t stream, struct out_list *ret);
 /* The bytes of a RenderRequest, on the heap. -ENOMEM */
 int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n);
+/* How many answers are asked for, 1 to REQUEST_MAX_ANSWERS. */
+int request_answers(const struct moed_request *request);
 /* Milliseconds the whole generation may take, 0: any. */
 int64_t request_timeout_ms(const struct moed_request *request);

@@ -207,7 +207,7 @@ static void end(struct session *session, struct moed_call *call, const struct mo
 /* Ends a call for a reason of our own; a generation is stopped in the daemon too. */
 static void give_up(struct session *session, struct moed_call *call, const struct moed_error *error)
 {
-    if (call->is_generation && call->has_id && !call->finished)
+    if (call->is_generation && call->has_id && !call_is_finished(call))
         session_send_cancel(session, call->id); /* without memory the daemon finds out later */
     end(session, call, error);
 }
@@ -219,7 +219,7 @@ static void take_ghost_message(struct session *session, struct moed_call *call,
     if (!call->is_generation)
         return;
     struct moed_error error = MOED_ERROR_INIT;
-    if (call_take(call, bytes, n, &error) == 0 && call->has_id && !call->finished)
+    if (call_take(call, bytes, n, &error) == 0 && call->has_id && !call_is_finished(call))
         session_send_cancel(session, call->id);
     end(session, call, NULL);
 }
@@ -443,6 +443,7 @@ static void leave_ghost(struct session *session, const struct moed_call *call)
         return; /* the generation runs on until its end or the connection's */
     ghost->is_ghost = ghost->is_stream = ghost->is_generation = true;
     ghost->answer = call->answer;
+    ghost->n_answers = call->n_answers;
     ghost->moed = call->moed;
     ghost->stream = call->stream;
     ghost->next = session->calls;
@@ -462,5 +463,5 @@ int session_cancel(struct session *session, struct moed_call *call)
         return 0;
     }
     drop_output(session, call->stream);
-    return call->is_generation && call->has_id && !call->finished;
+    return call->is_generation && call->has_id && !call_is_finished(call);
 }

@@ -173,6 +173,8 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
         .error = from->error,
         .thinking_cut = (enum moed_thinking_cut)from->thinking_cut,
         .text_hash = from->text_hash,
+        .index = from->index,
+        .mean_logprob = from->has_mean_logprob ? from->mean_logprob : NAN,
     };
     event->thinking_bytes = strlen(event->thinking);
     event->text_bytes = strlen(event->text);

@@ -71,7 +71,7 @@ static json_t *token_json(const struct moed_token *token, bool has_top)
 }
 
 /* Calls are told one after the other: a piece belongs to the last one or begins the next. */
-static struct call *find_call(struct answer *a, const struct moed_call_delta *delta)
+static struct call *find_call(struct told *a, const struct moed_call_delta *delta)
 {
     if (delta->index < 0 || (size_t)delta->index > a->n_calls)
         return NULL;
@@ -88,21 +88,21 @@ static struct call *find_call(struct answer *a, const struct moed_call_delta *de
     return call;
 }
 
-static void keep_ids(struct answer *a, const struct moed_event *event)
+static void keep_ids(struct answer *a, struct told *part, const struct moed_event *event)
 {
     for (size_t i = 0; i < event->n_prompt; i++)
         json_array_append_new(a->prompt, json_integer(event->prompt[i]));
     for (size_t i = 0; i < event->n_tokens; i++)
-        json_array_append_new(a->ids, json_integer(event->tokens[i]->id));
+        json_array_append_new(part->ids, json_integer(event->tokens[i]->id));
 }
 
-static void keep_tokens(struct answer *a, const struct moed_event *event)
+static void keep_tokens(struct answer *a, struct told *part, const struct moed_event *event)
 {
     for (size_t i = 0; i < event->n_prompt_tokens; i++)
         json_array_append_new(a->prompt_logprobs,
                               token_json(event->prompt_tokens[i], a->o->has_top));
     for (size_t i = 0; i < event->n_tokens; i++)
-        json_array_append_new(a->tokens, token_json(event->tokens[i], a->o->has_top));
+        json_array_append_new(part->tokens, token_json(event->tokens[i], a->o->has_top));
 }
 
 /* ---- streaming */
@@ -154,50 +154,88 @@ static void show_call(struct answer *a, const struct moed_call_delta *delta)
         show_text(a, "\n", 1);
 }
 
-static void take_call(struct answer *a, const struct moed_call_delta *delta)
+static bool shows_as_it_comes(const struct answer *a)
 {
-    struct call *call = find_call(a, delta);
+    return a->to_screen && a->n_parts == 1;
+}
+
+static void take_call(struct answer *a, struct told *part, const struct moed_call_delta *delta)
+{
+    struct call *call = find_call(part, delta);
     if (!call) {
         a->is_broken = true;
         return;
     }
     text_add(&call->arguments, delta->arguments, strlen(delta->arguments));
-    if (a->to_screen)
+    if (shows_as_it_comes(a))
         show_call(a, delta);
+}
+
+static void take_end(struct answer *a, struct told *part, const struct moed_event *event)
+{
+    part->finish = event->finish;
+    part->thinking_cut = event->thinking_cut;
+    part->mean_logprob = event->mean_logprob;
+    part->text_hash = event->text_hash;
+    snprintf(part->reason, sizeof part->reason, "%s", event->error ? event->error : "");
+    if (event->receipt && !part->receipt)
+        part->receipt = receipt_json(event->receipt);
+    if (event->usage) {
+        a->usage = *event->usage;
+        a->has_usage = true;
+    }
 }
 
 static void take_event(struct answer *a, const struct moed_event *event)
 {
+    struct told *part = &a->parts[event->index]; /* the library has looked at it */
     bool has_output =
         event->text_bytes + event->thinking_bytes + event->n_tokens + event->n_calls > 0;
     if (has_output && a->first_token_seconds == 0)
         a->first_token_seconds = (double)(now_us() - a->start_us) / 1e6;
     if (event->model)
         snprintf(a->model, sizeof a->model, "%s", event->model);
-    text_add(&a->text, event->text, event->text_bytes);
-    text_add(&a->thinking, event->thinking, event->thinking_bytes);
+    text_add(&part->text, event->text, event->text_bytes);
+    text_add(&part->thinking, event->thinking, event->thinking_bytes);
     if (a->keep_tokens || a->keep_ids)
-        keep_ids(a, event);
+        keep_ids(a, part, event);
     if (a->keep_tokens)
-        keep_tokens(a, event);
-    if (a->to_screen) {
+        keep_tokens(a, part, event);
+    if (shows_as_it_comes(a)) {
         show_thinking(a, event->thinking, event->thinking_bytes);
         show_text(a, event->text, event->text_bytes);
     }
     for (size_t i = 0; i < event->n_calls; i++)
-        take_call(a, event->calls[i]);
-    if (event->finish == MOED_FINISH_NONE)
-        return;
-    a->finish = event->finish;
-    a->thinking_cut = event->thinking_cut;
-    a->text_hash = event->text_hash;
-    snprintf(a->reason, sizeof a->reason, "%s", event->error ? event->error : "");
-    if (event->usage) {
-        a->usage = *event->usage;
-        a->has_usage = true;
+        take_call(a, part, event->calls[i]);
+    if (event->finish != MOED_FINISH_NONE)
+        take_end(a, part, event);
+}
+
+/* Of several one after the other, each behind a line that numbers it. */
+static void show_parts(struct answer *a)
+{
+    for (int i = 0; i < a->n_parts; i++) {
+        const struct told *part = &a->parts[i];
+        if (part->finish == MOED_FINISH_NONE && part->text.n + part->thinking.n == 0)
+            continue; /* it failed before it began */
+        if (!a->ends_line)
+            putchar('\n');
+        printf("--- answer %d\n", i + 1);
+        fflush(stdout);
+        a->ends_line = true;
+        show_thinking(a, part->thinking.data, part->thinking.n);
+        show_text(a, part->text.data, part->text.n);
+        for (size_t j = 0; j < part->n_calls; j++) {
+            const struct call *call = &part->calls[j];
+            if (!a->ends_line)
+                show_text(a, "\n", 1);
+            show_text(a, call->name, strlen(call->name));
+            show_text(a, " ", 1);
+            show_text(a, call->arguments.data, call->arguments.n);
+            show_text(a, "\n", 1);
+        }
+        end_thinking(a);
     }
-    if (event->receipt && !a->receipt)
-        a->receipt = receipt_json(event->receipt);
 }
 
 static void on_progress(struct moed_call *call, int result, void *arg)
@@ -233,7 +271,9 @@ static void loop(struct moed *moed, struct moed_call *call, struct answer *a, co
         return;
     moed_call_cancel(call);
     a->is_interrupted = true;
-    a->finish = MOED_FINISH_CANCELLED;
+    for (int i = 0; i < a->n_parts; i++)
+        if (a->parts[i].finish == MOED_FINISH_NONE)
+            a->parts[i].finish = MOED_FINISH_CANCELLED;
 }
 
 static int judge(struct answer *a)
@@ -243,15 +283,30 @@ static int judge(struct answer *a)
         return EXIT_INTERRUPTED;
     if (a->result < 0)
         return link_failed(o, &a->error);
-    if (a->finish == MOED_FINISH_ERROR)
-        return link_error(o, "the generation failed: %s", a->reason);
-    if (a->finish == MOED_FINISH_DRAINING)
-        return link_error(o, "the daemon is going down and ended the generation");
-    if (a->finish == MOED_FINISH_CANCELLED)
-        return link_error(o, "the generation was cancelled");
+    for (int i = 0; i < a->n_parts; i++) {
+        const struct told *part = &a->parts[i];
+        if (part->finish == MOED_FINISH_ERROR)
+            return link_error(o, "the generation failed: %s", part->reason);
+        if (part->finish == MOED_FINISH_DRAINING)
+            return link_error(o, "the daemon is going down and ended the generation");
+        if (part->finish == MOED_FINISH_CANCELLED)
+            return link_error(o, "the generation was cancelled");
+    }
     if (a->is_broken)
         return link_error(o, "the daemon's answer holds a piece of a call that never began");
     return EXIT_DONE;
+}
+
+static void make_parts(struct answer *a)
+{
+    a->n_parts = a->o->n_answers > 1 ? a->o->n_answers : 1;
+    a->parts = calloc((size_t)a->n_parts, sizeof *a->parts);
+    if (!a->parts)
+        abort();
+    for (int i = 0; i < a->n_parts; i++) {
+        a->parts[i].ids = json_array();
+        a->parts[i].tokens = json_array();
+    }
 }
 
 int answer_run(struct moed *moed, const struct moed_request *request, struct answer *a)
@@ -259,9 +314,8 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
     a->error = (struct moed_error)MOED_ERROR_INIT;
     a->start_us = now_us();
     a->ends_line = true;
+    make_parts(a);
     a->prompt = json_array();
-    a->ids = json_array();
-    a->tokens = json_array();
     a->prompt_logprobs = json_array();
     struct moed_call *started = NULL;
     if (moed_generate(moed, request, &started, &a->error) < 0)
@@ -272,39 +326,48 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
     interrupt_catch(&interrupt);
     loop(moed, call, a, &interrupt.open);
     interrupt_release(&interrupt);
-    if (a->to_screen)
+    if (shows_as_it_comes(a))
         end_thinking(a);
+    else if (a->to_screen)
+        show_parts(a);
     return judge(a);
+}
+
+static void part_fini(struct told *part)
+{
+    free(part->text.data);
+    free(part->thinking.data);
+    for (size_t i = 0; i < part->n_calls; i++) {
+        free(part->calls[i].id);
+        free(part->calls[i].name);
+        free(part->calls[i].arguments.data);
+    }
+    free(part->calls);
+    json_decref(part->ids);
+    json_decref(part->tokens);
+    json_decref(part->receipt);
 }
 
 void answer_fini(struct answer *a)
 {
-    free(a->text.data);
-    free(a->thinking.data);
-    for (size_t i = 0; i < a->n_calls; i++) {
-        free(a->calls[i].id);
-        free(a->calls[i].name);
-        free(a->calls[i].arguments.data);
-    }
-    free(a->calls);
+    for (int i = 0; i < a->n_parts; i++)
+        part_fini(&a->parts[i]);
+    free(a->parts);
     json_decref(a->prompt);
-    json_decref(a->ids);
-    json_decref(a->tokens);
     json_decref(a->prompt_logprobs);
-    json_decref(a->receipt);
     *a = (struct answer){0};
 }
 
 /* ---- figures */
 /* The first token comes out of the prefill: decoding is what came after it. */
-static double decode_rate(const struct moed_usage *u)
+double answer_decode_rate(const struct moed_usage *u)
 {
     return u->completion_tokens > 1 && u->decode_seconds > 0
                ? (u->completion_tokens - 1) / u->decode_seconds
                : 0;
 }
 
-static double prefill_rate(const struct moed_usage *u)
+double answer_prefill_rate(const struct moed_usage *u)
 {
     int n = u->prompt_tokens - u->cached_tokens;
     return n > 0 && u->prefill_seconds > 0 ? n / u->prefill_seconds : 0;
@@ -313,6 +376,7 @@ static double prefill_rate(const struct moed_usage *u)
 void answer_print_figures(const struct answer *a)
 {
     const struct moed_usage *u = &a->usage;
+    const struct told *first = &a->parts[0];
     if (a->o->quiet || !a->has_usage)
         return;
     bool color = screen_has_color(a->o, stderr);
@@ -320,72 +384,16 @@ void answer_print_figures(const struct answer *a)
     if (u->cached_tokens > 0)
         fprintf(stderr, " (%d known)", u->cached_tokens);
     fprintf(stderr, ", first token after %.3f s", a->first_token_seconds);
-    if (prefill_rate(u) > 0)
-        fprintf(stderr, ", prefill %.1f tokens/s", prefill_rate(u));
+    if (answer_prefill_rate(u) > 0)
+        fprintf(stderr, ", prefill %.1f tokens/s", answer_prefill_rate(u));
     fprintf(stderr, ", %d tokens", u->completion_tokens);
     if (u->thinking_tokens > 0)
         fprintf(stderr, " (%d of thinking%s)", u->thinking_tokens,
-                a->thinking_cut == MOED_THINKING_UNCUT ? "" : ", cut");
-    if (decode_rate(u) > 0)
-        fprintf(stderr, ", decode %.1f tokens/s", decode_rate(u));
-    if (a->finish != MOED_FINISH_STOP && a->finish != MOED_FINISH_TOOL_CALLS)
-        fprintf(stderr, ", ended by %s", moed_finish_name(a->finish));
+                first->thinking_cut == MOED_THINKING_UNCUT ? "" : ", cut");
+    if (answer_decode_rate(u) > 0)
+        fprintf(stderr, ", decode %.1f tokens/s", answer_decode_rate(u));
+    if (a->n_parts == 1 && first->finish != MOED_FINISH_STOP &&
+        first->finish != MOED_FINISH_TOOL_CALLS)
+        fprintf(stderr, ", ended by %s", moed_finish_name(first->finish));
     fprintf(stderr, "%s\n", color ? "\x1b[0m" : "");
-}
-
-json_t *answer_json_usage(const struct answer *a)
-{
-    const struct moed_usage *u = &a->usage;
-    if (!a->has_usage)
-        return json_null();
-    json_t *usage = json_object();
-    json_object_set_new(usage, "prompt_tokens", json_integer(u->prompt_tokens));
-    json_object_set_new(usage, "cached_tokens", json_integer(u->cached_tokens));
-    json_object_set_new(usage, "completion_tokens", json_integer(u->completion_tokens));
-    json_object_set_new(usage, "thinking_tokens", json_integer(u->thinking_tokens));
-    json_object_set_new(usage, "first_token_seconds", screen_json_real(a->first_token_seconds));
-    json_object_set_new(usage, "queue_seconds", screen_json_real(u->queue_seconds));
-    json_object_set_new(usage, "prefill_seconds", screen_json_real(u->prefill_seconds));
-    json_object_set_new(usage, "decode_seconds", screen_json_real(u->decode_seconds));
-    json_object_set_new(usage, "prefill_tokens_per_second", screen_json_real(prefill_rate(u)));
-    json_object_set_new(usage, "decode_tokens_per_second", screen_json_real(decode_rate(u)));
-    return usage;
-}
-
-json_t *answer_json_receipt(const struct answer *a)
-{
-    return a->receipt ? json_incref(a->receipt) : json_null();
-}
-
-static json_t *calls_json(const struct answer *a)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < a->n_calls; i++) {
-        const struct call *call = &a->calls[i];
-        const struct text *text = &call->arguments;
-        json_t *object = json_object();
-        json_object_set_new(object, "id", screen_json_word(call->id));
-        json_object_set_new(object, "name", screen_json_word(call->name));
-        json_object_set_new(object, "arguments",
-                            screen_json_text(text->n ? text->data : "", text->n));
-        json_array_append_new(list, object);
-    }
-    return list;
-}
-
-json_t *answer_json(const struct answer *a)
-{
-    json_t *object = json_object();
-    json_object_set_new(object, "model", screen_json_word(a->model));
-    json_object_set_new(object, "text", screen_json_text(a->text.n ? a->text.data : "", a->text.n));
-    json_object_set_new(object, "thinking",
-                        screen_json_text(a->thinking.n ? a->thinking.data : "", a->thinking.n));
-    if (a->n_calls > 0)
-        json_object_set_new(object, "calls", calls_json(a));
-    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
-    json_object_set_new(object, "thinking_cut",
-                        screen_json_word(moed_thinking_cut_name(a->thinking_cut)));
-    json_object_set_new(object, "usage", answer_json_usage(a));
-    json_object_set_new(object, "receipt", answer_json_receipt(a));
-    return object;
 }

@@ -18,23 +18,31 @@ struct call { /* of a tool */
     struct text arguments;
 };
 
-struct answer {       /* zeroed but for the options in front */
-    bool to_screen;   /* text to stdout as it comes, thinking to stderr */
-    bool keep_tokens; /* into `tokens` */
-    bool keep_ids;    /* into `ids` */
-    const struct options *o;
-
+struct told { /* one of the answers */
     struct text text, thinking;
-    char model[256];
-    json_t *prompt, *ids;             /* arrays of numbers, with keep_ids or keep_tokens */
-    json_t *tokens, *prompt_logprobs; /* arrays of objects, with keep_tokens */
+    json_t *ids;    /* array of numbers, with keep_ids or keep_tokens */
+    json_t *tokens; /* array of objects, with keep_tokens */
     uint64_t text_hash;
     json_t *receipt;    /* NULL: the daemon told none */
     struct call *calls; /* of tools */
     size_t n_calls;
     enum moed_finish finish;
     enum moed_thinking_cut thinking_cut;
-    char reason[512]; /* finish is error: why */
+    float mean_logprob; /* NAN: the daemon told none */
+    char reason[512];   /* finish is error: why */
+};
+
+struct answer {       /* zeroed but for the options in front */
+    bool to_screen;   /* text to stdout as it comes, thinking to stderr; several when all ended */
+    bool keep_tokens; /* into `tokens` of the parts */
+    bool keep_ids;    /* into `ids` */
+    const struct options *o;
+
+    struct told *parts; /* [n_parts] as many as were asked for */
+    int n_parts;
+    char model[256];
+    json_t *prompt;          /* array of numbers, with keep_ids or keep_tokens */
+    json_t *prompt_logprobs; /* array of objects, with keep_tokens */
     bool is_interrupted, has_usage;
     struct moed_usage usage;
     double first_token_seconds; /* from the request to the first token, as seen here */
@@ -55,9 +63,12 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
 void answer_fini(struct answer *a);
 /* The line of figures on stderr, unless --quiet. */
 void answer_print_figures(const struct answer *a);
-json_t *answer_json_usage(const struct answer *a);
-/* What computed it, as receipt_json() says; null if the daemon doesn't tell. */
-json_t *answer_json_receipt(const struct answer *a);
+/* Tokens a second; 0: there were too few. */
+double answer_prefill_rate(const struct moed_usage *usage);
+double answer_decode_rate(const struct moed_usage *usage);
 /* {"model", "text", "thinking", "calls", "finish_reason", "thinking_cut", "usage", "receipt"};
- * calls only if there are any */
+ * calls only if there are any. Of several answers what is each one's own is in an array "answers".
+ */
 json_t *answer_json(const struct answer *a);
+/* The same of raw text, with "prompt_tokens", "prompt_logprobs" if asked for, and "tokens". */
+json_t *answer_json_raw(const struct answer *a);

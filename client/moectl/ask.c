@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ask and generate: one prompt, one answer. One thread.
+ * ask and generate: one prompt, one answer or a few. One thread.
  */
 #include <stdio.h>
 #include <string.h>
@@ -108,19 +108,6 @@ static int build(const struct options *o, struct moed_request **ret)
     return 0;
 }
 
-static json_t *generation_json(const struct answer *a)
-{
-    json_t *object = json_object();
-    json_object_set(object, "prompt_tokens", a->prompt);
-    if (a->o->prompt_logprobs)
-        json_object_set(object, "prompt_logprobs", a->prompt_logprobs);
-    json_object_set(object, "tokens", a->tokens);
-    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
-    json_object_set_new(object, "usage", answer_json_usage(a));
-    json_object_set_new(object, "receipt", answer_json_receipt(a));
-    return object;
-}
-
 int verb_generate(const struct options *o)
 {
     if (o->has_top && !o->json)
@@ -140,7 +127,7 @@ int verb_generate(const struct options *o)
     struct answer a = {.to_screen = !o->json, .keep_tokens = o->json, .o = o};
     r = run(moed, request, &record, &a);
     if (o->json && is_worth_printing(r))
-        screen_json(generation_json(&a));
+        screen_json(answer_json_raw(&a));
     if (!o->json && !a.ends_line && isatty(STDOUT_FILENO))
         putchar('\n'); /* a pipe gets the text and nothing else */
     fflush(stdout);

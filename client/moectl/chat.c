@@ -182,8 +182,9 @@ static int generate(struct chat *c, struct moed_request *request)
         show_end(c, &a);
     else if (!c->o->json && !a.ends_line)
         putchar('\n');
-    if (a.text.n > 0)
-        add_turn(c, MOED_ASSISTANT, a.text.data, a.text.n);
+    const struct text *text = &a.parts[0].text;
+    if (text->n > 0)
+        add_turn(c, MOED_ASSISTANT, text->data, text->n);
     if (r == EXIT_DONE)
         r = record_write(&c->record, request, &a);
     answer_fini(&a);

@@ -19,7 +19,8 @@ const struct verb verb_table[] = {
      "figures to standard error. Ctrl-C stops the daemon's work too.\n"
      "With --tools the model may call functions: each call is a line of its name\n"
      "and arguments, or an object in \"calls\" with --json.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SAMPLING | GROUP_SAVE, 0, -1, verb_ask},
+     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE, 0, -1,
+     verb_ask},
     {"chat", "", "Talk with a chat model",
      "Lines are messages; /help lists commands, // begins a message with a slash.\n"
      "Ctrl-C stops the answer only. The history of the terminal is kept in\n"
@@ -37,7 +38,7 @@ const struct verb verb_table[] = {
      "cache, attention, sampler, seed, cached_rows). A token whose bytes are no text\n"
      "by themselves has them in \"bytes\" as well. Log-probabilities are natural,\n"
      "taken before temperature and filters.\n",
-     GROUP_MODEL | GROUP_RAW | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_generate},
+     GROUP_MODEL | GROUP_RAW | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_generate},
     {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
      verb_tokenize},
     {"detokenize", "[ID]...", "Turn token ids into text",

@@ -26,6 +26,8 @@ enum type {
     TYPE_SECONDS, /* a setting, kept in milliseconds */
     TYPE_SET,     /* a setting that is 1 when the option is there */
     TYPE_TOP,
+    TYPE_ANSWERS,
+    TYPE_BEST,
     TYPE_EFFORT,
     TYPE_STOP,
     TYPE_BREAKER,
@@ -104,6 +106,9 @@ static const struct option option_table[] = {
      "go on after the model's end token"},
     {"show-special", 0, NULL, GROUP_SAMPLING, TYPE_SET, 0, MOED_SHOW_SPECIAL,
      "print special tokens too"},
+    {"n", 0, "N", GROUP_SEVERAL, TYPE_ANSWERS, 0, MOED_N, "so many answers, with further seeds"},
+    {"best-of", 0, "N", GROUP_SEVERAL, TYPE_BEST, 0, MOED_BEST_OF,
+     "of so many the most probable are told"},
     {"timeout", 0, "SECONDS", GROUP_SAMPLING | GROUP_BENCH, TYPE_SECONDS, 0, MOED_TIMEOUT_MS,
      "give up after this time"},
     {"top-logprobs", 0, "K", GROUP_RAW, TYPE_TOP, 0, MOED_TOP_LOGPROBS,
@@ -215,6 +220,9 @@ static int take_integer(struct options *o, const struct option *option, const ch
         return bad_value(o, option, value, "a whole number");
     if (option->type == TYPE_TOP)
         o->has_top = true;
+    o->is_several |= (option->type == TYPE_ANSWERS || option->type == TYPE_BEST) && s.integer > 1;
+    if (option->type == TYPE_ANSWERS)
+        o->n_answers = s.integer < 1 ? 1 : s.integer > MAX_ANSWERS ? MAX_ANSWERS : (int)s.integer;
     return add_setting(o, &s);
 }
 
@@ -376,6 +384,8 @@ static int take_value(struct options *o, const struct option *option, const char
         return take_real(o, option, value);
     case TYPE_INTEGER:
     case TYPE_TOP:
+    case TYPE_ANSWERS:
+    case TYPE_BEST:
         return take_integer(o, option, value);
     case TYPE_EFFORT:
         return take_effort(o, option, value);

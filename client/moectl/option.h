@@ -33,7 +33,7 @@ struct setting { /* a field of a request, as given */
     int64_t integer;
 };
 
-enum { MAX_SETTINGS = 64, MAX_TEXTS = 64, MAX_BIASES = 256 };
+enum { MAX_SETTINGS = 64, MAX_TEXTS = 64, MAX_BIASES = 256, MAX_ANSWERS = 1024 };
 
 struct texts { /* of an option that may be repeated */
     const char *at[MAX_TEXTS];
@@ -56,6 +56,8 @@ struct options {
         experts, anyway;
     struct setting settings[MAX_SETTINGS];
     int n_settings;
+    int n_answers;   /* 0: not given, that is one */
+    bool is_several; /* --n or --best-of */
     struct texts stops, banned, breakers;
     struct {
         int32_t id;

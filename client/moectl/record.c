@@ -15,6 +15,8 @@ int record_open(const struct options *o, struct record *ret)
     *ret = (struct record){.o = o};
     if (!o->save)
         return 0;
+    if (o->is_several)
+        return usage_error(o, "--save keeps one answer: not with --n or --best-of");
     ret->file = fopen(o->save, "we");
     return ret->file ? 0 : link_error(o, "cannot open '%s': %s", o->save, strerror(errno));
 }
@@ -39,7 +41,7 @@ void record_prepare(const struct record *record, struct moed_request *request, s
 }
 
 /* Names and arguments; ids are new each time. */
-static json_t *calls_json(const struct answer *a)
+static json_t *calls_json(const struct told *a)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < a->n_calls; i++) {
@@ -61,14 +63,15 @@ static json_t *text_json(const struct text *text)
 json_t *record_answer(const struct answer *a)
 {
     char hash[20];
+    const struct told *part = &a->parts[0];
     json_t *object = json_object();
-    snprintf(hash, sizeof hash, "%016" PRIx64, a->text_hash);
+    snprintf(hash, sizeof hash, "%016" PRIx64, part->text_hash);
     json_object_set(object, "prompt_tokens", a->prompt);
-    json_object_set(object, "tokens", a->ids);
-    json_object_set_new(object, "thinking", text_json(&a->thinking));
-    json_object_set_new(object, "text", text_json(&a->text));
-    json_object_set_new(object, "calls", calls_json(a));
-    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(a->finish)));
+    json_object_set(object, "tokens", part->ids);
+    json_object_set_new(object, "thinking", text_json(&part->thinking));
+    json_object_set_new(object, "text", text_json(&part->text));
+    json_object_set_new(object, "calls", calls_json(part));
+    json_object_set_new(object, "finish_reason", screen_json_word(moed_finish_name(part->finish)));
     json_object_set_new(object, "text_hash", json_string(hash));
     return object;
 }
@@ -92,14 +95,14 @@ int record_write(struct record *record, const struct moed_request *request, cons
 {
     if (!record->file)
         return 0;
-    if (!a->receipt)
+    if (!a->parts[0].receipt)
         return link_error(record->o, "the daemon told no receipt: nothing is saved");
     json_t *object = json_object();
     json_t *asked = request_json(request);
     if (!asked)
         return link_error(record->o, "no memory to save the request");
     json_object_set_new(object, "request", asked);
-    json_object_set(object, "receipt", a->receipt);
+    json_object_set(object, "receipt", a->parts[0].receipt);
     json_object_set_new(object, "answer", record_answer(a));
     json_dumpf(object, record->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', record->file);

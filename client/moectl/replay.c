@@ -155,14 +155,16 @@ static int tell(const struct options *o, const struct saved *saved, const struct
 {
     json_t *is = record_answer(a);
     json_t *differences = compare(saved->answer, is);
-    json_t *receipt = receipt_difference(json_object_get(saved->object, "receipt"), a->receipt);
+    json_t *receipt =
+        receipt_difference(json_object_get(saved->object, "receipt"), a->parts[0].receipt);
     bool same = json_object_size(differences) == 0;
     if (o->json) {
         screen_json(json_pack("{s:I,s:b,s:O,s:O}", "line", (json_int_t)saved->line, "same", same,
                               "differences", differences, "receipt", receipt));
     } else {
         printf("%zu: %s, %zu tokens, hash %s", saved->line, same ? "the same" : "another answer",
-               json_array_size(a->ids), json_string_value(json_object_get(is, "text_hash")));
+               json_array_size(a->parts[0].ids),
+               json_string_value(json_object_get(is, "text_hash")));
         print_differences(differences);
         print_receipt(receipt);
         putchar('\n');

@@ -21,6 +21,7 @@ enum option_group {
     GROUP_SAVE = 2048,
     GROUP_REPLAY = 4096,
     GROUP_CONFIG = 8192,
+    GROUP_SEVERAL = 16384,
 };
 
 int verb_ask(const struct options *o);

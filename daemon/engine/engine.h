@@ -58,6 +58,7 @@ struct engine_request {
     bool prompt_logprobs; /* and of the prompt's tokens, which is then read in smaller steps */
     bool show_special;    /* special tokens print their text */
     bool ignore_end;      /* go on after an end token */
+    bool is_followed;     /* others with the same prompt come when this one has read it */
     uint32_t uid;         /* of the peer, from the kernel */
     char **stops;         /* heap, n_stops strings on the heap */
     int n_stops;

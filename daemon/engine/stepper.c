@@ -402,6 +402,8 @@ static void keep_rows(struct stepper *s, struct seq *seq, int n)
         view_mark_answers(&seq->view, seq->n_cached, n);
     seq->n_cached += n;
     tree_keep(s->cache.tree, &seq->view, seq->token, seq->n_cached);
+    if (seq->request->is_followed && seq->n_cached == seq->request->n_prompt)
+        tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
 }
 
 static void after_step(struct stepper *s, uint64_t start_ns)

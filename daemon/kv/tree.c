@@ -412,6 +412,9 @@ void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, i
 
 void tree_forget(struct tree *tree, struct view *view)
 {
+    struct page *end = view->n > view->n_kept ? view->page[view->n_kept] : NULL;
+    if (end && end->is_kept && end->refs == 2)
+        fell(tree, &tree->branch[page_index(tree->pool, end)]);
     struct branch *last;
     while ((last = view->branch) && is_leaf(last) && last->page->refs == 2) {
         view->branch = last->parent;

@@ -43,7 +43,7 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
  * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
  * its own. */
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
-/* Takes in the last page too, which is not whole: the view makes no more rows. */
+/* Takes in the last page too, which is not whole. The view may make more rows, of more tokens. */
 void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
 /* Puts a talk that it did not give yet into an empty view, with one more reference to each page,
  * and its tokens; says how many, 0: there is none, or not one that the view has room for. */

@@ -5,6 +5,7 @@
 #include "service/ask.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ struct merged {
     Moed__V1__LogitBias **bias;
     size_t n_bias;
     /* scalars: the last part that has one wins */
-    int64_t max_tokens, top_logprobs, timeout_ms, top_k;
+    int64_t max_tokens, top_logprobs, timeout_ms, top_k, n, best_of;
     double temperature, top_p, min_p, repetition, presence, frequency;
     double top_n_sigma, mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
     int64_t dry_allowed_length, dry_range;
@@ -166,6 +167,10 @@ static int merge_part(struct merged *m, Moed__V1__GenerateRequest *part)
         m->reason.tokens = part->thinking_tokens;
     if (part->has_thinking_soft_tokens)
         m->reason.soft_tokens = part->thinking_soft_tokens;
+    if (part->has_n)
+        m->n = part->n;
+    if (part->has_best_of)
+        m->best_of = part->best_of;
     if (part->has_logprobs)
         m->logprobs = part->logprobs;
     if (part->has_prompt_logprobs)
@@ -532,41 +537,78 @@ static int take_receipt(const struct merged *m, struct ask *ask, struct err *err
     return 0;
 }
 
-/* Everything but the prompt: cheap, so that a bad field is told before any text is split. */
-static int check_fields(const struct model *model, const struct merged *m, struct ask *ask,
-                        struct err *err)
+/* What one answer's request says; all strings are copied. */
+static int fill_request(const struct model *model, const struct merged *m, const struct ask *ask,
+                        struct engine_request *request, struct err *err)
 {
-    struct engine_request *request = ask->request;
     int64_t max_tokens, top;
     int r;
     if ((r = field_int(FIELD_MAX_TOKENS, m->max_tokens, &max_tokens, err)) < 0 ||
         (r = field_int(FIELD_TOP_LOGPROBS, m->top_logprobs, &top, err)) < 0 ||
-        (r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err)) < 0 ||
         (r = check_sampling(m, &request->sample, err)) < 0 ||
         (r = check_dry(m, &request->sample.dry, err)) < 0 ||
         (r = check_banned(model_vocab(model), m, &request->sample.ban, err)) < 0 ||
         (r = copy_bias(m, vocab_size(model_vocab(model)), &request->sample, err)) < 0 ||
-        (r = copy_stops(m, request, err)) < 0 || (r = take_receipt(m, ask, err)) < 0)
+        (r = copy_stops(m, request, err)) < 0 ||
+        (r = reason_limits(&m->reason, ask->chat, model_vocab(model), &request->think, err)) < 0)
+        return r;
+    request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
+    request->top_logprobs = m->logprobs || top > 0 ? (int)top : -1;
+    request->prompt_logprobs = m->prompt_logprobs;
+    request->ignore_end = m->ignore_end;
+    request->show_special = m->show_special;
+    return 0;
+}
+
+/* How many answers are written and how many of them told. */
+static int check_numbers(const struct merged *m, int *n_written, int *n_told, struct err *err)
+{
+    int64_t n, best_of;
+    int r = field_int(FIELD_N, m->n, &n, err);
+    if (r == 0)
+        r = field_int(FIELD_BEST_OF, m->best_of, &best_of, err);
+    if (r < 0)
+        return r;
+    if (best_of > 0 && best_of < n)
+        return err_set(err, -EINVAL, "%s is %" PRId64 ", expected at least %s, which is %" PRId64,
+                       field_table[FIELD_BEST_OF].name, best_of, field_table[FIELD_N].name, n);
+    *n_told = (int)n;
+    *n_written = (int)(best_of > 0 ? best_of : n);
+    if (*n_written > 1 && m->in_session)
+        return err_set(err, -EINVAL, "%s is %d, expected 1: a session goes on with one answer",
+                       field_table[best_of > 0 ? FIELD_BEST_OF : FIELD_N].name, *n_written);
+    if (*n_written > 1 && m->receipt)
+        return err_set(err, -EINVAL, "%s is %d, expected 1: a receipt is that of one answer",
+                       field_table[best_of > 0 ? FIELD_BEST_OF : FIELD_N].name, *n_written);
+    return 0;
+}
+
+/* Everything but the prompt: cheap, so that a bad field is told before any text is split. */
+static int check_fields(const struct model *model, const struct merged *m, struct ask *ask,
+                        int *n_written, struct err *err)
+{
+    int r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err);
+    if (r == 0)
+        r = check_numbers(m, n_written, &ask->n_told, err);
+    if (r == 0 && m->has_chat)
+        r = ask_family(model, m->family, &ask->chat, err);
+    if (r == 0)
+        r = fill_request(model, m, ask, ask->request, err);
+    if (r == 0)
+        r = take_receipt(m, ask, err);
+    if (r < 0)
         return r;
     if (m->has_chat && m->show_special)
         return err_set(err, -EINVAL, "generate.show_special is for text and tokens, not for chat");
-    ask->logprobs = m->logprobs || top > 0;
+    ask->logprobs = ask->request->top_logprobs >= 0;
+    if (*n_written > ask->n_told && !ask->logprobs)
+        ask->request->top_logprobs = 0; /* to choose by */
     ask->return_prompt = m->return_prompt;
-    if (m->has_chat && (r = ask_family(model, m->family, &ask->chat, err)) < 0)
-        return r;
-    r = reason_limits(&m->reason, ask->chat, model_vocab(model), &request->think, err);
-    if (r < 0)
-        return r;
     ask->options = (struct chat_options){.thinking = m->thinking,
                                          .add_generation_prompt = true,
                                          .effort = reason_words(m->reason.effort),
                                          .tools = m->tools,
                                          .response_format = m->response_format};
-    request->max_tokens = (int)max_tokens; /* 0: what the context takes, for both */
-    request->top_logprobs = ask->logprobs ? (int)top : -1;
-    request->prompt_logprobs = m->prompt_logprobs;
-    request->ignore_end = m->ignore_end;
-    request->show_special = m->show_special;
     return 0;
 }
 
@@ -580,6 +622,44 @@ static bool begins_thinking(const struct ask *ask)
     return thinks;
 }
 
+/* The others beside the first: its request again, but for the seed. */
+static int add_answer(const struct model *model, const struct merged *m, struct ask *ask,
+                      struct err *err)
+{
+    const struct engine_request *first = ask->request;
+    OWN(engine_request) *request = engine_request_new();
+    if (request)
+        request->prompt = calloc((size_t)first->n_prompt, sizeof *request->prompt);
+    if (!request || !request->prompt)
+        return err_set(err, -ENOMEM, "no memory for another answer");
+    sample_params_init(&request->sample);
+    int r = fill_request(model, m, ask, request, err);
+    if (r < 0)
+        return r;
+    request->n_prompt = first->n_prompt;
+    memcpy(request->prompt, first->prompt, (size_t)first->n_prompt * sizeof *request->prompt);
+    request->top_logprobs = first->top_logprobs;
+    request->prompt_logprobs = false;
+    request->think = first->think;
+    request->sample.seed = first->sample.seed + 1 + (uint64_t)ask->n_more;
+    request->sample.seed += request->sample.seed < first->sample.seed; /* 0 is no seed */
+    ask->more[ask->n_more++] = TAKE(request);
+    return 0;
+}
+
+static int add_answers(const struct model *model, const struct merged *m, int n, struct ask *ask,
+                       struct err *err)
+{
+    if (n == 1)
+        return 0;
+    ask->request->is_followed = true;
+    ask->more = calloc((size_t)n - 1, sizeof *ask->more);
+    int r = ask->more ? 0 : err_set(err, -ENOMEM, "no memory for %d answers", n);
+    while (r == 0 && ask->n_more < n - 1)
+        r = add_answer(model, m, ask, err);
+    return r;
+}
+
 int ask_new(const struct model *model, const struct ask_part *parts, int n_parts, struct ask **ret,
             struct err *err)
 {
@@ -591,7 +671,8 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     int r = merge(&m, parts, n_parts, err);
     if (r < 0)
         return r;
-    r = check_fields(model, &m, ask, err);
+    int n_written = 1;
+    r = check_fields(model, &m, ask, &n_written, err);
     if (r < 0)
         return r;
     struct ids ids __attribute__((cleanup(ids_fini))) = {0};
@@ -611,6 +692,9 @@ int ask_new(const struct model *model, const struct ask_part *parts, int n_parts
     ask->request->prompt = ids.id;
     ask->request->n_prompt = (int)ids.n;
     ids = (struct ids){0};
+    r = add_answers(model, &m, n_written, ask, err);
+    if (r < 0)
+        return r;
     *ret = TAKE(ask);
     return 0;
 }
@@ -624,5 +708,8 @@ void ask_free(struct ask *ask)
     saying_fini(&ask->saying);
     if (ask->receipt)
         moed__v1__receipt__free_unpacked(ask->receipt, NULL);
+    for (int i = 0; i < ask->n_more; i++)
+        engine_request_free(ask->more[i]);
+    free(ask->more);
     free(ask);
 }

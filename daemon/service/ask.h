@@ -22,6 +22,9 @@ struct model;
 
 struct ask {
     struct engine_request *request; /* for engine_submit; uid is left to the caller */
+    struct engine_request **more;   /* [n_more] the same for further answers, with further seeds */
+    int n_more;
+    int n_told;                     /* the best of all; are they as many, nothing is chosen */
     const struct chat_family *chat; /* NULL: raw text or ids */
     struct chat_options options;    /* as this conversation takes them, for the reply */
     Moed__V1__Receipt *receipt;     /* which the answer must have; NULL: any */

@@ -16,6 +16,7 @@
 #include "service/ration.h"
 #include "service/service.h"
 
+struct voice;
 struct conn;
 struct generation;
 struct models;
@@ -76,8 +77,9 @@ struct hub {
     struct use *uses;
     int n_uses;
     uint64_t n_sought;
-    struct generation *by_call[HUB_CALL_BUCKETS]; /* running ones by the engine's number */
-    int n_running;                                /* of them */
+    struct generation *generations;          /* running ones */
+    int n_running;                           /* of them */
+    struct voice *by_call[HUB_CALL_BUCKETS]; /* by the engine's number */
 
     uint64_t held_bytes; /* what clients make us hold: input, requests, unsent output */
     uint64_t started_ms;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""A real daemon: how long an answer thinks.
+"""A real daemon: how long an answer thinks, and several answers of one prompt.
 
 usage: reason.py MOED MODEL [unittest arguments]
 """
@@ -8,18 +8,27 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "fixture")]
 import parrot  # noqa: E402
 from daemon import Daemon  # noqa: E402
-from ttrpc import Failure, num  # noqa: E402
+from ttrpc import Failure, blob, num  # noqa: E402
 
 MOED, MODEL = sys.argv[1:3]
 del sys.argv[1:3]
 STOP, LENGTH = 1, 2
 UNCUT, SOFT, HARD = 0, 1, 2
+
+
+def configured(room, **keys):
+    """What a daemon is started with so that these keys of its section Engine hold."""
+    path = os.path.join(room, "moed.conf")
+    with open(path, "w") as file:
+        file.write("[Engine]\n" + "".join("%s=%s\n" % pair for pair in keys.items()))
+    return ("--config", path)
 
 
 def limits(tokens=0, soft=0):
@@ -139,6 +148,148 @@ class Parrot(unittest.TestCase):
                                  (thought, "Yes sir", STOP))
                 self.assertEqual(answer.last["thinking_cut"] or 0, cut)
                 self.assertEqual(answer.usage["thinking_tokens"], len(answer.tokens) - 3)
+
+
+class Several(unittest.TestCase):
+    """Several answers of one prompt."""
+    PROMPT = "The tailor of the harbour town had three daughters and a clock that sang at noon. " * 6
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL).start()
+        cls.conn = cls.daemon.ready()
+        cls.n_prompts = 0
+        cls.room = tempfile.mkdtemp(prefix="moed-reason.")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.conn.close()
+        shutil.rmtree(cls.room)
+        status = cls.daemon.stop()
+        cls.daemon.__exit__()
+        assert status == 0, "the daemon ended with %d" % status
+
+    def prompt(self):
+        """One that nobody has said before."""
+        type(self).n_prompts += 1
+        return "Tale %d. " % self.n_prompts + self.PROMPT
+
+    def alone(self, ask, seed):
+        """By a daemon that knows nothing."""
+        args = configured(self.room, KeepPercent=0)
+        with Daemon(MOED, MODEL, args=args) as daemon, daemon.ready() as conn:
+            return [conn.ask(**dict(ask, seed=seed + i)) for i in range(4)]
+
+    def test_as_alone_with_each_seed(self):
+        chat = dict(messages=[("user", self.prompt())], thinking=True)
+        for ask in (dict(text=self.prompt(), ignore_end=True), dict(chat, extra=limits(20, 20))):
+            ask.update(max_tokens=50, temperature=1.0)
+            alone = self.alone(ask, 70)
+            self.assertEqual(len({a.text for a in alone}), 4)
+            extra = ask.get("extra", b"")
+            answers = self.conn.several(4, **dict(ask, seed=70, extra=extra + num(25, 4)))
+            self.assertEqual(len(answers.parts), 4)
+            for i, (part, one) in enumerate(zip(answers.parts, alone)):
+                self.assertEqual((part.ids, part.text, part.thinking), (one.ids, one.text, one.thinking))
+                for name in ("finish", "text_hash", "thinking_cut"):
+                    self.assertEqual(part.last[name], one.last[name])
+                self.assertEqual(part.last["receipt"]["seed"], 70 + i)
+            usage = answers.usage
+            self.assertEqual(usage["prompt_tokens"], alone[0].usage["prompt_tokens"])
+            for name in ("completion_tokens", "thinking_tokens"):
+                self.assertEqual(usage[name] or 0, sum(a.usage[name] or 0 for a in alone))
+            self.assertGreater(answers.n_turns, 4, "they come one in between the other")
+
+    def test_the_prompt_is_read_once(self):
+        prompt = self.conn.tokenize(self.prompt())
+        self.nothing_runs()
+        before = self.conn.stats()["models"][0]
+        answers = self.conn.several(8, tokens=prompt, max_tokens=5, temperature=1.0, seed=1,
+                                    extra=num(25, 8))
+        self.nothing_runs()
+        after = self.conn.stats()["models"][0]
+        known = (after["cached_tokens"] or 0) - (before["cached_tokens"] or 0)
+        self.assertEqual(known, 7 * (len(prompt) - 1))  # what follows the last is theirs to draw
+        for part in answers.parts[1:]:
+            self.assertEqual(part.last["receipt"]["cached_rows"], [len(prompt) - 1])
+        self.assertEqual(answers.parts[0].last["receipt"]["cached_rows"], [])
+
+    def nothing_runs(self):
+        for _ in range(500):
+            stats = self.conn.stats()
+            if not stats["models"][0]["sequences"] and not stats["counter"]["generations_running"]:
+                return
+            time.sleep(0.02)
+        self.fail("something runs for ever")
+
+    def test_the_best_are_told(self):
+        ask = dict(text=self.prompt(), max_tokens=20, temperature=1.5, seed=5, logprobs=True)
+        everyone = self.conn.several(6, **dict(ask, extra=num(25, 6)))
+
+        def mean(part):
+            return sum(t["logprob"] for t in part.tokens) / len(part.tokens)
+
+        ranked = sorted(everyone.parts, key=mean, reverse=True)
+        for n in (1, 3):
+            best = self.conn.several(n, **dict(ask, extra=num(25, n) + num(26, 6)))
+            self.assertEqual([(p.ids, p.text, p.last["receipt"]["seed"]) for p in best.parts],
+                             [(p.ids, p.text, p.last["receipt"]["seed"]) for p in ranked[:n]])
+            for part, other in zip(best.parts, ranked):
+                self.assertAlmostEqual(part.last["mean_logprob"], mean(other), places=4)
+                self.assertEqual(part.tokens, other.tokens)
+            self.assertEqual(best.usage["completion_tokens"], everyone.usage["completion_tokens"])
+        plain = self.conn.several(2, **dict(ask, logprobs=False, extra=num(25, 2) + num(26, 6)))
+        self.assertEqual([p.ids for p in plain.parts], [p.ids for p in ranked[:2]])
+        self.assertIsNone(plain.parts[0].tokens[0]["logprob"])
+
+    def test_what_is_too_large_for_an_event(self):
+        """Many tokens with many others beside each: kept, and told in pieces."""
+        ask = dict(text=self.prompt(), max_tokens=120, ignore_end=True, temperature=1.0, seed=9,
+                   logprobs=True, top_logprobs=20)
+        best = self.conn.several(2, **dict(ask, extra=num(25, 2) + num(26, 3)))
+        for part in best.parts:
+            alone = self.conn.ask(**dict(ask, seed=part.last["receipt"]["seed"]))
+            self.assertEqual((part.tokens, part.text), (alone.tokens, alone.text))
+        self.assertGreater(best.n_events, 5)
+
+    def test_more_than_there_is_room_for(self):
+        """Answers wait for others of their own where the engine takes no more."""
+        args = configured(self.room, MaxSequences=2, MaxQueue=3)
+        with Daemon(MOED, MODEL, args=args) as daemon:
+            with daemon.ready() as conn:
+                ask = dict(text=self.prompt(), max_tokens=20, temperature=1.0, seed=3)
+                few = conn.several(16, **dict(ask, extra=num(25, 16)))
+                self.assertEqual(len(few.parts), 16)
+                for i in (0, 7, 15):
+                    self.assertEqual(conn.ask(**dict(ask, seed=3 + i)).ids[:3], few.parts[i].ids[:3])
+
+    def test_cancel_and_leave(self):
+        self.nothing_runs()
+        for extra in (num(25, 6), num(26, 6)):
+            ask = dict(text=self.prompt(), ignore_end=True, temperature=1.0, extra=extra)
+            answers = self.conn.generate(**ask)
+            event = next(answers.source)
+            self.assertTrue(self.conn.call("Cancel", blob(1, event["generation_id"]), "Cancel")["found"])
+            with self.assertRaises(Failure) as caught:
+                while next(answers.source):
+                    pass
+            self.assertEqual(caught.exception.code, 1)
+            self.nothing_runs()
+            with self.daemon.connect() as other:
+                next(other.generate(**ask).source)
+            self.nothing_runs()
+
+    def test_refused(self):
+        for extra, words in ((num(25, 17), "generate.n is 17"), (num(26, 17), "generate.best_of is 17"),
+                             (num(25, 3) + num(26, 2), "expected at least generate.n, which is 3"),
+                             (num(25, 2) + blob(29, blob(1, "cpu")), "one answer"),
+                             (num(25, 2) + blob(19, blob(1, "one") + num(3, 1)), "one answer")):
+            with self.assertRaises(Failure) as caught:
+                self.conn.ask(text="x", extra=extra)
+            self.assertEqual(caught.exception.code, 3)
+            self.assertIn(words, caught.exception.words)
+        limit = self.conn.hello()["limit"]["generate.n"]
+        self.assertEqual((limit["least"], limit["most"]), (1, 16))
 
 
 if __name__ == "__main__":

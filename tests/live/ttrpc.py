@@ -29,7 +29,8 @@ MESSAGES = {
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
               14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt"),
               16: ("prompt_tokens", ["Token"]), 19: ("session_revision", "int"),
-              20: ("session_unkept", "str"), 22: ("thinking_cut", "int")},
+              20: ("session_unkept", "str"), 21: ("index", "int"), 22: ("thinking_cut", "int"),
+              23: ("mean_logprob", "float")},
     "Session": {1: ("id", "str"), 2: ("name", "str"), 3: ("revision", "int"), 4: ("model", "str"),
                 5: ("raw", "bool"), 6: ("messages", "int"), 7: ("tokens", "int"),
                 8: ("bytes", "int"), 9: ("created", "int"), 10: ("used", "int"),
@@ -352,6 +353,10 @@ class Conn:
         """Generate, and wait for the end."""
         return self.generate(**kw).run()
 
+    def several(self, n, **kw):
+        """Generate n answers, and wait for the end of all."""
+        return Answers(self, self.open("Generate", generate(**kw), RC), n)
+
     # ---- what tests ask all the time
     def stats(self):
         got = self.call("Stats", kind="Stats")
@@ -429,6 +434,33 @@ class Answer:
     @property
     def ids(self):
         return [t["id"] or 0 for t in self.tokens]
+
+
+class Answers:
+    """Several answers of one stream, each as it would be alone, in parts."""
+
+    def __init__(self, conn, stream, n):
+        self.parts, self.usage, self.n_events, self.n_turns = [], None, 0, 0
+        sources = [[] for _ in range(n)]
+        before = first = None
+        for event in conn.events(stream):
+            index = event["index"] or 0
+            assert (event["seq"] or 0) == self.n_events and self.usage is None, "seq"
+            first = first or event
+            self.n_events += 1
+            self.n_turns += before != index
+            before, self.usage = index, event["usage"]
+            event["seq"] = len(sources[index])
+            event["generation_id"], event["model"] = first["generation_id"], first["model"]
+            if event["finish"]:
+                n_tokens = sum(len(e["tokens"]) for e in (*sources[index], event))
+                event["usage"] = dict(completion_tokens=n_tokens)
+            sources[index].append(event)
+        assert self.usage, "a stream that ended well without totals"
+        for events in sources:
+            part = Answer(conn, stream)
+            part.source = iter(events)
+            self.parts.append(part.run())
 
 
 def wait_for(path, seconds=60.0):

@@ -282,6 +282,63 @@ static void test_limits_of_thinking(void **state)
                         "no thinking is told apart");
 }
 
+static void test_several_answers(void **state)
+{
+    (void)state;
+    static const struct {
+        int n, best_of, more, told;
+    } cases[] = {{0, 0, 0, 1}, {1, 0, 0, 1}, {3, 0, 2, 3},
+                 {3, 3, 2, 3}, {2, 5, 4, 2}, {0, 2, 1, 1}};
+    char *stops[] = {(char *)"x"}, *banned[] = {(char *)"y"};
+    Moed__V1__LogitBias bias = MOED__V1__LOGIT_BIAS__INIT, *biases[] = {&bias};
+    Moed__V1__Sampling sampling = MOED__V1__SAMPLING__INIT;
+    sampling.has_seed = true;
+    sampling.seed = UINT64_MAX - 2;
+    sampling.banned = banned;
+    sampling.logit_bias = biases;
+    sampling.n_banned = sampling.n_logit_bias = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ask *a;
+        REQUEST(one);
+        one.text = (char *)"abc";
+        one.sampling = &sampling;
+        one.stop = stops;
+        one.n_stop = 1;
+        one.has_n = one.has_best_of = one.has_prompt_logprobs = one.prompt_logprobs = true;
+        one.n = cases[i].n;
+        one.best_of = cases[i].best_of;
+        part(&one);
+        assert_int_equal(ask("fake", &a), 0);
+        assert_int_equal(a->n_more, cases[i].more);
+        assert_int_equal(a->n_told, cases[i].told);
+        assert_int_equal(a->request->is_followed, a->n_more > 0);
+        assert_int_equal(a->request->top_logprobs, a->n_more >= a->n_told ? 0 : -1);
+        for (int j = 0; j < a->n_more; j++) {
+            const struct engine_request *q = a->more[j];
+            uint64_t seed = sampling.seed + (uint64_t)j + 1;
+            assert_true(q->sample.seed == (j < 2 ? seed : seed + 1)); /* 0 is none */
+            assert_int_equal(q->n_prompt, a->request->n_prompt);
+            assert_memory_equal(q->prompt, a->request->prompt,
+                                (size_t)q->n_prompt * sizeof *q->prompt);
+            assert_string_equal(q->stops[0], "x");
+            assert_true(q->sample.n_bias == 1 && q->sample.ban && !q->prompt_logprobs);
+            assert_int_equal(q->top_logprobs, a->request->top_logprobs);
+        }
+        ask_free(a);
+    }
+    REQUEST(few);
+    few.text = (char *)"abc";
+    few.has_n = few.has_best_of = true;
+    few.n = 3;
+    few.best_of = 2;
+    part(&few);
+    struct ask *a;
+    assert_int_equal(ask("fake", &a), -EINVAL);
+    assert_string_equal(err.text,
+                        "generate.best_of is 2, expected at least generate.n, which is 3");
+    assert_int_equal(fake_n_requests(), 0);
+}
+
 static void test_special_tokens_of_content_stay_content(void **state)
 {
     (void)state;
@@ -465,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_tokens_and_messages_append),
         cmocka_unit_test(test_family_and_effort),
         cmocka_unit_test(test_limits_of_thinking),
+        cmocka_unit_test(test_several_answers),
         cmocka_unit_test(test_special_tokens_of_content_stay_content),
         cmocka_unit_test(test_bias_bans),
         cmocka_unit_test(test_what_sampling_takes),

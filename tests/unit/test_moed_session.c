@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <math.h>
+
 #include "moed_peer.h"
 
 /* ---- what a callback has seen */
@@ -356,6 +358,74 @@ static void test_hash(void **state)
     (void)state;
     check_hash(UINT64_C(0xc078329d89f0f401), 0);
     check_hash(UINT64_C(0xc078329d89f0f401) ^ 1, -EBADMSG);
+}
+
+/* "hmm" is thought, "yes" is the end. */
+static void put_part(struct peer *p, uint32_t stream, uint64_t seq, int index, bool is_end)
+{
+    Moed__V1__GenerateEvent event = MOED__V1__GENERATE_EVENT__INIT;
+    Moed__V1__Token token = MOED__V1__TOKEN__INIT, *tokens[] = {&token};
+    event.has_seq = event.has_index = event.has_first_index = true;
+    event.seq = seq;
+    event.index = index;
+    event.tokens = tokens;
+    event.n_tokens = 1;
+    event.first_index = is_end;
+    *(is_end ? &event.text : &event.thinking) = (char *)(is_end ? "yes" : "hmm");
+    event.has_finish = event.has_text_hash = event.has_mean_logprob = is_end;
+    event.finish = is_end ? MOED__V1__FINISH__FINISH_STOP : MOED__V1__FINISH__FINISH_NONE;
+    event.text_hash = UINT64_C(0xc078329d89f0f401);
+    event.mean_logprob = -2;
+    assert_int_equal(ttrpc_put_message(&p->in, stream, TTRPC_DATA, 0, &event.base), 0);
+}
+
+/* Each of several answers has its own order, its own hash and its own end. */
+static void test_several(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call;
+    peer_open(&p);
+    struct moed_request *request = moed_request_new();
+    assert_int_equal(moed_request_add_text(request, "once", 4), 0);
+    assert_int_equal(moed_request_set_integer(request, MOED_N, 2), 0);
+    assert_int_equal(moed_generate(p.moed, request, &call, NULL), 0);
+    static const int order[][2] = {{1, false}, {0, false}, {1, true}, {0, true}};
+    for (uint64_t i = 0; i < 4; i++)
+        put_part(&p, call->stream, i, order[i][0], order[i][1]);
+    put_end(&p, call->stream);
+    assert_int_equal(peer_feed(&p), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(moed_next(call, NULL), 1);
+        const struct moed_event *event = moed_call_event(call);
+        assert_int_equal(event->index, order[i][0]);
+        assert_true(order[i][1] ? event->mean_logprob == -2 : isnan(event->mean_logprob));
+    }
+    assert_int_equal(moed_next(call, NULL), 0);
+    moed_call_free(call);
+
+    assert_int_equal(moed_generate(p.moed, request, &call, NULL), 0);
+    put_part(&p, call->stream, 0, 1, false);
+    put_part(&p, call->stream, 1, 1, true);
+    put_end(&p, call->stream); /* and the other one? */
+    assert_int_equal(peer_feed(&p), 0);
+    expect_failure(call, -EBADMSG, MOED_DATA_LOSS, "");
+    moed_call_free(call);
+    static const struct {
+        int index;
+        const char *words;
+    } bad[] = {{2, "answer 2, of 2"}, {-1, "answer -1, of 2"}, {1, "after the last one"}};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(moed_generate(p.moed, request, &call, NULL), 0);
+        put_part(&p, call->stream, 0, 1, false);
+        put_part(&p, call->stream, 1, 1, true);
+        put_part(&p, call->stream, 2, bad[i].index, true);
+        assert_int_equal(peer_feed(&p), 0);
+        expect_failure(call, -EBADMSG, MOED_INTERNAL, bad[i].words);
+        moed_call_free(call);
+    }
+    moed_request_free(request);
+    peer_close(&p);
 }
 
 static void test_event_fields(void **state)
@@ -741,6 +811,7 @@ int main(void)
         cmocka_unit_test(test_end_races_prompt),
         cmocka_unit_test(test_gaps),
         cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_several),
         cmocka_unit_test(test_event_fields),
         cmocka_unit_test(test_broken_messages),
         cmocka_unit_test(test_cancel_by_id),

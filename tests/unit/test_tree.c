@@ -87,7 +87,8 @@ static void make(struct tree *tree, struct page_pool *pool, struct talk *t, int 
     tree_make_room(tree, &t->view, view_pages(end) - t->view.n);
     assert_int_equal(view_grow(&t->view, pool, end), 0);
     for (int i = t->n_made; i < end; i++) {
-        assert_int_equal(t->view.page[i / PAGE_TOKENS]->refs, 1); /* nobody reads what we write */
+        const struct page *page = t->view.page[i / PAGE_TOKENS];
+        assert_int_equal(page->refs, 1 + page->is_kept); /* nobody else's view has what we write */
         t->is_answer[i] = i >= t->n_prompt;
         *row(t, i) = hash_of(t, i);
     }
@@ -352,6 +353,47 @@ static void the_end_of_a_talk_is_known_too(void **state)
     tree_keep_end(tree, &t.view, t.token, t.n);
     view_fini(&t.view, pool);
     assert_int_equal(page_pool_idle(pool), 4);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
+static void the_end_of_a_talk_that_goes_on_is_known(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(8);
+    struct tree *tree = open_tree(pool, 8);
+    struct talk t, follower;
+    write_tokens(&t, 100, 40, 60);
+    begin(tree, &t, 7);
+    make(tree, pool, &t, 40);
+    tree_keep_end(tree, &t.view, t.token, 40);
+    write_tokens(&follower, 100, 40, 60);
+    begin(tree, &follower, 7);
+    assert_int_equal(follower.n_known, 39);
+    make(tree, pool, &t, 50);
+    make(tree, pool, &follower, 45);
+    check_rows(&t);
+    view_fini(&follower.view, pool);
+    write_tokens(&follower, 100, 48, 0); /* what is written behind it is not claimed */
+    begin(tree, &follower, 7);
+    assert_int_equal(follower.n_known, 40);
+    view_fini(&follower.view, pool);
+    assert_int_equal(page_pool_idle(pool), 0);
+    make(tree, pool, &t, 70); /* then the page is whole, and in the tree once */
+    tree_keep_end(tree, &t.view, t.token, 70);
+    view_fini(&t.view, pool);
+    assert_int_equal(page_pool_used(pool), 3);
+    assert_int_equal(page_pool_idle(pool), 3);
+    assert_int_equal(whole_talk(tree, pool, 7, 100, 71, 0), 70);
+
+    write_tokens(&t, 500, 40, 0); /* what went wrong is forgotten with its end */
+    begin(tree, &t, 7);
+    make(tree, pool, &t, 40);
+    tree_keep_end(tree, &t.view, t.token, 40);
+    tree_forget(tree, &t.view);
+    check_rows(&t);
+    view_fini(&t.view, pool);
+    assert_int_equal(whole_talk(tree, pool, 7, 500, 40, 0), 0);
     tree_close(tree);
     page_pool_close(pool);
 }
@@ -783,6 +825,7 @@ int main(void)
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),
         cmocka_unit_test(the_end_of_a_talk_is_known_too),
+        cmocka_unit_test(the_end_of_a_talk_that_goes_on_is_known),
         cmocka_unit_test(what_went_wrong_is_forgotten),
         cmocka_unit_test(talks_are_given_to_be_saved_once),
         cmocka_unit_test(what_goes_soon_is_given_first),

@@ -240,6 +240,8 @@ enum moed_field {
      * on it is closed where a sentence ends, by the other in any case; the answer follows. */
     MOED_THINKING_TOKENS,
     MOED_THINKING_SOFT_TOKENS, /* 0: three quarters of MOED_THINKING_TOKENS */
+    MOED_N, /* integer: so many answers, drawn with seeds one after the other; see moed_event */
+    MOED_BEST_OF, /* integer: the best of so many are told, when all are written */
 };
 enum moed_effort {
     MOED_EFFORT_NONE = 0, /* as the model likes */
@@ -446,7 +448,8 @@ struct moed_call_delta {
 };
 
 /* What was generated since the event before. `text` and `thinking` are whole characters, not
- * ended by a zero byte in any useful sense: use the sizes. */
+ * ended by a zero byte in any useful sense: use the sizes. Of several answers each has its own
+ * events, in any order among each other, and a last one; usage, of all, is in the very last. */
 struct moed_event {
     size_t size;
     uint64_t seq;
@@ -471,6 +474,8 @@ struct moed_event {
     size_t n_prompt_tokens;
     enum moed_thinking_cut thinking_cut; /* last event */
     uint64_t text_hash;                  /* last event: XXH3-64 of all thinking, then all text */
+    int32_t index;                       /* which answer's; of MOED_BEST_OF 0 is the best */
+    float mean_logprob; /* last event, of MOED_BEST_OF: what was chosen by; or NAN */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
