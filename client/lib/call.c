@@ -297,6 +297,31 @@ bool moed_call_found(const struct moed_call *call)
     return call->view.found;
 }
 
+size_t moed_call_n_sessions(const struct moed_call *call)
+{
+    return call->view.n_sessions;
+}
+
+const struct moed_session *moed_call_session(const struct moed_call *call, size_t i)
+{
+    return i < call->view.n_sessions ? call->view.sessions[i] : NULL;
+}
+
+size_t moed_call_n_messages(const struct moed_call *call)
+{
+    return call->view.n_messages;
+}
+
+const struct moed_message *moed_call_message(const struct moed_call *call, size_t i)
+{
+    return i < call->view.n_messages ? call->view.messages[i] : NULL;
+}
+
+uint32_t moed_call_next_message(const struct moed_call *call)
+{
+    return call->view.next_message;
+}
+
 const char *moed_finish_name(enum moed_finish finish)
 {
     static const char *const names[] = {"none",  "stop",     "length",    "cancelled",

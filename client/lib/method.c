@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/conn.h"
+#include "lib/method.h"
 #include "lib/request.h"
 #include "moed/v1/engine.pb-c.h"
 
@@ -49,9 +50,9 @@ static int start(struct moed *moed, const char *method, bool is_stream, const vo
     return 0;
 }
 
-static int start_message(struct moed *moed, const char *method, bool is_stream,
-                         const ProtobufCMessage *request, uint64_t timeout_ms,
-                         struct moed_call **ret, struct moed_error *error)
+int method_start(struct moed *moed, const char *method, bool is_stream,
+                 const ProtobufCMessage *request, uint64_t timeout_ms, struct moed_call **ret,
+                 struct moed_error *error)
 {
     size_t n = protobuf_c_message_get_packed_size(request);
     if (n > TTRPC_MAX_DATA)
@@ -74,7 +75,7 @@ static int check_text(const char *text, size_t bytes, const char *name, struct m
     return 0;
 }
 
-static int check_word(const char *text, const char *name, struct moed_error *error)
+int method_check(const char *text, const char *name, struct moed_error *error)
 {
     return text ? check_text(text, strlen(text), name, error) : 0;
 }
@@ -82,18 +83,18 @@ static int check_word(const char *text, const char *name, struct moed_error *err
 int moed_hello(struct moed *moed, const char *client, struct moed_call **ret,
                struct moed_error *error)
 {
-    int r = check_word(client, "client", error);
+    int r = method_check(client, "client", error);
     if (r < 0)
         return r;
     Moed__V1__HelloRequest request = MOED__V1__HELLO_REQUEST__INIT;
     request.client = (char *)client;
-    return start_message(moed, "Hello", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Hello", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_ping(struct moed *moed, struct moed_call **ret, struct moed_error *error)
 {
     Moed__V1__PingRequest request = MOED__V1__PING_REQUEST__INIT;
-    return start_message(moed, "Ping", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Ping", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_generate(struct moed *moed, const struct moed_request *request, struct moed_call **ret,
@@ -131,13 +132,13 @@ int moed_cancel(struct moed *moed, const uint8_t id[16], struct moed_call **ret,
     Moed__V1__CancelRequest request = MOED__V1__CANCEL_REQUEST__INIT;
     request.has_generation_id = true;
     request.generation_id = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)id};
-    return start_message(moed, "Cancel", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Cancel", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_tokenize(struct moed *moed, const char *model, const char *text, size_t bytes,
                   unsigned flags, struct moed_call **ret, struct moed_error *error)
 {
-    int r = check_word(model, "model", error);
+    int r = method_check(model, "model", error);
     if (r == 0)
         r = check_text(text, bytes, "text", error);
     if (r < 0)
@@ -153,13 +154,13 @@ int moed_tokenize(struct moed *moed, const char *model, const char *text, size_t
     request.text = copy;
     request.has_add_bos = request.add_bos = (flags & MOED_ADD_BOS) != 0;
     request.has_no_special = request.no_special = (flags & MOED_NO_SPECIAL) != 0;
-    return start_message(moed, "Tokenize", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Tokenize", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_detokenize(struct moed *moed, const char *model, const int32_t *ids, size_t n,
                     unsigned flags, struct moed_call **ret, struct moed_error *error)
 {
-    int r = check_word(model, "model", error);
+    int r = method_check(model, "model", error);
     if (r < 0)
         return r;
     Moed__V1__DetokenizeRequest request = MOED__V1__DETOKENIZE_REQUEST__INIT;
@@ -167,7 +168,7 @@ int moed_detokenize(struct moed *moed, const char *model, const int32_t *ids, si
     request.ids = (int32_t *)ids;
     request.n_ids = n;
     request.has_hide_special = request.hide_special = (flags & MOED_HIDE_SPECIAL) != 0;
-    return start_message(moed, "Detokenize", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Detokenize", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_render(struct moed *moed, const struct moed_request *request, struct moed_call **ret,
@@ -187,42 +188,42 @@ int moed_render(struct moed *moed, const struct moed_request *request, struct mo
 int moed_list(struct moed *moed, struct moed_call **ret, struct moed_error *error)
 {
     Moed__V1__ListRequest request = MOED__V1__LIST_REQUEST__INIT;
-    return start_message(moed, "List", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "List", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_show(struct moed *moed, const char *model, struct moed_call **ret,
               struct moed_error *error)
 {
-    int r = check_word(model, "model", error);
+    int r = method_check(model, "model", error);
     if (r < 0)
         return r;
     Moed__V1__ShowRequest request = MOED__V1__SHOW_REQUEST__INIT;
     request.model = (char *)model;
-    return start_message(moed, "Show", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Show", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_load(struct moed *moed, const char *model, bool wait, struct moed_call **ret,
               struct moed_error *error)
 {
-    int r = check_word(model, "model", error);
+    int r = method_check(model, "model", error);
     if (r < 0)
         return r;
     Moed__V1__LoadRequest request = MOED__V1__LOAD_REQUEST__INIT;
     request.model = (char *)model;
     request.has_wait = request.wait = wait;
-    return start_message(moed, "Load", false, &request.base, wait ? 0 : moed->timeout_ms, ret,
-                         error);
+    return method_start(moed, "Load", false, &request.base, wait ? 0 : moed->timeout_ms, ret,
+                        error);
 }
 
 int moed_unload(struct moed *moed, const char *model, struct moed_call **ret,
                 struct moed_error *error)
 {
-    int r = check_word(model, "model", error);
+    int r = method_check(model, "model", error);
     if (r < 0)
         return r;
     Moed__V1__UnloadRequest request = MOED__V1__UNLOAD_REQUEST__INIT;
     request.model = (char *)model;
-    return start_message(moed, "Unload", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Unload", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 static int ask_stats(struct moed *moed, bool experts, struct moed_call **ret,
@@ -230,7 +231,7 @@ static int ask_stats(struct moed *moed, bool experts, struct moed_call **ret,
 {
     Moed__V1__StatsRequest request = MOED__V1__STATS_REQUEST__INIT;
     request.has_experts = request.experts = experts;
-    return start_message(moed, "Stats", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Stats", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_stats(struct moed *moed, struct moed_call **ret, struct moed_error *error)
@@ -246,19 +247,19 @@ int moed_stats_experts(struct moed *moed, struct moed_call **ret, struct moed_er
 int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_error *error)
 {
     Moed__V1__WatchRequest request = MOED__V1__WATCH_REQUEST__INIT;
-    return start_message(moed, "Watch", true, &request.base, 0, ret, error);
+    return method_start(moed, "Watch", true, &request.base, 0, ret, error);
 }
 
 int moed_reload(struct moed *moed, struct moed_call **ret, struct moed_error *error)
 {
     Moed__V1__ReloadRequest request = MOED__V1__RELOAD_REQUEST__INIT;
-    return start_message(moed, "Reload", false, &request.base, moed->timeout_ms, ret, error);
+    return method_start(moed, "Reload", false, &request.base, moed->timeout_ms, ret, error);
 }
 
 int moed_raw(struct moed *moed, const char *method, unsigned flags, const void *message,
              size_t bytes, struct moed_call **ret, struct moed_error *error)
 {
-    int r = check_word(method, "method", error);
+    int r = method_check(method, "method", error);
     if (r < 0)
         return r;
     bool is_stream = flags & MOED_RAW_STREAM;

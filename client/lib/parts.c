@@ -87,6 +87,13 @@ static int slice_messages(const struct moed_request *request, size_t *at, struct
     return *at == request->n_messages;
 }
 
+/* Messages, or what goes with those that a session has. */
+static bool has_chat(const struct moed_request *request)
+{
+    return request->kind == PROMPT_CHAT || request->chat.has_thinking || request->chat.has_effort ||
+           request->tools;
+}
+
 /* Puts the next slice into the part; 1: it was the last. */
 static int next_slice(const struct moed_request *request, size_t *at, struct slice *slice,
                       Part *part)
@@ -98,8 +105,8 @@ static int next_slice(const struct moed_request *request, size_t *at, struct sli
         return slice_ids(request, at, slice, part);
     case PROMPT_CHAT:
         return slice_messages(request, at, slice, part);
-    case PROMPT_NONE:
-        break; /* the daemon says what is missing */
+    case PROMPT_NONE: /* the daemon says what is missing, if anything is */
+        return has_chat(request) ? slice_messages(request, at, slice, part) : 1;
     }
     return 1;
 }
@@ -156,32 +163,37 @@ int request_pack_render(const struct moed_request *request, uint8_t **ret, size_
     return 0;
 }
 
-/* ---- as bytes */
+/* ---- as one piece */
+void request_borrow(const struct moed_request *request, struct request_part *ret)
+{
+    *ret = (struct request_part){
+        .part = request->fields, .sampling = request->sampling, .chat = request->chat};
+    moed__v1__tokens__init(&ret->tokens);
+    ret->tokens.ids = request->ids;
+    ret->tokens.n_ids = request->n_ids;
+    ret->chat.messages = request->messages;
+    ret->chat.n_messages = request->n_messages;
+    ret->chat.tools = request->tools;
+    ret->part.sampling = request->has_sampling ? &ret->sampling : NULL;
+    if (request->kind == PROMPT_TEXT) {
+        ret->part.text = request->text ? request->text : (char *)"";
+        ret->part.suffix = request->suffix;
+    } else if (request->kind == PROMPT_IDS) {
+        ret->part.tokens = &ret->tokens;
+    } else if (has_chat(request)) {
+        ret->part.chat = &ret->chat;
+    }
+}
+
 int moed_request_pack(const struct moed_request *request, uint8_t **ret, size_t *n)
 {
-    Part whole = request->fields;
-    Moed__V1__Sampling sampling = request->sampling;
-    Moed__V1__Chat chat = request->chat;
-    Moed__V1__Tokens tokens = MOED__V1__TOKENS__INIT;
-    whole.sampling = request->has_sampling ? &sampling : NULL;
-    if (request->kind == PROMPT_TEXT) {
-        whole.text = request->text ? request->text : (char *)"";
-        whole.suffix = request->suffix;
-    } else if (request->kind == PROMPT_IDS) {
-        tokens.ids = request->ids;
-        tokens.n_ids = request->n_ids;
-        whole.tokens = &tokens;
-    } else if (request->kind == PROMPT_CHAT) {
-        chat.messages = request->messages;
-        chat.n_messages = request->n_messages;
-        chat.tools = request->tools;
-        whole.chat = &chat;
-    }
-    size_t size = moed__v1__generate_request__get_packed_size(&whole);
+    struct request_part whole;
+    request_borrow(request, &whole);
+    size_t size = moed__v1__generate_request__get_packed_size(&whole.part);
     uint8_t *bytes = malloc(size + 1);
     if (!bytes)
         return -ENOMEM;
-    *n = moed__v1__generate_request__pack(&whole, bytes);
+    *n = moed__v1__generate_request__pack(&whole.part, bytes);
     *ret = bytes;
     return 0;
 }

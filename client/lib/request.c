@@ -76,6 +76,8 @@ void moed_request_free(struct moed_request *request)
     if (request->fields.receipt)
         moed__v1__receipt__free_unpacked(request->fields.receipt, NULL);
     free(request->messages);
+    if (request->fields.in_session)
+        moed__v1__in_session__free_unpacked(request->fields.in_session, NULL);
     free(request->tools);
     free(request->fields.stop);
     free(request->fields.model);
@@ -451,6 +453,30 @@ int moed_request_set_tools(struct moed_request *request, const char *tools_json)
         return r;
     free(request->tools);
     request->tools = copy;
+    return 0;
+}
+
+int moed_request_set_session(struct moed_request *request, const char *session, uint64_t revision,
+                             bool create)
+{
+    Moed__V1__InSession *in = NULL;
+    if (session) {
+        in = malloc(sizeof *in);
+        if (!in)
+            return -ENOMEM;
+        moed__v1__in_session__init(in);
+        in->has_revision = revision != 0;
+        in->revision = revision;
+        in->has_create = in->create = create;
+        int r = copy_text(session, strlen(session), &in->session);
+        if (r < 0) {
+            free(in);
+            return r;
+        }
+    }
+    if (request->fields.in_session)
+        moed__v1__in_session__free_unpacked(request->fields.in_session, NULL);
+    request->fields.in_session = in;
     return 0;
 }
 

@@ -34,6 +34,14 @@ enum { REQUEST_MAX_ANSWERS = 1024 }; /* the daemon takes fewer */
  *   fails   -EMSGSIZE a message that exceeds a frame; -ENOMEM. *ret is then to be dropped.
  */
 int request_frames(const struct moed_request *request, uint32_t stream, struct out_list *ret);
+struct request_part { /* all of it in one piece, which need not fit a frame */
+    Moed__V1__GenerateRequest part;
+    Moed__V1__Sampling sampling;
+    Moed__V1__Chat chat;
+    Moed__V1__Tokens tokens;
+};
+/* What is in it lives as long as the request; *ret stays where it is. */
+void request_borrow(const struct moed_request *request, struct request_part *ret);
 /* The bytes of a RenderRequest, on the heap. -ENOMEM */
 int request_pack_render(const struct moed_request *request, uint8_t **ret, size_t *n);
 /* How many answers are asked for, 1 to REQUEST_MAX_ANSWERS. */

@@ -16,8 +16,7 @@ struct view_chunk {
     max_align_t data[];
 };
 
-/* Zeroed memory that lives as long as the view; NULL: no memory. */
-static void *lay(struct view *view, size_t n, size_t size)
+void *view_lay(struct view *view, size_t n, size_t size)
 {
     if (n > (SIZE_MAX - sizeof(struct view_chunk)) / size)
         return NULL;
@@ -39,7 +38,7 @@ void view_fini(struct view *view)
     *view = (struct view){0};
 }
 
-static const char *word(const char *s)
+const char *view_word(const char *s)
 {
     return s ? s : "";
 }
@@ -47,8 +46,8 @@ static const char *word(const char *s)
 /* ---- events */
 static const struct moed_top *const *lay_top(struct view *view, const Moed__V1__Token *from)
 {
-    const struct moed_top **list = lay(view, from->n_top, sizeof *list);
-    struct moed_top *top = lay(view, from->n_top, sizeof *top);
+    const struct moed_top **list = view_lay(view, from->n_top, sizeof *list);
+    struct moed_top *top = view_lay(view, from->n_top, sizeof *top);
     if (!list || !top)
         return NULL;
     for (size_t i = 0; i < from->n_top; i++) {
@@ -66,8 +65,8 @@ static const struct moed_top *const *lay_top(struct view *view, const Moed__V1__
 static const struct moed_token *const *lay_tokens(struct view *view, Moed__V1__Token *const *from,
                                                   size_t n)
 {
-    const struct moed_token **list = lay(view, n, sizeof *list);
-    struct moed_token *token = lay(view, n, sizeof *token);
+    const struct moed_token **list = view_lay(view, n, sizeof *list);
+    struct moed_token *token = view_lay(view, n, sizeof *token);
     if (!list || !token)
         return NULL;
     for (size_t i = 0; i < n; i++) {
@@ -90,7 +89,7 @@ static const struct moed_token *const *lay_tokens(struct view *view, Moed__V1__T
 
 static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usage *from)
 {
-    struct moed_usage *usage = lay(view, 1, sizeof *usage);
+    struct moed_usage *usage = view_lay(view, 1, sizeof *usage);
     if (!usage)
         return NULL;
     *usage = (struct moed_usage){
@@ -108,21 +107,21 @@ static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usa
 
 static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1__Receipt *from)
 {
-    struct moed_receipt *receipt = lay(view, 1, sizeof *receipt);
+    struct moed_receipt *receipt = view_lay(view, 1, sizeof *receipt);
     if (!receipt)
         return NULL;
     *receipt = (struct moed_receipt){
         .size = sizeof *receipt,
-        .place = word(from->place),
-        .isa = word(from->isa),
-        .cache = word(from->cache),
-        .attention = word(from->attention),
-        .sampler = word(from->sampler),
+        .place = view_word(from->place),
+        .isa = view_word(from->isa),
+        .cache = view_word(from->cache),
+        .attention = view_word(from->attention),
+        .sampler = view_word(from->sampler),
         .seed = from->seed,
         .cached_rows = from->cached_rows,
         .n_cached_rows = from->n_cached_rows,
-        .model = word(from->model),
-        .version = word(from->version),
+        .model = view_word(from->model),
+        .version = view_word(from->version),
         .made_rows = from->made_rows,
         .n_made_rows = from->n_made_rows,
     };
@@ -132,8 +131,8 @@ static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1_
 static const struct moed_call_delta *const *lay_calls(struct view *view,
                                                       const Moed__V1__GenerateEvent *from)
 {
-    const struct moed_call_delta **list = lay(view, from->n_calls, sizeof *list);
-    struct moed_call_delta *delta = lay(view, from->n_calls, sizeof *delta);
+    const struct moed_call_delta **list = view_lay(view, from->n_calls, sizeof *list);
+    struct moed_call_delta *delta = view_lay(view, from->n_calls, sizeof *delta);
     if (!list || !delta)
         return NULL;
     for (size_t i = 0; i < from->n_calls; i++) {
@@ -143,7 +142,7 @@ static const struct moed_call_delta *const *lay_calls(struct view *view,
             .index = d->index,
             .id = d->id,
             .name = d->name,
-            .arguments = word(d->arguments),
+            .arguments = view_word(d->arguments),
             .done = d->done,
         };
         list[i] = &delta[i];
@@ -154,7 +153,7 @@ static const struct moed_call_delta *const *lay_calls(struct view *view,
 static int build_event(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
 {
     const Moed__V1__GenerateEvent *from = (const void *)message;
-    struct moed_event *event = lay(view, 1, sizeof *event);
+    struct moed_event *event = view_lay(view, 1, sizeof *event);
     if (!event)
         return -ENOMEM;
     *event = (struct moed_event){
@@ -166,11 +165,13 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
         .n_prompt = from->n_prompt,
         .first_index = from->first_index,
         .n_tokens = from->n_tokens,
-        .thinking = word(from->thinking),
-        .text = word(from->text),
+        .thinking = view_word(from->thinking),
+        .text = view_word(from->text),
         .finish = (enum moed_finish)from->finish,
         .stop = from->stop,
         .error = from->error,
+        .session_revision = from->session_revision,
+        .session_unkept = from->session_unkept,
         .thinking_cut = (enum moed_thinking_cut)from->thinking_cut,
         .text_hash = from->text_hash,
         .index = from->index,
@@ -195,7 +196,7 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
 
 static const struct moed_pressure *lay_pressure(struct view *view, const Moed__V1__Pressure *from)
 {
-    struct moed_pressure *pressure = lay(view, 1, sizeof *pressure);
+    struct moed_pressure *pressure = view_lay(view, 1, sizeof *pressure);
     if (!pressure)
         return NULL;
     *pressure = (struct moed_pressure){
@@ -206,8 +207,8 @@ static const struct moed_pressure *lay_pressure(struct view *view, const Moed__V
         .full_percent = from->has_full_percent ? from->full_percent : -1,
         .left_bytes = from->left_bytes,
         .limit_bytes = from->limit_bytes,
-        .limit = word(from->limit),
-        .source = word(from->source),
+        .limit = view_word(from->limit),
+        .source = view_word(from->source),
     };
     return pressure;
 }
@@ -215,21 +216,21 @@ static const struct moed_pressure *lay_pressure(struct view *view, const Moed__V
 /* ---- models */
 static int build_models(struct view *view, Moed__V1__Model *const *from, size_t n)
 {
-    const struct moed_model **list = lay(view, n, sizeof *list);
-    struct moed_model *model = lay(view, n, sizeof *model);
+    const struct moed_model **list = view_lay(view, n, sizeof *list);
+    struct moed_model *model = view_lay(view, n, sizeof *model);
     if (!list || !model)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
         const Moed__V1__Model *m = from[i];
         model[i] = (struct moed_model){
             .size = sizeof model[i],
-            .name = word(m->name),
-            .path = word(m->path),
+            .name = view_word(m->name),
+            .path = view_word(m->path),
             .state = (enum moed_model_state)m->state,
-            .family = word(m->family),
-            .chat = word(m->chat),
-            .quantisation = word(m->quantisation),
-            .container = word(m->container),
+            .family = view_word(m->family),
+            .chat = view_word(m->chat),
+            .quantisation = view_word(m->quantisation),
+            .container = view_word(m->container),
             .file_bytes = m->file_bytes,
             .weight_bytes = m->weight_bytes,
             .parameters = m->parameters,
@@ -239,7 +240,7 @@ static int build_models(struct view *view, Moed__V1__Model *const *from, size_t 
             .bytes_done = m->bytes_done,
             .bytes_all = m->bytes_all,
             .load_seconds = m->load_seconds,
-            .error = word(m->error),
+            .error = view_word(m->error),
             .adopted = m->adopted,
             .kept_bytes = m->kept_bytes,
         };
@@ -293,15 +294,15 @@ static int build_watch(struct view *view, const ProtobufCMessage *message, const
 static const struct moed_limit *const *lay_limits(struct view *view,
                                                   const Moed__V1__HelloResponse *from)
 {
-    const struct moed_limit **list = lay(view, from->n_limits, sizeof *list);
-    struct moed_limit *limit = lay(view, from->n_limits, sizeof *limit);
+    const struct moed_limit **list = view_lay(view, from->n_limits, sizeof *list);
+    struct moed_limit *limit = view_lay(view, from->n_limits, sizeof *limit);
     if (!list || !limit)
         return NULL;
     for (size_t i = 0; i < from->n_limits; i++) {
         const Moed__V1__Limit *l = from->limits[i];
         limit[i] = (struct moed_limit){
             .size = sizeof limit[i],
-            .name = word(l->name),
+            .name = view_word(l->name),
             .is_range = l->has_least || l->has_most,
             .value = l->value,
             .least = l->least,
@@ -317,18 +318,18 @@ static int build_hello(struct view *view, const ProtobufCMessage *message, const
 {
     (void)id;
     const Moed__V1__HelloResponse *from = (const void *)message;
-    struct moed_hello_info *hello = lay(view, 1, sizeof *hello);
+    struct moed_hello_info *hello = view_lay(view, 1, sizeof *hello);
     if (!hello)
         return -ENOMEM;
     *hello = (struct moed_hello_info){
         .size = sizeof *hello,
-        .version = word(from->version),
+        .version = view_word(from->version),
         .protocol_minor = from->protocol_minor,
         .features = (const char *const *)from->features,
         .n_features = from->n_features,
         .limits = lay_limits(view, from),
         .n_limits = from->n_limits,
-        .boot_id = word(from->boot_id),
+        .boot_id = view_word(from->boot_id),
         .instance_id = from->instance_id.data,
         .instance_id_bytes = from->instance_id.len,
         .uid = from->uid,
@@ -343,16 +344,16 @@ static int build_hello(struct view *view, const ProtobufCMessage *message, const
 static const struct moed_counter *const *lay_counters(struct view *view,
                                                       const Moed__V1__StatsResponse *from)
 {
-    const struct moed_counter **list = lay(view, from->n_counters, sizeof *list);
-    struct moed_counter *counter = lay(view, from->n_counters, sizeof *counter);
+    const struct moed_counter **list = view_lay(view, from->n_counters, sizeof *list);
+    struct moed_counter *counter = view_lay(view, from->n_counters, sizeof *counter);
     if (!list || !counter)
         return NULL;
     for (size_t i = 0; i < from->n_counters; i++) {
         const Moed__V1__Counter *c = from->counters[i];
         counter[i] = (struct moed_counter){.size = sizeof counter[i],
-                                           .name = word(c->name),
-                                           .unit = word(c->unit),
-                                           .help = word(c->help),
+                                           .name = view_word(c->name),
+                                           .unit = view_word(c->unit),
+                                           .help = view_word(c->help),
                                            .value = c->value};
         list[i] = &counter[i];
     }
@@ -363,18 +364,18 @@ static const struct moed_counter *const *lay_counters(struct view *view,
 static const struct moed_histogram *const *lay_histograms(struct view *view,
                                                           const Moed__V1__ModelStats *from)
 {
-    const struct moed_histogram **list = lay(view, from->n_histograms, sizeof *list);
-    struct moed_histogram *histogram = lay(view, from->n_histograms, sizeof *histogram);
-    uint64_t *nothing = lay(view, 1, sizeof *nothing);
+    const struct moed_histogram **list = view_lay(view, from->n_histograms, sizeof *list);
+    struct moed_histogram *histogram = view_lay(view, from->n_histograms, sizeof *histogram);
+    uint64_t *nothing = view_lay(view, 1, sizeof *nothing);
     if (!list || !histogram || !nothing)
         return NULL;
     for (size_t i = 0; i < from->n_histograms; i++) {
         const Moed__V1__Histogram *h = from->histograms[i];
         bool fits = h->n_counts == h->n_bounds + 1;
         histogram[i] = (struct moed_histogram){.size = sizeof histogram[i],
-                                               .name = word(h->name),
-                                               .unit = word(h->unit),
-                                               .help = word(h->help),
+                                               .name = view_word(h->name),
+                                               .unit = view_word(h->unit),
+                                               .help = view_word(h->help),
                                                .bounds = h->bounds,
                                                .counts = fits ? h->counts : nothing,
                                                .n_bounds = fits ? h->n_bounds : 0,
@@ -387,8 +388,8 @@ static const struct moed_histogram *const *lay_histograms(struct view *view,
 static const struct moed_expert_layer *const *lay_experts(struct view *view,
                                                           const Moed__V1__ModelStats *from)
 {
-    const struct moed_expert_layer **list = lay(view, from->n_experts, sizeof *list);
-    struct moed_expert_layer *layer = lay(view, from->n_experts, sizeof *layer);
+    const struct moed_expert_layer **list = view_lay(view, from->n_experts, sizeof *list);
+    struct moed_expert_layer *layer = view_lay(view, from->n_experts, sizeof *layer);
     if (!list || !layer)
         return NULL;
     for (size_t i = 0; i < from->n_experts; i++) {
@@ -406,15 +407,15 @@ static const struct moed_expert_layer *const *lay_experts(struct view *view,
 static const struct moed_model_stats *const *lay_model_stats(struct view *view,
                                                              const Moed__V1__StatsResponse *from)
 {
-    const struct moed_model_stats **list = lay(view, from->n_models, sizeof *list);
-    struct moed_model_stats *stats = lay(view, from->n_models, sizeof *stats);
+    const struct moed_model_stats **list = view_lay(view, from->n_models, sizeof *list);
+    struct moed_model_stats *stats = view_lay(view, from->n_models, sizeof *stats);
     if (!list || !stats)
         return NULL;
     for (size_t i = 0; i < from->n_models; i++) {
         const Moed__V1__ModelStats *m = from->models[i];
         stats[i] = (struct moed_model_stats){
             .size = sizeof stats[i],
-            .model = word(m->model),
+            .model = view_word(m->model),
             .steps = m->steps,
             .prompt_tokens = m->prompt_tokens,
             .decoded_tokens = m->decoded_tokens,
@@ -425,9 +426,9 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .pages_used = m->pages_used,
             .pages_total = m->pages_total,
             .cache_bytes = m->cache_bytes,
-            .workers = word(m->workers),
-            .memory = word(m->memory),
-            .nodes = word(m->nodes),
+            .workers = view_word(m->workers),
+            .memory = view_word(m->memory),
+            .nodes = view_word(m->nodes),
             .cached_tokens = m->cached_tokens,
             .pages_kept = m->pages_kept,
             .histograms = lay_histograms(view, m),
@@ -447,8 +448,8 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
 static const struct moed_generation *const *lay_generations(struct view *view,
                                                             const Moed__V1__StatsResponse *from)
 {
-    const struct moed_generation **list = lay(view, from->n_generations, sizeof *list);
-    struct moed_generation *generation = lay(view, from->n_generations, sizeof *generation);
+    const struct moed_generation **list = view_lay(view, from->n_generations, sizeof *list);
+    struct moed_generation *generation = view_lay(view, from->n_generations, sizeof *generation);
     if (!list || !generation)
         return NULL;
     for (size_t i = 0; i < from->n_generations; i++) {
@@ -457,7 +458,7 @@ static const struct moed_generation *const *lay_generations(struct view *view,
             .size = sizeof generation[i],
             .id = g->generation_id.data,
             .id_bytes = g->generation_id.len,
-            .model = word(g->model),
+            .model = view_word(g->model),
             .uid = g->uid,
             .prompt_tokens = g->prompt_tokens,
             .completion_tokens = g->completion_tokens,
@@ -472,12 +473,12 @@ static int build_stats(struct view *view, const ProtobufCMessage *message, const
 {
     (void)id;
     const Moed__V1__StatsResponse *from = (const void *)message;
-    struct moed_stats_info *stats = lay(view, 1, sizeof *stats);
+    struct moed_stats_info *stats = view_lay(view, 1, sizeof *stats);
     if (!stats)
         return -ENOMEM;
     *stats = (struct moed_stats_info){
         .size = sizeof *stats,
-        .vault = word(from->vault),
+        .vault = view_word(from->vault),
         .counters = lay_counters(view, from),
         .n_counters = from->n_counters,
         .models = lay_model_stats(view, from),
@@ -509,7 +510,7 @@ static int build_detokenize(struct view *view, const ProtobufCMessage *message, 
 {
     (void)id;
     const Moed__V1__DetokenizeResponse *from = (const void *)message;
-    view->text = word(from->text);
+    view->text = view_word(from->text);
     view->bytes = from->raw.data ? (const void *)from->raw.data : "";
     view->n_bytes = from->raw.len;
     return 0;
@@ -521,7 +522,7 @@ static int build_render(struct view *view, const ProtobufCMessage *message, cons
     const Moed__V1__RenderResponse *from = (const void *)message;
     view->ids = from->ids;
     view->n_ids = from->n_ids;
-    view->text = word(from->text);
+    view->text = view_word(from->text);
     return 0;
 }
 
@@ -537,7 +538,7 @@ static int build_reload(struct view *view, const ProtobufCMessage *message, cons
 {
     (void)id;
     const Moed__V1__ReloadResponse *from = (const void *)message;
-    struct moed_reloaded *done = lay(view, 1, sizeof *done);
+    struct moed_reloaded *done = view_lay(view, 1, sizeof *done);
     if (!done)
         return -ENOMEM;
     *done = (struct moed_reloaded){
@@ -572,6 +573,9 @@ int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t
         {&moed__v1__render_response__descriptor, build_render},
         {&moed__v1__cancel_response__descriptor, build_cancel},
         {&moed__v1__reload_response__descriptor, build_reload},
+        {&moed__v1__session__descriptor, view_build_session},
+        {&moed__v1__session_list_response__descriptor, view_build_sessions},
+        {&moed__v1__session_show_response__descriptor, view_build_shown},
     };
     view_fini(view);
     for (size_t i = 0; i < sizeof builders / sizeof *builders; i++)

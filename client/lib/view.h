@@ -28,7 +28,21 @@ struct view { /* zeroed is empty */
     const char *text;
     const void *bytes;
     size_t n_bytes;
+    const struct moed_session *const *sessions;
+    size_t n_sessions;
+    const struct moed_message *const *messages;
+    size_t n_messages;
+    uint32_t next_message;
 };
+
+/* Zeroed memory that lives as long as the view; NULL: no memory. */
+void *view_lay(struct view *view, size_t n, size_t size);
+/* "" for NULL. */
+const char *view_word(const char *s);
+/* Of sessions, as view_build() calls them; the id is of no use to them. */
+int view_build_session(struct view *view, const ProtobufCMessage *message, const uint8_t *id);
+int view_build_sessions(struct view *view, const ProtobufCMessage *message, const uint8_t *id);
+int view_build_shown(struct view *view, const ProtobufCMessage *message, const uint8_t *id);
 
 /* `generation_id` is what events show as theirs. -ENOMEM. Messages without a view leave it empty.
  */

@@ -207,8 +207,11 @@ static void take_event(struct answer *a, const struct moed_event *event)
     }
     for (size_t i = 0; i < event->n_calls; i++)
         take_call(a, part, event->calls[i]);
-    if (event->finish != MOED_FINISH_NONE)
-        take_end(a, part, event);
+    if (event->finish == MOED_FINISH_NONE)
+        return;
+    take_end(a, part, event);
+    a->session_revision = event->session_revision;
+    snprintf(a->unkept, sizeof a->unkept, "%s", event->session_unkept ? event->session_unkept : "");
 }
 
 /* Of several one after the other, each behind a line that numbers it. */
@@ -395,5 +398,7 @@ void answer_print_figures(const struct answer *a)
     if (a->n_parts == 1 && first->finish != MOED_FINISH_STOP &&
         first->finish != MOED_FINISH_TOOL_CALLS)
         fprintf(stderr, ", ended by %s", moed_finish_name(first->finish));
+    if (*a->unkept)
+        fputs(", not on the disk", stderr);
     fprintf(stderr, "%s\n", color ? "\x1b[0m" : "");
 }

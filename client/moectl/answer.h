@@ -41,8 +41,10 @@ struct answer {       /* zeroed but for the options in front */
     struct told *parts; /* [n_parts] as many as were asked for */
     int n_parts;
     char model[256];
-    json_t *prompt;          /* array of numbers, with keep_ids or keep_tokens */
-    json_t *prompt_logprobs; /* array of objects, with keep_tokens */
+    json_t *prompt;            /* array of numbers, with keep_ids or keep_tokens */
+    json_t *prompt_logprobs;   /* array of objects, with keep_tokens */
+    uint64_t session_revision; /* 0: in no session */
+    char unkept[512];          /* why it is not on the disk as it is; "": it is */
     bool is_interrupted, has_usage;
     struct moed_usage usage;
     double first_token_seconds; /* from the request to the first token, as seen here */
@@ -67,7 +69,8 @@ void answer_print_figures(const struct answer *a);
 double answer_prefill_rate(const struct moed_usage *usage);
 double answer_decode_rate(const struct moed_usage *usage);
 /* {"model", "text", "thinking", "calls", "finish_reason", "thinking_cut", "usage", "receipt"};
- * calls only if there are any. Of several answers what is each one's own is in an array "answers".
+ * calls only if there are any. Of several answers what is each one's own is in an array "answers";
+ * in a session there is "session": {"name", "revision", "unkept"}.
  */
 json_t *answer_json(const struct answer *a);
 /* The same of raw text, with "prompt_tokens", "prompt_logprobs" if asked for, and "tokens". */

@@ -97,6 +97,11 @@ static void set_parts(json_t *object, const struct answer *a,
     json_object_set_new(object, "usage", usage_json(a));
     if (a->n_parts == 1)
         set_receipt(object, &a->parts[0]);
+    if (a->session_revision > 0)
+        json_object_set_new(object, "session",
+                            json_pack("{s:o,s:I,s:o}", "name", screen_json_word(a->o->session),
+                                      "revision", (json_int_t)a->session_revision, "unkept",
+                                      *a->unkept ? screen_json_word(a->unkept) : json_null()));
 }
 
 json_t *answer_json(const struct answer *a)

@@ -2,7 +2,8 @@
  *
  * chat: a conversation, line by line, by libedit on a terminal and by plain reading elsewhere.
  *
- * The conversation lives here: the daemon is sent all of it at each turn. One thread.
+ * The conversation lives here, and the daemon is sent all of it at each turn; or it is a session,
+ * and the daemon is sent what is new. One thread.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -25,11 +26,13 @@ struct turn {
 };
 
 struct chat {
+    struct options options; /* as given, but for the session, which may become another one */
     const struct options *o;
     struct moed *moed;
     struct line *line;
-    char *system; /* NULL: none */
-    char *model;  /* NULL: the daemon's first */
+    char *system;  /* NULL: none */
+    char *model;   /* NULL: the daemon's first */
+    char *session; /* NULL: none, or the one of the command line */
     bool think, is_over;
     struct record record;
     struct turn *turns;
@@ -77,6 +80,8 @@ static int say_help(struct chat *c, const char *rest)
           "/system [TEXT]  set the system message, or remove it\n"
           "/think [off]    ask the model to think first, or not\n"
           "/model [NAME]   use another model, or the daemon's first\n"
+          "/session NAME   go on with a talk that the daemon holds, or begin one;\n"
+          "                moectl chat --session NAME does so from the start\n"
           "/exit           leave (Ctrl-D too)\n"
           "//TEXT          a message that begins with a slash\n"
           "Ctrl-C stops an answer. A backslash at the end continues a line.\n",
@@ -84,11 +89,25 @@ static int say_help(struct chat *c, const char *rest)
     return 0;
 }
 
+static int connect_again(struct chat *c);
+
+/* A session that is not there has nothing to forget. */
+static int clear_session(struct chat *c)
+{
+    OWN(moed_call) *call = NULL;
+    struct moed_error error = MOED_ERROR_INIT;
+    int r = connect_again(c);
+    if (r == 0)
+        r = link_wait(c->o, moed_session_rewind(c->moed, c->o->session, 0, 0, 0, &call, &error),
+                      &call, &error);
+    return r == EXIT_NOT_FOUND ? 0 : r;
+}
+
 static int clear(struct chat *c, const char *rest)
 {
     (void)rest;
     drop_turns(c, 0);
-    return 0;
+    return c->o->session ? clear_session(c) : 0;
 }
 
 static int set_system(struct chat *c, const char *rest)
@@ -113,6 +132,43 @@ static int set_model(struct chat *c, const char *rest)
     return 0;
 }
 
+/* Says where a talk goes on. One that is not there begins with its first message. */
+static int resume(struct chat *c)
+{
+    OWN(moed_call) *call = NULL;
+    struct moed_error error = MOED_ERROR_INIT;
+    int r = connect_again(c);
+    if (r)
+        return r;
+    r = moed_session_show(c->moed, c->o->session, 0, false, &call, &error);
+    if (r == 0)
+        r = moed_wait(call, &error);
+    bool is_new = r < 0 && error.status == MOED_NOT_FOUND;
+    if (r < 0 && !is_new)
+        return link_failed(c->o, &error);
+    if (c->o->json || c->o->quiet || !line_is_terminal(c->line))
+        return 0;
+    size_t n = is_new ? 0 : moed_call_n_messages(call);
+    fprintf(stderr, is_new ? "A new session" : "%u messages",
+            is_new ? 0 : moed_call_session(call, 0)->messages);
+    fputs(n > 0 ? "; the last:\n" : ".\n", stderr);
+    for (size_t i = n > 2 ? n - 2 : 0; i < n; i++) {
+        const struct moed_message *m = moed_call_message(call, i);
+        fputs(m->role == MOED_USER ? "> " : "", stderr);
+        screen_word(stderr, m->content);
+        fputc('\n', stderr);
+    }
+    return 0;
+}
+
+static int set_session(struct chat *c, const char *rest)
+{
+    set_word(&c->session, rest);
+    c->options.session = c->session;
+    drop_turns(c, 0);
+    return c->session ? resume(c) : 0;
+}
+
 static int leave(struct chat *c, const char *rest)
 {
     (void)rest;
@@ -127,7 +183,8 @@ static int run_command(struct chat *c, const char *text)
         int (*run)(struct chat *c, const char *rest);
     } commands[] = {
         {"help", say_help},   {"clear", clear},     {"system", set_system},
-        {"think", set_think}, {"model", set_model}, {"exit", leave},
+        {"think", set_think}, {"model", set_model}, {"session", set_session},
+        {"exit", leave},
     };
     size_t n = strcspn(text, " ");
     const char *rest = text + n + strspn(text + n, " ");
@@ -148,7 +205,8 @@ static int build(struct chat *c, struct moed_request **ret)
         return r;
     if (moed_request_set_model(request, c->model) < 0)
         return link_error(c->o, "the model's name is not UTF-8");
-    moed_request_set_integer(request, MOED_THINKING, c->think);
+    if (c->think || !c->o->session) /* which has settings of its own */
+        moed_request_set_integer(request, MOED_THINKING, c->think);
     int added = 0;
     if (c->system)
         added = moed_request_add_message(request, MOED_SYSTEM, c->system, strlen(c->system));
@@ -183,8 +241,12 @@ static int generate(struct chat *c, struct moed_request *request)
     else if (!c->o->json && !a.ends_line)
         putchar('\n');
     const struct text *text = &a.parts[0].text;
-    if (text->n > 0)
+    if (c->o->session && a.session_revision > 0) { /* all of it is there by now */
+        drop_turns(c, 0);
+        set_word(&c->system, "");
+    } else if (text->n > 0 && !c->o->session) {
         add_turn(c, MOED_ASSISTANT, text->data, text->n);
+    }
     if (r == EXIT_DONE)
         r = record_write(&c->record, request, &a);
     answer_fini(&a);
@@ -252,7 +314,8 @@ static int talk(struct chat *c)
 
 int verb_chat(const struct options *o)
 {
-    struct chat c = {.o = o, .think = o->think};
+    struct chat c = {.options = *o, .think = o->think};
+    c.o = &c.options;
     if (o->system) {
         int r = set_system(&c, o->system);
         if (r)
@@ -265,7 +328,9 @@ int verb_chat(const struct options *o)
         r = record_open(o, &c.record);
     if (r == 0) {
         c.line = line_new();
-        r = talk(&c);
+        r = o->session ? resume(&c) : 0;
+        if (r == 0)
+            r = talk(&c);
         line_free(c.line);
         int closed = record_close(&c.record);
         r = r ? r : closed;
@@ -274,6 +339,7 @@ int verb_chat(const struct options *o)
     free(c.turns);
     free(c.system);
     free(c.model);
+    free(c.session);
     moed_close(c.moed);
     return r;
 }

@@ -89,7 +89,7 @@ int input_question(const struct options *o, char **ret, size_t *bytes)
 {
     OWN_MEM char *words = join(o->args, o->n_args, bytes);
     if (isatty(STDIN_FILENO)) {
-        if (*bytes == 0)
+        if (*bytes == 0 && !o->session)
             return usage_error(o, "%s needs %s", o->verb->name, o->verb->args);
         *ret = TAKE(words);
         return 0;
@@ -101,7 +101,7 @@ int input_question(const struct options *o, char **ret, size_t *bytes)
         return r;
     if (n_more > 0 && more[n_more - 1] == '\n')
         n_more--;
-    if (*bytes == 0 && n_more == 0)
+    if (*bytes == 0 && n_more == 0 && !o->session)
         return usage_error(o, "%s needs %s, or a text on standard input", o->verb->name,
                            o->verb->args);
     char *all = malloc(*bytes + 2 + n_more + 1);
@@ -169,11 +169,12 @@ int input_chat_request(const struct options *o, struct moed_request **ret)
         r = add_tools(o, request);
     if (r == 0 && o->system)
         r = add(o, request, MOED_SYSTEM, "the system message", o->system, strlen(o->system));
-    if (r == 0)
+    if (r == 0 && bytes > 0) /* in a session an answer may go on */
         r = add(o, request, MOED_USER, "the question", question, bytes);
     if (r)
         return r;
-    moed_request_set_integer(request, MOED_THINKING, o->think);
+    if (o->think || !o->session) /* which has settings of its own */
+        moed_request_set_integer(request, MOED_THINKING, o->think);
     *ret = TAKE(request);
     return 0;
 }

@@ -18,14 +18,30 @@ const struct verb verb_table[] = {
      "terminal. The answer goes to standard output, thinking and one line of\n"
      "figures to standard error. Ctrl-C stops the daemon's work too.\n"
      "With --tools the model may call functions: each call is a line of its name\n"
-     "and arguments, or an object in \"calls\" with --json.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE, 0, -1,
-     verb_ask},
+     "and arguments, or an object in \"calls\" with --json.\n"
+     "With --session the daemon holds the conversation: the question is the next of\n"
+     "it, and without one an answer that was cut goes on.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE |
+         GROUP_SESSION,
+     0, -1, verb_ask},
     {"chat", "", "Talk with a chat model",
      "Lines are messages; /help lists commands, // begins a message with a slash.\n"
      "Ctrl-C stops the answer only. The history of the terminal is kept in\n"
-     "$XDG_STATE_HOME/moed/history.\n",
-     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_chat},
+     "$XDG_STATE_HOME/moed/history. With --session the daemon holds the talk, and\n"
+     "the same name goes on with it another time.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING | GROUP_SAVE | GROUP_SESSION, 0, 0, verb_chat},
+    {"session", "[COMMAND [ARG]...]", "Conversations that the daemon holds",
+     "  list                          what was used last comes first\n"
+     "  show NAME                     what was said\n"
+     "  create [NAME]                 with settings for all its turns, by options\n"
+     "  fork NAME NEW [M [TOKENS]]    a second one that begins as the first M messages\n"
+     "  rewind NAME M [TOKENS]        back to the first M messages\n"
+     "  name NAME NEW                 another name\n"
+     "  delete NAME...\n"
+     "NAME is a name or an id. TOKENS of the answer behind M messages stay too, and\n"
+     "the next answer goes on from them; of raw text M is 0. With --json a session is\n"
+     "an object; list prints {\"sessions\": [...]}, show {\"session\", \"said\": [...]}.\n",
+     GROUP_MODEL | GROUP_CHAT | GROUP_SAMPLING, 0, -1, verb_session},
     {"generate", "", "Continue a raw text",
      "The prompt is --raw, --tokens-in or standard input, byte for byte. Special\n"
      "tokens are parsed and BOS is put in front where the model's file says so.\n"
@@ -37,8 +53,10 @@ const struct verb verb_table[] = {
      "finish_reason, usage, receipt (what computed it: model, version, place, isa,\n"
      "cache, attention, sampler, seed, cached_rows). A token whose bytes are no text\n"
      "by themselves has them in \"bytes\" as well. Log-probabilities are natural,\n"
-     "taken before temperature and filters.\n",
-     GROUP_MODEL | GROUP_RAW | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE, 0, 0, verb_generate},
+     "taken before temperature and filters. With --session the daemon holds the\n"
+     "text, and the prompt is what comes next in it.\n",
+     GROUP_MODEL | GROUP_RAW | GROUP_SEVERAL | GROUP_SAMPLING | GROUP_SAVE | GROUP_SESSION, 0, 0,
+     verb_generate},
     {"tokenize", "", "Turn standard input into token ids", NULL, GROUP_MODEL | GROUP_TOKENIZE, 0, 0,
      verb_tokenize},
     {"detokenize", "[ID]...", "Turn token ids into text",

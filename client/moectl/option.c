@@ -63,6 +63,8 @@ static const struct option option_table[] = {
      "from N on it ends with a sentence"},
     {"tools", 0, "FILE", GROUP_TOOLS, TYPE_STRING, AT(tools), 0,
      "JSON array of functions it may call"},
+    {"session", 0, "NAME", GROUP_SESSION, TYPE_STRING, AT(session), 0,
+     "go on with this conversation, or begin it"},
     {"raw", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(raw), 0, "the prompt; default: standard input"},
     {"suffix", 0, "TEXT", GROUP_RAW, TYPE_STRING, AT(suffix), 0,
      "fill the hole between the prompt and this"},
@@ -576,5 +578,7 @@ int options_apply(const struct options *o, struct moed_request *request)
     for (int i = 0; i < o->n_biases; i++)
         if (moed_request_add_bias(request, o->biases[i].id, o->biases[i].bias) < 0)
             return usage_error(o, "--logit-bias: out of range");
+    if (moed_request_set_session(request, o->session, 0, true) < 0)
+        return usage_error(o, "--session: the name is not UTF-8");
     return 0;
 }

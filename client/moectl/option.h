@@ -48,7 +48,7 @@ struct options {
     bool json, quiet, help, version;
     const char *help_form; /* NULL: text */
     /* of verbs; NULL, false or 0 where not given */
-    const char *model, *system, *raw, *suffix, *tools, *save;
+    const char *model, *system, *raw, *suffix, *tools, *save, *session;
     const char *config;
     int32_t *ids; /* heap */
     size_t n_ids;

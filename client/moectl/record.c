@@ -13,6 +13,9 @@
 int record_open(const struct options *o, struct record *ret)
 {
     *ret = (struct record){.o = o};
+    if (o->save && o->session)
+        return usage_error(o,
+                           "--save is for requests that hold all they say, --session for others");
     if (!o->save)
         return 0;
     if (o->is_several)

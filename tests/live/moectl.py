@@ -30,8 +30,8 @@ from ttrpc import (  # noqa: E402
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
-VERBS = ("ask chat generate tokenize detokenize render status ps stats list show load unload "
-         "replay bench rpc").split()
+VERBS = ("ask chat session generate tokenize detokenize render status ps stats list show load "
+         "unload replay bench rpc").split()
 
 
 def environment(**more):
@@ -640,6 +640,53 @@ class WithDaemon(unittest.TestCase):
             terminal = Terminal(MOECTL, *ask, env=environment(**more))
             self.assertEqual(terminal.end(), 0)
             self.assertEqual(b"\x1b" in terminal.seen, wanted, (more, terminal.seen))
+
+    def test_conversations_are_held(self):
+        ask = ("ask", "--session", "fox", "-n", "8", "--ignore-end")
+        one = self.run_json(*ask, "Tell me a story about a fox.")
+        self.assertEqual((one["session"]["name"], one["session"]["revision"]), ("fox", 1))
+        self.assertIn("KeepFolder", one["session"]["unkept"])
+        rc, out, err = moectl("-S", self.daemon.path, *ask)  # what was cut goes on
+        self.assertEqual(rc, 0)
+        self.assertIn(b"not on the disk", err)
+        shown = self.run_json("session", "show", "fox")
+        self.assertEqual([m["role"] for m in shown["said"]], ["user", "assistant"])
+        self.assertEqual(shown["said"][1]["content"], one["text"] + out.decode()[:-1])
+        self.assertEqual((shown["said"][1]["cut"], len(shown["said"][1]["tokens"])), (True, 16))
+        self.assertIn("user: Tell me a story", self.run_well("session", "show", "fox").decode())
+        # chat goes on with it, and says what it is on a terminal
+        turn = self.run_json("chat", "--session", "fox", "-n", "4", "--ignore-end", stdin=b"Why?\n")
+        self.assertEqual(turn["session"]["revision"], 3)
+        terminal = Terminal(MOECTL, "-S", self.daemon.path, "chat", "-n", "4", "--ignore-end")
+        terminal.read_until(b"> ")
+        terminal.type(b"/session fox\r")
+        terminal.read_until(b"4 messages; the last:.*> Why.*> ")
+        terminal.type(b"And?\r")
+        terminal.read_until(b"ended by length.*> ")
+        terminal.type(b"\x04")
+        self.assertEqual(terminal.end(), 0)
+        # forks, rewinds, names, settings
+        self.assertEqual(self.run_json("session", "fork", "fox", "owl", "1", "3")["messages"], 2)
+        self.assertTrue(self.run_json("session", "show", "owl")["session"]["cut"])
+        self.assertEqual(self.run_json("session", "rewind", "fox", "2")["messages"], 2)
+        self.assertEqual(self.run_json("session", "name", "fox", "reynard")["name"], "reynard")
+        made = self.run_json("session", "create", "short", "-n", "3", "--ignore-end")
+        short = self.run_json("ask", "--session", made["id"], "Hello")
+        self.assertEqual(short["usage"]["completion_tokens"], 3)
+        self.assertEqual(self.run_json("chat", "--session", "short", stdin=b"/clear\nHello\n")["text"],
+                         short["text"])
+        self.run_well("generate", "--session", "raw", "--raw", "Once upon", "-n", "3")
+        self.run_well("generate", "--session", "raw", "--raw", " a time", "-n", "3")
+        self.assertRegex(self.run_well("session", "show", "raw").decode(), "Once upon.* a time")
+        listed = self.run_json("session")["sessions"]
+        self.assertEqual({s["name"] for s in listed}, {"reynard", "owl", "short", "raw"})
+        table = self.run_well("session", "list").decode()
+        self.assertEqual(len(table.splitlines()), 4)
+        self.run_well("session", "delete", "reynard", "owl", "short", "raw")
+        self.assertEqual(self.run_well("session"), b"no sessions\n")
+        self.assertEqual(moectl("-S", self.daemon.path, "session", "show", "fox")[0], 4)
+        for bad in (("bogus",), ("show",), ("rewind", "fox", "x"), ("fork", "fox")):
+            self.assertEqual(moectl("-S", self.daemon.path, "session", *bad)[0], 2, bad)
 
     def test_chat_from_a_pipe(self):
         turns = self.run_json("chat", "-n", "12",

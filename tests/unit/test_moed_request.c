@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "lib/request.h"
+#include "moed/v1/session.pb-c.h"
 #include "moed_peer.h"
 
 static Moed__V1__GenerateRequest *unpack(const void *data, size_t n)
@@ -195,6 +196,66 @@ static void test_bytes(void **state)
     assert_int_equal(moed_request_unpack(unknown, sizeof unknown, &none), -EINVAL);
     assert_int_equal(moed_request_unpack((const uint8_t *)"\xff", 1, &none), -EINVAL);
     assert_null(none);
+}
+
+static Ttrpc__Request *sent(struct peer *p, const char *method)
+{
+    unsigned flags;
+    peer_take(p, SIZE_MAX);
+    return peer_request(p, method, NULL, &flags);
+}
+
+static void test_in_a_session(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call;
+    peer_open(&p);
+    struct moed_request *r = moed_request_new();
+    assert_int_equal(moed_request_set_session(r, "\xff", 0, false), -EINVAL);
+    assert_int_equal(moed_request_set_session(r, "fox", 3, true), 0);
+    assert_int_equal(moed_generate(p.moed, r, &call, NULL), 0); /* what was cut goes on */
+    Ttrpc__Request *request = sent(&p, "Generate");
+    Moed__V1__GenerateRequest *part = unpack(request->payload.data, request->payload.len);
+    assert_string_equal(part->in_session->session, "fox");
+    assert_true(part->in_session->revision == 3 && part->in_session->create);
+    assert_null(part->chat);
+    moed__v1__generate_request__free_unpacked(part, NULL);
+    ttrpc__request__free_unpacked(request, NULL);
+    moed_call_free(call);
+    peer_close(&p);
+
+    peer_open(&p);
+    assert_int_equal(moed_request_set_integer(r, MOED_MAX_TOKENS, 9), 0);
+    assert_int_equal(moed_request_add_message(r, MOED_USER, "hi", 2), 0);
+    assert_int_equal(moed_session_append(p.moed, "fox", 7, r, &call, NULL), 0);
+    request = sent(&p, "SessionAppend");
+    Moed__V1__SessionAppendRequest *append =
+        moed__v1__session_append_request__unpack(NULL, request->payload.len, request->payload.data);
+    assert_string_equal(append->session, "fox");
+    assert_int_equal(append->revision, 7);
+    assert_null(append->more->in_session);
+    assert_int_equal(append->more->max_tokens, 9);
+    assert_string_equal(append->more->chat->messages[0]->content, "hi");
+    moed__v1__session_append_request__free_unpacked(append, NULL);
+    ttrpc__request__free_unpacked(request, NULL);
+    moed_call_free(call);
+    peer_close(&p);
+
+    peer_open(&p);
+    assert_int_equal(moed_session_fork(p.moed, "fox", 0, MOED_ALL_MESSAGES, 5, "owl", &call, NULL),
+                     0);
+    request = sent(&p, "SessionFork");
+    Moed__V1__SessionForkRequest *fork =
+        moed__v1__session_fork_request__unpack(NULL, request->payload.len, request->payload.data);
+    assert_null(fork->at);
+    assert_string_equal(fork->name, "owl");
+    moed__v1__session_fork_request__free_unpacked(fork, NULL);
+    ttrpc__request__free_unpacked(request, NULL);
+    assert_int_equal(moed_session_fork(p.moed, "fox", 0, 0, 0, "\xff", &call, NULL), -EINVAL);
+    moed_call_free(call);
+    moed_request_free(r);
+    peer_close(&p);
 }
 
 /* The parts of a request, merged as the daemon merges them. */
@@ -403,11 +464,11 @@ static void test_text_of_methods(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_setters_refuse),  cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_long_text),       cmocka_unit_test(test_hole),
-        cmocka_unit_test(test_many_ids),        cmocka_unit_test(test_many_messages),
-        cmocka_unit_test(test_bytes),           cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_text_of_methods),
+        cmocka_unit_test(test_setters_refuse), cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_long_text),      cmocka_unit_test(test_hole),
+        cmocka_unit_test(test_many_ids),       cmocka_unit_test(test_many_messages),
+        cmocka_unit_test(test_in_a_session),   cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_too_large),      cmocka_unit_test(test_text_of_methods),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

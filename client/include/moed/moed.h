@@ -297,6 +297,12 @@ MOED_API int moed_request_add_tool_call(struct moed_request *request, const char
 MOED_API int moed_request_set_tools(struct moed_request *request, const char *tools_json);
 /* The answer continues the assistant message added last. */
 MOED_API int moed_request_continue_last(struct moed_request *request);
+/* A conversation that the daemon holds, by its name or id: what is in it comes first, so that the
+ * request has only what is new, and the answer is added to it. Without a prompt an answer that was
+ * cut goes on. `revision`: ABORTED if it has another one by now; 0: whatever it has. `create`: it
+ * is made if there is none of that name. NULL: in no session. */
+MOED_API int moed_request_set_session(struct moed_request *request, const char *session,
+                                      uint64_t revision, bool create);
 
 /* The answer is to be that to which the daemon gave this receipt, again: to the byte, if the rest
  * of the request is what it was then. What of the receipt is set and is another now is answered
@@ -367,6 +373,44 @@ MOED_API int moed_watch(struct moed *moed, struct moed_call **ret, struct moed_e
 /* The daemon reads its configuration once more, and takes all of it or, where it has a fault,
  * nothing: FAILED_PRECONDITION then. For operators. moed_call_reloaded */
 MOED_API int moed_reload(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+
+/* Sessions: conversations that the daemon holds for the user, seen by nobody else. Each is named by
+ * its name or id; `revision` as in moed_request_set_session. All but the list, showing and deleting
+ * answer with the session as it is then: moed_call_session 0. */
+
+/* `settings`: what comes before every request in it, but nothing that is said; may be NULL.
+ * `name` too: it is then known by its id. */
+MOED_API int moed_session_create(struct moed *moed, const char *name,
+                                 const struct moed_request *settings, struct moed_call **ret,
+                                 struct moed_error *error);
+/* moed_call_session of 0 … moed_call_n_sessions - 1, the one used last first */
+MOED_API int moed_session_list(struct moed *moed, struct moed_call **ret, struct moed_error *error);
+/* moed_call_session 0; moed_call_message of 0 … moed_call_n_messages - 1, from the `first` on; and
+ * moed_call_next_message. With `tokens` answers have their ids. */
+MOED_API int moed_session_show(struct moed *moed, const char *session, uint32_t first, bool tokens,
+                               struct moed_call **ret, struct moed_error *error);
+/* Adds what the request says without an answer. It must fit a frame. */
+MOED_API int moed_session_append(struct moed *moed, const char *session, uint64_t revision,
+                                 const struct moed_request *more, struct moed_call **ret,
+                                 struct moed_error *error);
+/* Leaves the first `messages`, and of the answer behind them the first `tokens`, which the next
+ * request goes on from. Of raw text the first `tokens`, and no messages. */
+MOED_API int moed_session_rewind(struct moed *moed, const char *session, uint64_t revision,
+                                 uint32_t messages, uint64_t tokens, struct moed_call **ret,
+                                 struct moed_error *error);
+
+enum { MOED_ALL_MESSAGES = 0x7fffffff };
+/* A second one with the same beginning, up to that place or with all messages; `name` may be NULL.
+ */
+MOED_API int moed_session_fork(struct moed *moed, const char *session, uint64_t revision,
+                               uint32_t messages, uint64_t tokens, const char *name,
+                               struct moed_call **ret, struct moed_error *error);
+/* Another name or other settings; NULL: as they are. */
+MOED_API int moed_session_update(struct moed *moed, const char *session, uint64_t revision,
+                                 const char *name, const struct moed_request *settings,
+                                 struct moed_call **ret, struct moed_error *error);
+MOED_API int moed_session_delete(struct moed *moed, const char *session, uint64_t revision,
+                                 struct moed_call **ret, struct moed_error *error);
 
 enum moed_raw_flags { MOED_RAW_STREAM = 1 }; /* the method answers with a stream */
 /* Any method of the service by its bare name, with protobuf bytes both ways: moed_call_bytes. */
@@ -472,6 +516,8 @@ struct moed_event {
     /* The prompt's tokens from the second on, if MOED_PROMPT_LOGPROBS; before any of `tokens`. */
     const struct moed_token *const *prompt_tokens;
     size_t n_prompt_tokens;
+    uint64_t session_revision;           /* last event, in a session: what it has now; else 0 */
+    const char *session_unkept;          /* last event: why that is not on the disk; NULL: it is */
     enum moed_thinking_cut thinking_cut; /* last event */
     uint64_t text_hash;                  /* last event: XXH3-64 of all thinking, then all text */
     int32_t index;                       /* which answer's; of MOED_BEST_OF 0 is the best */
@@ -532,6 +578,43 @@ MOED_API const struct moed_pressure *moed_call_pressure(const struct moed_call *
 /* The i-th pair of the model file's metadata; false past the end. */
 MOED_API bool moed_call_metadata(const struct moed_call *call, size_t i, const char **key,
                                  const char **value);
+
+struct moed_session { /* strings are "" where unknown */
+    size_t size;
+    const char *id, *name;
+    uint64_t revision; /* grows with every change */
+    const char *model; /* "": nothing was said yet */
+    bool is_raw;       /* it holds text as tokens, not messages */
+    uint32_t messages;
+    uint64_t tokens;       /* of raw text; of a chat those of its answers */
+    uint64_t bytes;        /* that count against the user's limit */
+    int64_t created, used; /* seconds since 1970 */
+    bool is_busy;          /* somebody generates in it, or changes it */
+    bool is_cut;           /* it ends in an answer that was cut, and may go on */
+    const char *unkept;    /* why it is not on the disk as it is; "": it is */
+};
+MOED_API size_t moed_call_n_sessions(const struct moed_call *call);
+MOED_API const struct moed_session *moed_call_session(const struct moed_call *call, size_t i);
+
+struct moed_tool_call { /* whole */
+    size_t size;
+    const char *name, *arguments, *id; /* "" where unknown */
+};
+struct moed_message { /* of a session; of raw text a piece, which is tokens alone */
+    size_t size;
+    enum moed_role role;
+    const char *content, *reasoning, *tool_call_id; /* "" where there is none */
+    const struct moed_tool_call *const *calls;
+    size_t n_calls;
+    const int32_t *tokens; /* an answer's, if asked for */
+    size_t n_tokens;
+    enum moed_finish finish; /* how an answer ended; MOED_FINISH_NONE: it was given */
+    bool is_cut;             /* it may go on */
+};
+MOED_API size_t moed_call_n_messages(const struct moed_call *call);
+MOED_API const struct moed_message *moed_call_message(const struct moed_call *call, size_t i);
+/* From where to go on showing; 0: these were the last. */
+MOED_API uint32_t moed_call_next_message(const struct moed_call *call);
 
 struct moed_limit { /* of the daemon (value), or the range of a request's field */
     size_t size;
