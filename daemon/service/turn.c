@@ -81,6 +81,8 @@ static int make_session(struct hub *hub, uint32_t uid, const char *name, struct 
                         struct err *err)
 {
     int r = session_name_check(hub->sessions, uid, name, err);
+    if (r == -EEXIST) /* and yet it was not found */
+        r = err_set(err, -EAGAIN, "the session is busy: somebody else is making it");
     if (r == 0)
         r = session_room(hub->sessions, uid, true, 0, err);
     if (r < 0)

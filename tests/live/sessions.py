@@ -28,19 +28,7 @@ def code(name):
     return CODES.index(name)
 
 
-class Sessions(unittest.TestCase):
-    def setUp(self):
-        self.daemon = Daemon(MOED, MODEL)
-        self.addCleanup(self.daemon.__exit__)
-        self.folder = os.path.join(self.daemon.room, "kept")
-        self.daemon.args = ["--keep-folder", self.folder]
-
-    def born(self):
-        self.daemon.start()
-        conn = self.daemon.ready()
-        self.addCleanup(conn.close)
-        return conn
-
+class Client(unittest.TestCase):
     # ---- what clients do
     def say(self, conn, session, words, max_tokens=20, revision=0, create=False, **kw):
         messages = [("user", words)] if words else None
@@ -80,7 +68,30 @@ class Sessions(unittest.TestCase):
         """All that the model saw and wrote, but for what it has not read itself yet."""
         return answer.usage["prompt_tokens"] + answer.usage["completion_tokens"] - 2
 
-    # ---- tests
+
+class Held(Client):
+    """One daemon; every test begins without sessions."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL)
+        cls.daemon.args = ["--keep-folder", os.path.join(cls.daemon.room, "kept")]
+        cls.daemon.start()
+        cls.daemon.ready().close()
+
+    @classmethod
+    def tearDownClass(cls):
+        status = cls.daemon.stop()
+        cls.daemon.__exit__()
+        assert status == 0, status
+
+    def born(self):
+        conn = self.daemon.connect()
+        self.addCleanup(conn.close)
+        for one in conn.call("SessionList", kind="Sessions")["sessions"]:
+            conn.call("SessionDelete", blob(1, one["id"]))
+        return conn
+
     def test_turns(self):
         conn = self.born()
         made = self.create(conn, "fox")
@@ -258,6 +269,50 @@ class Sessions(unittest.TestCase):
         self.refused("RESOURCE_EXHAUSTED", "delete some", self.create, conn, "one more")
         self.assertEqual(len(self.list(conn)), most)
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
+    def test_another_user(self):
+        conn = self.born()
+        mine = self.say(conn, "fox", STORY, create=True)
+        os.chmod(self.daemon.room, 0o755)
+        os.chmod(self.daemon.path, 0o666)
+        known = self.list(conn)["fox"]
+        os.setegid(65534)
+        os.seteuid(65534)  # the kernel tells the daemon who connects
+        try:
+            other = Conn(self.daemon.path)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        with other:
+            self.assertEqual(other.hello()["uid"], 65534)
+            self.assertEqual(self.list(other), {})
+            for which in ("fox", known["id"]):
+                self.refused("NOT_FOUND", "no session", self.say, other, which, "Hello")
+                self.refused("NOT_FOUND", "no session", self.show, other, which)
+                self.refused("NOT_FOUND", "no session", self.rewind, other, which, 0)
+                self.refused("NOT_FOUND", "no session", other.call, "SessionDelete",
+                             blob(1, which))
+            theirs = self.say(other, "fox", STORY, create=True)
+            self.assertEqual(theirs.usage["cached_tokens"] or 0, 0)
+            self.assertEqual(theirs.ids, mine.ids)
+        self.assertEqual(self.list(conn)["fox"], known)
+
+
+class Kept(Client):
+    """A daemon of its own for every test."""
+
+    def setUp(self):
+        self.daemon = Daemon(MOED, MODEL)
+        self.addCleanup(self.daemon.__exit__)
+        self.folder = os.path.join(self.daemon.room, "kept")
+        self.daemon.args = ["--keep-folder", self.folder]
+
+    def born(self):
+        self.daemon.start()
+        conn = self.daemon.ready()
+        self.addCleanup(conn.close)
+        return conn
+
     def test_killed_and_resumed(self):
         conn = self.born()
         one = self.say(conn, "fox", STORY, create=True)
@@ -306,34 +361,6 @@ class Sessions(unittest.TestCase):
         self.assertIn("it is another's", self.daemon.words())
         self.assertEqual(glob.glob(own + "/*.tmp"), [])
         self.assertEqual(self.daemon.stop(), 0)
-
-    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
-    def test_another_user(self):
-        conn = self.born()
-        mine = self.say(conn, "fox", STORY, create=True)
-        os.chmod(self.daemon.room, 0o755)
-        os.chmod(self.daemon.path, 0o666)
-        known = self.list(conn)["fox"]
-        os.setegid(65534)
-        os.seteuid(65534)  # the kernel tells the daemon who connects
-        try:
-            other = Conn(self.daemon.path)
-        finally:
-            os.seteuid(0)
-            os.setegid(0)
-        with other:
-            self.assertEqual(other.hello()["uid"], 65534)
-            self.assertEqual(self.list(other), {})
-            for which in ("fox", known["id"]):
-                self.refused("NOT_FOUND", "no session", self.say, other, which, "Hello")
-                self.refused("NOT_FOUND", "no session", self.show, other, which)
-                self.refused("NOT_FOUND", "no session", self.rewind, other, which, 0)
-                self.refused("NOT_FOUND", "no session", other.call, "SessionDelete",
-                             blob(1, which))
-            theirs = self.say(other, "fox", STORY, create=True)
-            self.assertEqual(theirs.usage["cached_tokens"] or 0, 0)
-            self.assertEqual(theirs.ids, mine.ids)
-        self.assertEqual(self.list(conn)["fox"], known)
 
     def test_without_a_folder(self):
         self.daemon.args = []

@@ -27,6 +27,14 @@
 enum fault { SOUND, FAIL, SHORT, KILL };
 static enum fault fault;
 static int calls, at, fault_error;
+static char order[256]; /* of calls: w, s for fsync, r for rename … */
+
+static void note(char call)
+{
+    size_t n = strlen(order);
+    if (n + 1 < sizeof order)
+        order[n] = call;
+}
 
 ssize_t __real_write(int fd, const void *src, size_t n);
 int __real_fsync(int fd);
@@ -52,6 +60,7 @@ static bool strikes(void)
 ssize_t __wrap_write(int fd, const void *src, size_t n)
 {
     bool struck = strikes();
+    note('w');
     if (struck && fault == SHORT)
         return __real_write(fd, src, n / 3 + 1);
     if (struck) { /* a disk that is full takes some */
@@ -66,11 +75,13 @@ ssize_t __wrap_write(int fd, const void *src, size_t n)
 
 int __wrap_fsync(int fd)
 {
+    note('s');
     return STRIKE(__real_fsync(fd));
 }
 
 int __wrap_renameat(int a, const char *from, int b, const char *to)
 {
+    note('r');
     return STRIKE(__real_renameat(a, from, b, to));
 }
 
@@ -216,6 +227,16 @@ static void test_kills(void **state)
     fail_msg("it never came through");
 }
 
+/* A loss of power takes what is not synced: the file before its name, then the name. */
+static void test_order(void **state)
+{
+    (void)state;
+    assert_int_equal(put(7, 1), 0);
+    memset(order, 0, sizeof order);
+    assert_int_equal(put(7, 2), 0);
+    assert_string_equal(order, "wsrs");
+}
+
 static void test_removed(void **state)
 {
     (void)state;
@@ -271,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kills, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_strange_files, setup, teardown),
     };
