@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -277,5 +278,31 @@ int ttrpc_put_response(struct ttrpc_buf *buf, uint32_t stream, int code, const c
     response.has_payload = response.payload.len > 0;
     r = ttrpc_put_message(buf, stream, TTRPC_RESPONSE, 0, &response.base);
     free(response.payload.data);
+    return r;
+}
+
+int ttrpc_put_failure(struct ttrpc_buf *buf, uint32_t stream, int code, const char *message,
+                      const ProtobufCMessage *detail)
+{
+    Ttrpc__Status status = TTRPC__STATUS__INIT;
+    Ttrpc__Response response = TTRPC__RESPONSE__INIT;
+    Ttrpc__Any any = TTRPC__ANY__INIT, *list = &any;
+    char url[128];
+    status.has_code = true;
+    status.code = code;
+    status.message = (char *)message;
+    response.status = &status;
+    int r = pack(detail, &any.value);
+    if (r < 0)
+        return r;
+    if (detail) {
+        snprintf(url, sizeof url, "type.googleapis.com/%s", detail->descriptor->name);
+        any.type_url = url;
+        any.has_value = true;
+        status.n_details = 1;
+        status.details = &list;
+    }
+    r = ttrpc_put_message(buf, stream, TTRPC_RESPONSE, 0, &response.base);
+    free(any.value.data);
     return r;
 }

@@ -120,6 +120,9 @@ int ttrpc_put_request(struct ttrpc_buf *buf, uint32_t stream, unsigned flags, co
 /* A RESPONSE frame. Code 0 leaves the status out, as Go does; `message` is for failures only. */
 int ttrpc_put_response(struct ttrpc_buf *buf, uint32_t stream, int code, const char *message,
                        const ProtobufCMessage *payload);
+/* A RESPONSE frame of a failure, with a message that says more; it may be NULL. */
+int ttrpc_put_failure(struct ttrpc_buf *buf, uint32_t stream, int code, const char *message,
+                      const ProtobufCMessage *detail);
 
 /* ---- messages in */
 /**

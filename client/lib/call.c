@@ -324,8 +324,8 @@ uint32_t moed_call_next_message(const struct moed_call *call)
 
 const char *moed_finish_name(enum moed_finish finish)
 {
-    static const char *const names[] = {"none",  "stop",     "length",    "cancelled",
-                                        "error", "draining", "tool_calls"};
+    static const char *const names[] = {"none",  "stop",     "length",     "cancelled",
+                                        "error", "draining", "tool_calls", "refused"};
     return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
@@ -339,6 +339,12 @@ const char *moed_rung_name(enum moed_rung rung)
 {
     static const char *const names[] = {"calm", "scratch", "park", "drop", "refuse"};
     return (unsigned)rung < sizeof names / sizeof *names ? names[rung] : "unknown";
+}
+
+const char *moed_class_name(enum moed_class value)
+{
+    static const char *const names[] = {"interactive", "batch", "background"};
+    return (unsigned)value < sizeof names / sizeof *names ? names[value] : "unknown";
 }
 
 const char *moed_model_state_name(enum moed_model_state state)

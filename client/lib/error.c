@@ -54,6 +54,7 @@ int error_set(struct moed_error *error, int code, int status, const char *fmt, .
     make_printable(error->message);
     error->code = code;
     error->status = status;
+    error->retry_after_ms = 0;
     return code;
 }
 
@@ -63,6 +64,7 @@ int error_give(const struct moed_error *from, struct moed_error *ret)
         ret->code = from->code;
         ret->status = from->status;
         memcpy(ret->message, from->message, sizeof ret->message);
+        ret->retry_after_ms = from->retry_after_ms;
     }
     return from->code;
 }

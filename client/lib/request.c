@@ -142,6 +142,8 @@ static const struct field field_table[] = {
     [MOED_N] = IN_REQUEST(FIELD_INT32, n),
     [MOED_BEST_OF] = IN_REQUEST(FIELD_INT32, best_of),
     [MOED_THINKING_SOFT_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_soft_tokens),
+    [MOED_CLASS] = IN_REQUEST(FIELD_INT32, class_),
+    [MOED_QUEUE_TIMEOUT_MS] = IN_REQUEST(FIELD_INT64, queue_timeout_ms),
 };
 
 static const struct field *find_field(enum moed_field name)

@@ -255,6 +255,26 @@ static void end_stream(struct session *session, struct moed_call *call)
     end(session, call, r < 0 ? &error : NULL);
 }
 
+/* What a status says of it; 0: nothing. */
+static uint64_t retry_after_ms(const Ttrpc__Status *status)
+{
+    const ProtobufCMessageDescriptor *type = &moed__v1__retry_after__descriptor;
+    uint64_t ms = 0;
+    for (size_t i = 0; i < status->n_details; i++) {
+        const Ttrpc__Any *any = status->details[i];
+        const char *name = any->type_url ? strrchr(any->type_url, '/') : NULL;
+        if (!name || strcmp(name + 1, type->name) != 0)
+            continue;
+        Moed__V1__RetryAfter *retry =
+            (void *)ttrpc_unpack(type, any->value.data, any->value.len, NULL);
+        if (retry && retry->retry_after_ms > 0)
+            ms = (uint64_t)retry->retry_after_ms;
+        if (retry)
+            protobuf_c_message_free_unpacked(&retry->base, NULL);
+    }
+    return ms;
+}
+
 static void take_response(struct session *session, struct moed_call *call,
                           const struct ttrpc_frame *frame)
 {
@@ -272,6 +292,7 @@ static void take_response(struct session *session, struct moed_call *call,
         const char *text = response->status->message;
         error_set(&error, error_of_status(code), code, "%s",
                   text && *text ? text : moed_status_name(code));
+        error.retry_after_ms = retry_after_ms(response->status);
         end(session, call, &error);
     } else if (call->is_stream) {
         end_stream(session, call); /* not how streams end, but some peers do it */

@@ -150,6 +150,19 @@ static const struct moed_call_delta *const *lay_calls(struct view *view,
     return list;
 }
 
+static const struct moed_progress *lay_progress(struct view *view, const Moed__V1__Progress *from)
+{
+    struct moed_progress *progress = view_lay(view, 1, sizeof *progress);
+    if (progress)
+        *progress = (struct moed_progress){
+            .size = sizeof *progress,
+            .tokens_done = from->tokens_done,
+            .tokens_all = from->tokens_all,
+            .seconds_left = from->seconds_left,
+        };
+    return progress;
+}
+
 static int build_event(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
 {
     const Moed__V1__GenerateEvent *from = (const void *)message;
@@ -189,6 +202,8 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     if (from->usage && !(event->usage = lay_usage(view, from->usage)))
         return -ENOMEM;
     if (from->receipt && !(event->receipt = lay_receipt(view, from->receipt)))
+        return -ENOMEM;
+    if (from->progress && !(event->progress = lay_progress(view, from->progress)))
         return -ENOMEM;
     view->event = event;
     return 0;
@@ -435,9 +450,13 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .n_histograms = m->n_histograms,
             .experts = lay_experts(view, m),
             .n_experts = m->n_experts,
+            .refused = m->refused,
+            .plan_seconds = m->plan_seconds,
             .given_back_bytes = m->given_back_bytes,
             .pages_lost = m->pages_lost,
         };
+        for (size_t j = 0; j < 3 && j < m->n_queued_by_class; j++)
+            stats[i].queued_by_class[j] = m->queued_by_class[j];
         if (!stats[i].histograms || !stats[i].experts)
             return NULL;
         list[i] = &stats[i];
@@ -463,6 +482,12 @@ static const struct moed_generation *const *lay_generations(struct view *view,
             .prompt_tokens = g->prompt_tokens,
             .completion_tokens = g->completion_tokens,
             .seconds = g->seconds,
+            .class_ = (enum moed_class)g->class_,
+            .cached_tokens = g->cached_tokens,
+            .prefill_rate = g->prefill_rate,
+            .decode_rate = g->decode_rate,
+            .queue_position = g->queue_position,
+            .queue_seconds = g->queue_seconds,
         };
         list[i] = &generation[i];
     }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "moectl/interrupt.h"
 #include "moectl/link.h"
@@ -193,6 +194,10 @@ static void take_event(struct answer *a, const struct moed_event *event)
         event->text_bytes + event->thinking_bytes + event->n_tokens + event->n_calls > 0;
     if (has_output && a->first_token_seconds == 0)
         a->first_token_seconds = (double)(now_us() - a->start_us) / 1e6;
+    if (has_output)
+        bar_clear(&a->bar);
+    if (event->progress && a->to_screen && !a->o->quiet && isatty(STDERR_FILENO))
+        bar_reading(&a->bar, event->progress);
     if (event->model)
         snprintf(a->model, sizeof a->model, "%s", event->model);
     text_add(&part->text, event->text, event->text_bytes);
@@ -329,6 +334,7 @@ int answer_run(struct moed *moed, const struct moed_request *request, struct ans
     interrupt_catch(&interrupt);
     loop(moed, call, a, &interrupt.open);
     interrupt_release(&interrupt);
+    bar_clear(&a->bar);
     if (shows_as_it_comes(a))
         end_thinking(a);
     else if (a->to_screen)

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "moectl/bar.h"
 #include "moectl/option.h"
 
 struct text { /* grows; zeroed is empty */
@@ -52,6 +53,7 @@ struct answer {       /* zeroed but for the options in front */
     struct moed_error error;
 
     /* while it streams */
+    struct bar bar; /* while the prompt is read */
     bool was_thinking, ends_line, on_thinking_line, is_broken;
     uint64_t start_us;
 };

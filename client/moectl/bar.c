@@ -70,10 +70,24 @@ void bar_draw(struct bar *bar, const struct moed_model *m)
     fflush(stderr);
 }
 
+void bar_reading(struct bar *bar, const struct moed_progress *p)
+{
+    char text[128];
+    double part = p->tokens_all > 0 ? (double)p->tokens_done / p->tokens_all : 0;
+    int room = columns() - 1;
+    int n = snprintf(text, sizeof text, "reading %3.0f %%, %d of %d tokens, %.0f s left",
+                     100 * part, p->tokens_done, p->tokens_all, p->seconds_left);
+    n = n < room ? n : room;
+    fprintf(stderr, "\r%.*s%*s", n, text, bar->width > n ? bar->width - n : 0, "");
+    bar->width = n;
+    fflush(stderr);
+}
+
 void bar_clear(struct bar *bar)
 {
-    if (bar->width > 0)
-        fprintf(stderr, "\r%*s\r", bar->width, "");
+    if (bar->width == 0)
+        return;
+    fprintf(stderr, "\r%*s\r", bar->width, "");
     bar->width = 0;
     fflush(stderr);
 }

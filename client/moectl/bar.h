@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line on stderr that shows how far a model is loaded, drawn again and again. One thread; for
- * terminals only.
+ * A line on stderr that shows how far a model is loaded or a prompt is read, drawn again and again.
+ * One thread; for terminals only.
  */
 #pragma once
 
@@ -12,5 +12,6 @@ struct bar {
 };
 
 void bar_draw(struct bar *bar, const struct moed_model *model);
+void bar_reading(struct bar *bar, const struct moed_progress *progress);
 /* Leaves the line empty. */
 void bar_clear(struct bar *bar);

@@ -39,11 +39,16 @@ int link_failed(const struct options *o, const struct moed_error *error)
         json_object_set_new(inner, "status", screen_json_word(moed_status_name(error->status)));
         json_object_set_new(inner, "code", json_integer(error->status));
         json_object_set_new(inner, "message", screen_json_word(error->message));
+        if (error->retry_after_ms)
+            json_object_set_new(inner, "retry_after_ms",
+                                json_integer((json_int_t)error->retry_after_ms));
         json_t *outer = json_object();
         json_object_set_new(outer, "error", inner);
         screen_json(outer);
     }
     say(o, error->message);
+    if (error->retry_after_ms)
+        fprintf(stderr, "Try again in about %.1f s.\n", (double)error->retry_after_ms / 1000);
     return error->status == MOED_NOT_FOUND ? EXIT_NOT_FOUND : EXIT_FAILED;
 }
 

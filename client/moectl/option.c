@@ -25,6 +25,7 @@ enum type {
     TYPE_SEED,    /* a setting of 64 bits without sign */
     TYPE_SECONDS, /* a setting, kept in milliseconds */
     TYPE_SET,     /* a setting that is 1 when the option is there */
+    TYPE_CLASS,   /* a setting */
     TYPE_TOP,
     TYPE_ANSWERS,
     TYPE_BEST,
@@ -113,6 +114,10 @@ static const struct option option_table[] = {
      "of so many the most probable are told"},
     {"timeout", 0, "SECONDS", GROUP_SAMPLING | GROUP_BENCH, TYPE_SECONDS, 0, MOED_TIMEOUT_MS,
      "give up after this time"},
+    {"class", 0, "CLASS", GROUP_SAMPLING, TYPE_CLASS, 0, MOED_CLASS,
+     "interactive, or after it batch, background"},
+    {"queue-timeout", 0, "SECONDS", GROUP_SAMPLING, TYPE_SECONDS, 0, MOED_QUEUE_TIMEOUT_MS,
+     "refused if its turn comes later"},
     {"top-logprobs", 0, "K", GROUP_RAW, TYPE_TOP, 0, MOED_TOP_LOGPROBS,
      "with --json: the K most probable tokens"},
     {"prompt-logprobs", 0, NULL, GROUP_RAW, TYPE_FLAG, AT(prompt_logprobs), 0,
@@ -280,6 +285,14 @@ static int take_range(struct options *o, const struct option *option, const char
     return 0;
 }
 
+static int take_class(struct options *o, const struct option *option, const char *value)
+{
+    for (int i = MOED_INTERACTIVE; i <= MOED_BACKGROUND; i++)
+        if (strcmp(value, moed_class_name((enum moed_class)i)) == 0)
+            return add_setting(o, &(struct setting){.field = option->field, .integer = i});
+    return bad_value(o, option, value, "interactive, batch or background");
+}
+
 static int take_bias(struct options *o, const struct option *option, const char *value)
 {
     const char *colon = strchr(value, ':');
@@ -395,6 +408,8 @@ static int take_value(struct options *o, const struct option *option, const char
         return take_seed(o, option, value);
     case TYPE_SECONDS:
         return take_seconds(o, option, value);
+    case TYPE_CLASS:
+        return take_class(o, option, value);
     case TYPE_SET:
         return add_setting(o, &(struct setting){.field = option->field, .integer = 1});
     case TYPE_STOP:

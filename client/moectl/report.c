@@ -170,6 +170,12 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     json_object_set_new(object, "decode_seconds", screen_json_real(s->decode_seconds));
     set_count(object, "sequences", s->sequences);
     set_count(object, "queued", s->queued);
+    json_t *classes = json_object();
+    for (int i = MOED_INTERACTIVE; i <= MOED_BACKGROUND; i++)
+        set_count(classes, moed_class_name((enum moed_class)i), s->queued_by_class[i]);
+    json_object_set_new(object, "queued_by_class", classes);
+    set_count(object, "refused", s->refused);
+    json_object_set_new(object, "plan_seconds", screen_json_real(s->plan_seconds));
     set_count(object, "pages_used", s->pages_used);
     set_count(object, "pages_kept", s->pages_kept);
     set_count(object, "pages_total", s->pages_total);
@@ -212,5 +218,11 @@ json_t *report_generation_json(const struct moed_generation *g)
     json_object_set_new(object, "prompt_tokens", json_integer(g->prompt_tokens));
     json_object_set_new(object, "completion_tokens", json_integer(g->completion_tokens));
     json_object_set_new(object, "seconds", screen_json_real(g->seconds));
+    set_word(object, "class", moed_class_name(g->class_));
+    json_object_set_new(object, "cached_tokens", json_integer(g->cached_tokens));
+    json_object_set_new(object, "prefill_tokens_per_second", screen_json_real(g->prefill_rate));
+    json_object_set_new(object, "decode_tokens_per_second", screen_json_real(g->decode_rate));
+    json_object_set_new(object, "queue_position", json_integer(g->queue_position));
+    json_object_set_new(object, "queue_seconds", screen_json_real(g->queue_seconds));
     return object;
 }

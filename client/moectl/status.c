@@ -236,12 +236,28 @@ static json_t *ps_json(const struct moed_stats_info *stats)
     return json_pack("{s:o,s:o}", "generations", list, "models", model_stats_list(stats));
 }
 
+/* Who waits: his place among those of his user, and for how long; else how fast it goes. */
+static void print_pace(const struct moed_generation *g)
+{
+    char text[40];
+    if (g->queue_position > 0)
+        snprintf(text, sizeof text, "no. %d, %.1f s", g->queue_position, g->queue_seconds);
+    else if (g->completion_tokens > 0)
+        snprintf(text, sizeof text, "writes %.1f/s", g->decode_rate);
+    else
+        snprintf(text, sizeof text, "reads %.1f/s", g->prefill_rate);
+    printf("%-16s  ", text);
+}
+
 static void print_generation(const struct moed_generation *g)
 {
+    int known = g->prompt_tokens > 0 ? (int)(100.0 * g->cached_tokens / g->prompt_tokens) : 0;
     for (size_t i = 0; i < g->id_bytes; i++)
         printf("%02x", g->id[i]);
-    printf("%*s%6u %7d %7d %7.1f  ", g->id_bytes < 16 ? (int)(32 - 2 * g->id_bytes) + 2 : 2, "",
-           g->uid, g->prompt_tokens, g->completion_tokens, g->seconds);
+    printf("%*s%6u  %-11s %7d %4d %% %7d %7.1f  ",
+           g->id_bytes < 16 ? (int)(32 - 2 * g->id_bytes) + 2 : 2, "", g->uid,
+           moed_class_name(g->class_), g->prompt_tokens, known, g->completion_tokens, g->seconds);
+    print_pace(g);
     screen_word(stdout, g->model);
     putchar('\n');
 }
@@ -252,8 +268,8 @@ static void print_ps(const struct moed_stats_info *stats)
         puts("nothing is running");
         return;
     }
-    printf("%-32s  %6s %7s %7s %7s  %s\n", "GENERATION", "UID", "PROMPT", "TOKENS", "SECONDS",
-           "MODEL");
+    printf("%-32s  %6s  %-11s %7s %6s %7s %7s  %-16s  %s\n", "GENERATION", "UID", "CLASS", "PROMPT",
+           "KNOWN", "TOKENS", "SECONDS", "NOW", "MODEL");
     for (size_t i = 0; i < stats->n_generations; i++)
         print_generation(stats->generations[i]);
 }

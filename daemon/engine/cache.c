@@ -15,14 +15,16 @@
 
 enum { LOOK_AFTER_NS = 100000000 }; /* for something to save ahead, where there was nothing */
 
-/* Every sequence at full context, but no more than half of what is left now that the weights are
- * in; at least what the budget promised. Only reserved: what no one uses is never touched. */
+/* Every sequence at full context, with what one uid leaves to others beside them, but no more than
+ * half of what is left now that the weights are in; at least what the budget promised. Only
+ * reserved: what no one uses is never touched. */
 static uint64_t default_bytes(const struct engine_config *config, int context, size_t page_bytes)
 {
     char limit[64];
     int talk = context < BUDGET_TOKENS ? context : BUDGET_TOKENS;
     uint64_t least = (uint64_t)view_pages(talk) * page_bytes;
-    uint64_t all = (uint64_t)view_pages(context) * page_bytes * (uint64_t)config->max_sequences;
+    uint64_t sequences = (uint64_t)config->max_sequences * (SCHED_SHARE + 1) / SCHED_SHARE + 1;
+    uint64_t all = (uint64_t)view_pages(context) * page_bytes * sequences;
     uint64_t most = mem_available(limit, sizeof limit) / 2;
     return all < most ? all : least > most ? least : most;
 }

@@ -175,11 +175,12 @@ int engine_submit(struct engine *e, struct engine_request *request, uint64_t *ca
     int r = request_check(request, model_vocab(e->model), stepper_context(e->stepper), err);
     if (r < 0)
         return r;
-    const struct slot *slot = slots_take(&e->slots);
+    uint64_t now = now_ns();
+    const struct slot *slot = slots_take(&e->slots, now);
     if (!slot)
         return err_set(err, -EBUSY, "%d requests are running or waiting, no more are taken",
                        e->slots.n_calls);
-    struct command c = {.call = slot->call, .request = request, .submitted_ns = now_ns()};
+    struct command c = {.call = slot->call, .request = request, .submitted_ns = now};
     if (!ring_push(e->commands, &c))
         abort(); /* it has room for every slot */
     *call = slot->call;
@@ -219,6 +220,29 @@ bool engine_poll(struct engine *e, struct engine_event *ret)
     struct slot *slot = slots_find(&e->slots, ret->call);
     if (slot && ret->kind == ENGINE_DONE)
         slots_give_back(&e->slots, slot);
+    return true;
+}
+
+uint64_t engine_retry_ns(const struct engine *e)
+{
+    return stepper_end_pace_ns(e->stepper);
+}
+
+bool engine_look(const struct engine *e, uint64_t call, struct engine_look *ret)
+{
+    const struct slot *slot = slots_find(&e->slots, call);
+    if (!slot)
+        return false;
+    uint64_t now = now_ns();
+    uint64_t begun = atomic_load(&slot->begun_ns), first = atomic_load(&slot->first_ns);
+    *ret = (struct engine_look){
+        .position = begun ? 0 : atomic_load(&slot->position),
+        .n_cached = atomic_load(&slot->n_cached),
+        .n_read = atomic_load(&slot->n_read),
+        .queue_ns = (begun ? begun : now) - slot->taken_ns,
+        .prefill_ns = begun ? (first ? first : now) - begun : 0,
+        .decode_ns = first ? now - first : 0,
+    };
     return true;
 }
 

@@ -16,6 +16,7 @@
 #include "base/own.h"
 #include "engine/ladder.h"
 #include "engine/sample.h"
+#include "engine/sched.h"
 #include "engine/think.h"
 
 struct meters;
@@ -60,7 +61,9 @@ struct engine_request {
     bool ignore_end;      /* go on after an end token */
     bool is_followed;     /* others with the same prompt come when this one has read it */
     uint32_t uid;         /* of the peer, from the kernel */
-    char **stops;         /* heap, n_stops strings on the heap */
+    enum sched_class class;
+    uint64_t queue_ns; /* it may wait so long for its turn, or is refused; 0: it waits */
+    char **stops;      /* heap, n_stops strings on the heap */
     int n_stops;
     struct sample_params sample;
     struct think_params think;
@@ -74,14 +77,16 @@ enum engine_finish {
     ENGINE_LENGTH,    /* max_tokens or the context */
     ENGINE_CANCELLED, /* by engine_cancel or engine_close */
     ENGINE_ERROR,     /* non-finite logits, no memory: text says which */
+    ENGINE_REFUSED,   /* it would wait for longer than it may: so does text */
 };
 
 enum engine_event_kind {
-    ENGINE_KNOWN,  /* how a prompt begins that need not be read again; before the first TOKEN */
-    ENGINE_PROMPT, /* a token of the prompt, from the second on: these come first, in order */
-    ENGINE_TOKEN,  /* a sampled token with the text that may be sent for it (may be empty) */
-    ENGINE_MORE,   /* text alone: what a TOKEN or DONE that follows had no room for */
-    ENGINE_DONE,   /* the last event of a call */
+    ENGINE_READING, /* how far a prompt is: at most four times a second, before the first TOKEN */
+    ENGINE_KNOWN,   /* how a prompt begins that need not be read again; before the first TOKEN */
+    ENGINE_PROMPT,  /* a token of the prompt, from the second on: these come first, in order */
+    ENGINE_TOKEN,   /* a sampled token with the text that may be sent for it (may be empty) */
+    ENGINE_MORE,    /* text alone: what a TOKEN or DONE that follows had no room for */
+    ENGINE_DONE,    /* the last event of a call */
 };
 
 struct engine_event {
@@ -102,7 +107,10 @@ struct engine_event {
     int n_thinking; /* of n_tokens */
     enum think_cut cut;
     uint64_t queue_ns, prefill_ns, decode_ns; /* monotonic; decode from the first token on */
-    int n_runs;                               /* KNOWN */
+    /* READING, with n_prompt and n_cached: until all is read, as it looks; DONE of one refused:
+     * until it is worth asking again */
+    uint64_t left_ns;
+    int n_runs; /* KNOWN */
     union {
         char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text
                                          is sent as MORE before it; for ENGINE_ERROR the reason */
@@ -123,13 +131,16 @@ OWN_DEFINE(engine, engine_close);
 /**
  * Queue a request; on success the engine owns it and *call names it in events (never 0).
  *
- *   fails   -EBUSY  the queue is full
+ *   fails   -EBUSY  the queue is full: see engine_retry_ns()
  *           -EINVAL a bad token id, stop string or number; an empty prompt; a limit of thinking
  * that no token can close -E2BIG  the prompt does not fit the context; the words give both numbers
  *           -ENOMEM
  */
 int engine_submit(struct engine *engine, struct engine_request *request, uint64_t *call,
                   struct err *err);
+/* How long until there is room in a full queue, by the pace at which calls have ended; 0: nobody
+ * knows. Any thread. */
+uint64_t engine_retry_ns(const struct engine *engine);
 /* Ends a call within one step; its DONE still comes. Unknown calls are ignored. */
 void engine_cancel(struct engine *engine, uint64_t call);
 /* A paused call keeps its cache and gets no rows: for clients that do not read. */
@@ -141,12 +152,24 @@ void engine_press(struct engine *engine, enum rung rung);
 /* Takes the next event; false: none. */
 bool engine_poll(struct engine *engine, struct engine_event *ret);
 
+struct engine_look { /* at a call */
+    int position;    /* in its uid's queue, from 1 on; 0: it has begun */
+    int n_cached;    /* tokens of the prompt that were known; -1: that is not clear yet */
+    int n_read;      /* and have been read since */
+    uint64_t queue_ns, prefill_ns, decode_ns; /* so far */
+};
+/* False: there is no such call. Positions are counted a few times a second. */
+bool engine_look(const struct engine *engine, uint64_t call, struct engine_look *ret);
+
 struct engine_stat { /* a snapshot, any thread */
     uint64_t steps, prompt_tokens, decoded_tokens, requests_done, requests_cancelled;
     uint64_t errors;
     uint64_t prefill_ns, decode_ns;
     uint64_t cached_tokens; /* of prompts, that were known */
+    uint64_t requests_refused;
+    uint64_t plan_ns; /* in which the engine chose who has rows */
     uint32_t sequences, queued, pages_used, pages_total;
+    uint32_t queued_by_class[N_CLASSES];
     uint32_t pages_kept; /* that no sequence uses: what was said before, until others need them */
     uint32_t context, step_rows;
     uint64_t cache_bytes;      /* of the whole pool */

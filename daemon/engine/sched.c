@@ -16,9 +16,8 @@ enum {
     FIRST_NS = 100000000, /* behind all others, who comes */
     PROMPT_NS = 50000000, /* of a step, at most, beside answers */
     ALONE_NS = 200000000, /* while those who write are left out */
-    SHARE = 7,            /* times what it leaves is what a uid may be promised */
     NEW_PART = 4,         /* of an average: a quarter */
-    STAGES = 2 * SCHED_CLASSES,
+    STAGES = 2 * N_CLASSES,
 };
 
 TAILQ_HEAD(tasks, sched_task);
@@ -47,7 +46,7 @@ struct sched {
     struct pace pace;
     int most_tasks, most_rows;
     uint64_t clock_ns; /* the least of those who go on working; who comes begins a bit before */
-    int n_queued[SCHED_CLASSES], n_begun;
+    int n_queued[N_CLASSES], n_begun;
 
     int tasks_left, rows_left, pages_left;
     uint64_t lead_ns; /* until the first of those who are left out is not any more */
@@ -175,7 +174,8 @@ static bool has_memory(const struct sched *s, const struct lane *lane,
                        const struct sched_task *task)
 {
     int left = s->pages_left - task->pages;
-    return left >= 0 && (lane->pages == 0 || lane->pages + task->pages <= SHARE * (int64_t)left);
+    return left >= 0 &&
+           (lane->pages == 0 || lane->pages + task->pages <= SCHED_SHARE * (int64_t)left);
 }
 
 /* Of those who wait for memory, who has the least of it? He is next. */

@@ -28,7 +28,9 @@
 
 #include "base/own.h"
 
-enum sched_class { SCHED_INTERACTIVE, SCHED_BATCH, SCHED_BACKGROUND, SCHED_CLASSES };
+enum sched_class { CLASS_INTERACTIVE, CLASS_BATCH, CLASS_BACKGROUND, N_CLASSES };
+
+enum { SCHED_SHARE = 7 }; /* times what it leaves is what a uid may be promised of the memory */
 
 struct lane;
 struct sched;

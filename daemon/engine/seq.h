@@ -36,6 +36,7 @@ struct seq {
     struct sampler sampler;
     struct think think;
     uint64_t started_ns, first_token_ns, last_token_ns;
+    uint64_t told_ns; /* how far its prompt is */
     struct sched_task task;
     TAILQ_ENTRY(seq) beside;
 };

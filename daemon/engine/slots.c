@@ -26,7 +26,7 @@ static struct slot *free_slot(const struct slots *s)
     return NULL;
 }
 
-struct slot *slots_take(struct slots *s)
+struct slot *slots_take(struct slots *s, uint64_t now_ns)
 {
     struct slot *slot = free_slot(s);
     if (!slot)
@@ -37,6 +37,12 @@ struct slot *slots_take(struct slots *s)
     slot->call = (uint64_t)slot->generation << 32 | (uint64_t)(slot - s->slot);
     atomic_store(&slot->cancelled, false);
     atomic_store(&slot->paused, false);
+    slot->taken_ns = now_ns;
+    atomic_store(&slot->position, 1);
+    atomic_store(&slot->n_cached, -1);
+    atomic_store(&slot->n_read, 0);
+    atomic_store(&slot->begun_ns, 0);
+    atomic_store(&slot->first_ns, 0);
     s->n_calls++;
     return slot;
 }
@@ -53,6 +59,11 @@ void slots_give_back(struct slots *s, struct slot *slot)
 {
     slot->call = 0;
     s->n_calls--;
+}
+
+struct slot *slots_of(const struct slots *s, uint64_t call)
+{
+    return &s->slot[(uint32_t)call];
 }
 
 bool slots_is_cancelled(const struct slots *s, uint64_t call)

@@ -2,7 +2,6 @@
 #include "engine/stepper.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,23 +12,22 @@
 #include "engine/batch.h"
 #include "engine/cache.h"
 #include "engine/meter.h"
+#include "engine/news.h"
 #include "engine/outbox.h"
 #include "engine/sched.h"
 #include "engine/score.h"
 #include "engine/seq.h"
 #include "engine/slots.h"
+#include "engine/tally.h"
 #include "engine/usage.h"
 #include "kv/tree.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "text/token.h"
 
-enum { SAVE_AFTER_NS = 1000000000 }; /* without a step */
-
-struct counters { /* written by the engine's thread, read by any */
-    atomic_uint_fast64_t steps, prompt_tokens, cached_tokens, decoded_tokens, done, cancelled,
-        errors, prefill_ns, decode_ns, given_back, lost;
-    atomic_uint sequences, queued, pages_used, pages_kept;
+enum {
+    SAVE_AFTER_NS = 1000000000, /* without a step */
+    NUMBER_NS = 250000000,      /* from one count of who waits to the next */
 };
 
 struct share { /* of a step */
@@ -42,7 +40,7 @@ struct stepper {
     struct engine_config config;
     struct slots *slots;
     struct outbox *outbox;
-    struct counters count;
+    struct tally tally;
     atomic_int rung;
     bool is_shed; /* there is no scratch to give back */
     struct meters meters;
@@ -51,7 +49,7 @@ struct stepper {
     struct forward *forward;
     struct cache cache;
     bool unsaved; /* the tree has grown since all of it was handed to the archive */
-    uint64_t stepped_ns;
+    uint64_t stepped_ns, numbered_ns;
     struct sched *sched;
     TAILQ_HEAD(, seq) seqs; /* all, in order of arrival */
     struct share *share;    /* [max_sequences] of the step that is planned */
@@ -74,51 +72,15 @@ static struct seq *seq_of(struct sched_task *task)
     return (struct seq *)((char *)task - offsetof(struct seq, task));
 }
 
-static void count_up(atomic_uint_fast64_t *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* ------------------------------------------------------------------ coming and going */
-
-static void tell_end(struct stepper *s, struct seq *seq, enum engine_finish how, const char *reason)
-{
-    const char *text;
-    size_t bytes;
-    detok_finish(&seq->detok, &text, &bytes);
-    if (bytes)
-        outbox_push_text(s->outbox, &(struct engine_event){.call = seq->call, .kind = ENGINE_MORE},
-                         text, bytes);
-    uint64_t now = now_ns();
-    uint64_t started = seq->started_ns ? seq->started_ns : now;
-    uint64_t first = seq->first_token_ns ? seq->first_token_ns : now;
-    struct engine_event event = {
-        .call = seq->call,
-        .kind = ENGINE_DONE,
-        .finish = how,
-        .stop_index = seq->detok.stopped ? seq->detok.stop : -1,
-        .n_prompt = seq->request->n_prompt,
-        .n_cached = seq->is_away ? 0 : seq->n_known,
-        .n_tokens = seq_n_generated(seq),
-        .n_thinking = seq->think.n,
-        .cut = seq->think.cut,
-        .queue_ns = started - seq->task.added_ns,
-        .prefill_ns = first - started,
-        .decode_ns = now - first,
-    };
-    if (reason)
-        event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "%s", reason);
-    outbox_push(s->outbox, &event);
-    count_up(how == ENGINE_CANCELLED ? &s->count.cancelled
-             : how == ENGINE_ERROR   ? &s->count.errors
-                                     : &s->count.done,
-             1);
-}
 
 /* Sends the last event of a sequence and frees it, or leaves it to the archive. */
 static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, const char *reason)
 {
-    tell_end(s, seq, how, reason);
+    uint64_t now = now_ns();
+    uint64_t waited = now - seq->task.added_ns, wait = sched_wait_ns(&seq->task, now);
+    news_end(s->outbox, seq, how, reason, wait > waited ? wait : waited, now);
+    tally_end(&s->tally, how, now);
     TAILQ_REMOVE(&s->seqs, seq, beside);
     sched_remove(s->sched, &seq->task);
     if (seq->is_away) {
@@ -133,16 +95,18 @@ static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, c
     s->cache.looked_ns = 0;
 }
 
-static void refuse(struct stepper *s, uint64_t call, int n_prompt)
+/* It has not begun by when it should have, or will not have. */
+static void refuse(struct stepper *s, struct seq *seq, uint64_t now)
 {
-    struct engine_event event = {.call = call,
-                                 .kind = ENGINE_DONE,
-                                 .finish = ENGINE_ERROR,
-                                 .stop_index = -1,
-                                 .n_prompt = n_prompt};
-    event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "no memory for the sequence");
-    outbox_push(s->outbox, &event);
-    count_up(&s->count.errors, 1);
+    char reason[ENGINE_TEXT_BYTES];
+    double wait = (double)sched_wait_ns(&seq->task, now) * 1e-9;
+    double asked = (double)seq->request->queue_ns * 1e-9;
+    if (now >= seq->task.deadline_ns)
+        snprintf(reason, sizeof reason, "its turn has not come in %.3g s", asked);
+    else
+        snprintf(reason, sizeof reason,
+                 "it may wait %.3g s for its turn, which would come in about %.3g s", asked, wait);
+    finish(s, seq, ENGINE_REFUSED, reason);
 }
 
 void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *request,
@@ -156,25 +120,43 @@ void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *req
         seq_new(call, request, model_vocab(s->model), limit, model_hparams(s->model)->vocab, &seq);
     if (r == 0) {
         seq->task = (struct sched_task){
-            .uid = request->uid, .pages = seq->view.room, .added_ns = submitted_ns};
+            .uid = request->uid,
+            .class = request->class,
+            .pages = seq->view.room,
+            .added_ns = submitted_ns,
+            .deadline_ns = request->queue_ns ? submitted_ns + request->queue_ns : 0,
+        };
         r = sched_add(s->sched, &seq->task);
         if (r < 0)
             seq_free(seq, s->cache.pool);
     }
     if (r < 0) {
-        refuse(s, call, n_prompt);
+        news_no_memory(s->outbox, call, n_prompt);
+        tally_end(&s->tally, ENGINE_ERROR, now_ns());
         return;
     }
     TAILQ_INSERT_TAIL(&s->seqs, seq, beside);
+    uint64_t now = now_ns();
+    if (seq->task.deadline_ns && now + sched_wait_ns(&seq->task, now) > seq->task.deadline_ns)
+        refuse(s, seq, now);
 }
 
-/* Ends who was cancelled, and looks who could have rows. */
-static void look_at_seqs(struct stepper *s)
+static bool is_late(const struct seq *seq, uint64_t now)
+{
+    return !seq->task.has_begun && seq->task.deadline_ns && now >= seq->task.deadline_ns;
+}
+
+/* Ends who was cancelled or has waited too long, and looks who could have rows. */
+static void look_at_seqs(struct stepper *s, uint64_t now)
 {
     for (struct seq *seq = TAILQ_FIRST(&s->seqs), *next; seq; seq = next) {
         next = TAILQ_NEXT(seq, beside);
         if (slots_is_cancelled(s->slots, seq->call)) {
             finish(s, seq, ENGINE_CANCELLED, NULL);
+            continue;
+        }
+        if (is_late(seq, now)) {
+            refuse(s, seq, now);
             continue;
         }
         seq->task.rests = seq->is_away || slots_is_paused(s->slots, seq->call);
@@ -185,26 +167,12 @@ static void look_at_seqs(struct stepper *s)
 
 /* ------------------------------------------------------------------ what is known */
 
-static void tell_known(struct stepper *s, const struct seq *seq)
-{
-    struct engine_event event = {.call = seq->call, .kind = ENGINE_KNOWN};
-    for (int at = 0; at < seq->n_known;) {
-        int run = view_run(&seq->view, at, seq->n_known);
-        at += run;
-        event.run[event.n_runs++] = run;
-        if (event.n_runs < ENGINE_RUNS && at < seq->n_known)
-            continue;
-        outbox_push(s->outbox, &event);
-        event.n_runs = 0;
-    }
-}
-
 static void know(struct stepper *s, struct seq *seq)
 {
     seq->n_cached = seq->n_known;
     seq->task.n_rows = seq_n_waiting(seq);
-    count_up(&s->count.cached_tokens, (uint64_t)seq->n_known);
-    tell_known(s, seq);
+    tally_add(&s->tally.cached_tokens, (uint64_t)seq->n_known);
+    news_known(s->slots, s->outbox, seq);
 }
 
 /* As late as can be: whoever is reading the same has come further by now. */
@@ -260,7 +228,8 @@ static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scor
 /* Whether the sequence goes on: a prompt may fill the context. */
 static bool begin(struct stepper *s, struct seq *seq)
 {
-    seq->started_ns = now_ns();
+    seq->started_ns = seq->told_ns = now_ns();
+    news_begun(s->slots, seq);
     sched_begin(s->sched, &seq->task, seq->started_ns);
     if (!seq_is_full(seq))
         return true;
@@ -376,6 +345,7 @@ static void step_sequence(struct stepper *s, struct seq *seq, int logits)
         return;
     }
     meters_token(&s->meters, seq, s->stepped_ns);
+    news_writing(s->slots, seq);
 
     struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
     if (seq->request->top_logprobs >= 0)
@@ -416,6 +386,8 @@ static void after_step(struct stepper *s, uint64_t start_ns)
         struct seq *seq = b->seq[i];
         *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
         keep_rows(s, seq, b->n_rows[i]);
+        if (!seq_is_decoding(seq))
+            news_reading(s->slots, s->outbox, seq, s->stepped_ns);
         if (b->prompt[i] < 0 || score_prompt(s, seq, b->prompt[i], b->n_rows[i]))
             if (b->logits[i] >= 0)
                 step_sequence(s, seq, b->logits[i]);
@@ -423,26 +395,37 @@ static void after_step(struct stepper *s, uint64_t start_ns)
     s->unsaved = true;
 
     uint64_t prompt_ns = sched_charge(s->sched, ns);
-    count_up(&s->count.steps, 1);
-    count_up(&s->count.prompt_tokens, (uint64_t)prompt_rows);
-    count_up(&s->count.decoded_tokens, (uint64_t)decode_rows);
-    count_up(&s->count.prefill_ns, prompt_ns);
-    count_up(&s->count.decode_ns, ns - prompt_ns);
+    tally_add(&s->tally.steps, 1);
+    tally_add(&s->tally.prompt_tokens, (uint64_t)prompt_rows);
+    tally_add(&s->tally.decoded_tokens, (uint64_t)decode_rows);
+    tally_add(&s->tally.prefill_ns, prompt_ns);
+    tally_add(&s->tally.decode_ns, ns - prompt_ns);
+}
+
+/* Who waits where, a few times a second. */
+static void publish_positions(struct stepper *s, uint64_t now)
+{
+    if (now - s->numbered_ns < NUMBER_NS)
+        return;
+    s->numbered_ns = now;
+    sched_number(s->sched);
+    const struct seq *seq;
+    TAILQ_FOREACH (seq, &s->seqs, beside)
+        if (!seq->task.has_begun)
+            atomic_store_explicit(&slots_of(s->slots, seq->call)->position, seq->task.position,
+                                  memory_order_relaxed);
 }
 
 static void publish(struct stepper *s)
 {
-    unsigned queued = 0;
-    for (int class = 0; class < SCHED_CLASSES; class ++)
-        queued += (unsigned)sched_n_queued(s->sched, class);
-    atomic_store_explicit(&s->count.sequences, (unsigned)sched_n_begun(s->sched),
-                          memory_order_relaxed);
-    atomic_store_explicit(&s->count.queued, queued, memory_order_relaxed);
-    int kept = page_pool_idle(s->cache.pool), used = page_pool_used(s->cache.pool) - kept;
-    atomic_store_explicit(&s->count.pages_used, (unsigned)used, memory_order_relaxed);
-    atomic_store_explicit(&s->count.pages_kept, (unsigned)kept, memory_order_relaxed);
+    for (int i = 0; i < N_CLASSES; i++)
+        tally_set(&s->tally.queued[i], sched_n_queued(s->sched, i));
+    int kept = page_pool_idle(s->cache.pool);
+    tally_set(&s->tally.sequences, sched_n_begun(s->sched));
+    tally_set(&s->tally.pages_used, page_pool_used(s->cache.pool) - kept);
+    tally_set(&s->tally.pages_kept, kept);
     if (s->cache.archive)
-        atomic_store_explicit(&s->count.lost, tree_n_lost(s->cache.tree), memory_order_relaxed);
+        tally_store(&s->tally.lost, tree_n_lost(s->cache.tree));
     outbox_tell(s->outbox);
 }
 
@@ -457,15 +440,17 @@ static void relieve(struct stepper *s, bool at_rest)
         s->is_shed = true;
         bytes += forward_shed(s->forward);
     }
-    count_up(&s->count.given_back, bytes);
+    tally_add(&s->tally.given_back, bytes);
 }
 
 bool stepper_step(struct stepper *s)
 {
+    uint64_t asked_ns = now_ns();
     take_back(s);
-    look_at_seqs(s);
+    look_at_seqs(s, asked_ns);
     while (!plan(s))
         ;
+    publish_positions(s, asked_ns);
     if (s->n_shares == 0) {
         forward_rest(s->forward);
         cache_save_ahead(&s->cache, s->stepped_ns);
@@ -479,6 +464,7 @@ bool stepper_step(struct stepper *s)
         usage_tick(s->usage, start_ns);
     s->is_shed = false;
     forward_run(s->forward, &s->batch.rows);
+    tally_add(&s->tally.plan_ns, start_ns - asked_ns);
     after_step(s, start_ns);
     cache_save_ahead(&s->cache, s->stepped_ns);
     relieve(s, false);
@@ -488,10 +474,22 @@ bool stepper_step(struct stepper *s)
 
 /* ------------------------------------------------------------------ between steps */
 
+/* When the first of those who have not begun has waited too long. */
+static uint64_t first_deadline(const struct stepper *s)
+{
+    uint64_t first = UINT64_MAX;
+    const struct seq *seq;
+    TAILQ_FOREACH (seq, &s->seqs, beside)
+        if (!seq->task.has_begun && seq->task.deadline_ns && seq->task.deadline_ns < first)
+            first = seq->task.deadline_ns;
+    return first;
+}
+
 uint64_t stepper_rest(struct stepper *s)
 {
-    if (!s->cache.archive || !s->unsaved || !TAILQ_EMPTY(&s->seqs) ||
-        archive_is_saving(s->cache.archive))
+    if (!TAILQ_EMPTY(&s->seqs))
+        return first_deadline(s);
+    if (!s->cache.archive || !s->unsaved || archive_is_saving(s->cache.archive))
         return UINT64_MAX;
     if (now_ns() < s->stepped_ns + SAVE_AFTER_NS)
         return s->stepped_ns + SAVE_AFTER_NS;
@@ -618,30 +616,18 @@ struct usage *stepper_usage(const struct stepper *s)
     return s->usage;
 }
 
+uint64_t stepper_end_pace_ns(const struct stepper *s)
+{
+    return tally_end_pace_ns(&s->tally);
+}
+
 void stepper_stat(const struct stepper *s, struct engine_stat *ret)
 {
-    const struct counters *c = &s->count;
-#define READ(field) atomic_load_explicit(&c->field, memory_order_relaxed)
     *ret = (struct engine_stat){
-        .steps = READ(steps),
-        .prompt_tokens = READ(prompt_tokens),
-        .cached_tokens = READ(cached_tokens),
-        .decoded_tokens = READ(decoded_tokens),
-        .requests_done = READ(done),
-        .requests_cancelled = READ(cancelled),
-        .errors = READ(errors),
-        .prefill_ns = READ(prefill_ns),
-        .decode_ns = READ(decode_ns),
-        .sequences = READ(sequences),
-        .queued = READ(queued),
-        .pages_used = READ(pages_used),
-        .pages_kept = READ(pages_kept),
         .pages_total = (uint32_t)s->cache.n_pages,
         .context = (uint32_t)s->cache.context,
         .step_rows = (uint32_t)s->config.step_rows,
         .cache_bytes = s->cache.bytes,
-        .given_back_bytes = READ(given_back),
-        .pages_lost = READ(lost),
     };
-#undef READ
+    tally_read(&s->tally, ret);
 }

@@ -30,7 +30,7 @@ OWN_DEFINE(stepper, stepper_close);
 /* Takes the request, whatever happens. */
 void stepper_accept(struct stepper *stepper, uint64_t call, struct engine_request *request,
                     uint64_t submitted_ns);
-/* Ends who was cancelled or waited too long, and computes a step; false: there was nothing to
+/* Ends who was cancelled or would wait too long, and computes a step; false: there was nothing to
  * compute. */
 bool stepper_step(struct stepper *stepper);
 /* With nothing to compute: has something kept if it is time for that, and says until when one may
@@ -48,6 +48,7 @@ bool stepper_press(struct stepper *stepper, enum rung rung);
 int stepper_context(
     const struct stepper *stepper); /* tokens: the model's, or what the cache holds */
 const struct meters *stepper_meters(const struct stepper *stepper);
-struct usage *stepper_usage(const struct stepper *stepper); /* NULL: no experts */
+struct usage *stepper_usage(const struct stepper *stepper);  /* NULL: no experts */
+uint64_t stepper_end_pace_ns(const struct stepper *stepper); /* from one end to the next; 0: none */
 void stepper_stat(const struct stepper *stepper, struct engine_stat *ret);
 const void *stepper_cache(const struct stepper *stepper, size_t *bytes);

@@ -37,7 +37,7 @@ struct merged {
     Moed__V1__LogitBias **bias;
     size_t n_bias;
     /* scalars: the last part that has one wins */
-    int64_t max_tokens, top_logprobs, timeout_ms, top_k, n, best_of;
+    int64_t max_tokens, top_logprobs, timeout_ms, queue_timeout_ms, class, top_k, n, best_of;
     double temperature, top_p, min_p, repetition, presence, frequency;
     double top_n_sigma, mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
     int64_t dry_allowed_length, dry_range;
@@ -163,6 +163,10 @@ static int merge_part(struct merged *m, Moed__V1__GenerateRequest *part)
         m->top_logprobs = part->top_logprobs;
     if (part->has_timeout_ms)
         m->timeout_ms = part->timeout_ms;
+    if (part->has_class_)
+        m->class = part->class_;
+    if (part->has_queue_timeout_ms)
+        m->queue_timeout_ms = part->queue_timeout_ms;
     if (part->has_thinking_tokens)
         m->reason.tokens = part->thinking_tokens;
     if (part->has_thinking_soft_tokens)
@@ -541,10 +545,12 @@ static int take_receipt(const struct merged *m, struct ask *ask, struct err *err
 static int fill_request(const struct model *model, const struct merged *m, const struct ask *ask,
                         struct engine_request *request, struct err *err)
 {
-    int64_t max_tokens, top;
+    int64_t max_tokens, top, class, queue_ms;
     int r;
     if ((r = field_int(FIELD_MAX_TOKENS, m->max_tokens, &max_tokens, err)) < 0 ||
         (r = field_int(FIELD_TOP_LOGPROBS, m->top_logprobs, &top, err)) < 0 ||
+        (r = field_int(FIELD_CLASS, m->class, &class, err)) < 0 ||
+        (r = field_int(FIELD_QUEUE_TIMEOUT_MS, m->queue_timeout_ms, &queue_ms, err)) < 0 ||
         (r = check_sampling(m, &request->sample, err)) < 0 ||
         (r = check_dry(m, &request->sample.dry, err)) < 0 ||
         (r = check_banned(model_vocab(model), m, &request->sample.ban, err)) < 0 ||
@@ -557,6 +563,8 @@ static int fill_request(const struct model *model, const struct merged *m, const
     request->prompt_logprobs = m->prompt_logprobs;
     request->ignore_end = m->ignore_end;
     request->show_special = m->show_special;
+    request->class = (enum sched_class) class; /* in the same order */
+    request->queue_ns = (uint64_t)queue_ms * 1000000;
     return 0;
 }
 

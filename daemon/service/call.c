@@ -64,18 +64,32 @@ static void queued(struct call *call, size_t before, int error)
     call->last_end = call->conn->queued;
 }
 
-void call_fail(struct call *call, int code, const char *fmt, ...)
+static void __attribute__((format(printf, 4, 0)))
+fail(struct call *call, int code, uint64_t retry_ms, const char *fmt, va_list args)
 {
     struct err words = {0};
     char text[sizeof words.text];
-    va_list args;
-    va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
     err_set(&words, -EINVAL, "%s", text); /* control bytes of the peer stay here */
     hub_count(call->hub, COUNTER_CALLS_FAILED);
-    conn_answer(call->conn, call->stream, code, words.text);
+    conn_answer(call->conn, call->stream, code, words.text, retry_ms);
     call_drop(call);
+}
+
+void call_fail(struct call *call, int code, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail(call, code, 0, fmt, args);
+    va_end(args);
+}
+
+void call_refuse(struct call *call, uint64_t retry_ns, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fail(call, TTRPC_RESOURCE_EXHAUSTED, (retry_ns + 999999) / 1000000, fmt, args);
+    va_end(args);
 }
 
 void call_reply(struct call *call, const ProtobufCMessage *message)
@@ -213,7 +227,7 @@ refuse(struct conn *conn, uint32_t stream, int code, const char *fmt, ...)
     va_end(args);
     err_set(&words, -EINVAL, "%s", text);
     hub_count(conn->hub, COUNTER_FRAMES_BAD);
-    conn_answer(conn, stream, code, words.text);
+    conn_answer(conn, stream, code, words.text, 0);
 }
 
 /* Whether this service has the method and this peer may call it now; else it has been answered. */

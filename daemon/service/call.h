@@ -73,6 +73,9 @@ void call_event(struct call *call, const ProtobufCMessage *message, const struct
 void call_finish(struct call *call); /* the stream is complete */
 void call_fail(struct call *call, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* RESOURCE_EXHAUSTED, and when it is worth asking again; 0: nobody knows. */
+void call_refuse(struct call *call, uint64_t retry_ns, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Forget it without an answer: the connection is gone. */
 void call_drop(struct call *call);
 

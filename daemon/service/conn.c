@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "moed/v1/generate.pb-c.h"
 #include "service/call.h"
 #include "service/server.h"
 #include "service/status.h"
@@ -69,12 +70,16 @@ void conn_queued(struct conn *conn, size_t before, int error)
     conn_touch(conn);
 }
 
-void conn_answer(struct conn *conn, uint32_t stream, int code, const char *words)
+void conn_answer(struct conn *conn, uint32_t stream, int code, const char *words, uint64_t retry_ms)
 {
     if (conn->doom || conn->is_closing)
         return;
+    Moed__V1__RetryAfter retry = MOED__V1__RETRY_AFTER__INIT;
+    retry.has_retry_after_ms = true;
+    retry.retry_after_ms = (int64_t)retry_ms;
     size_t before = conn->out.n;
-    conn_queued(conn, before, ttrpc_put_response(&conn->out, stream, code, words, NULL));
+    conn_queued(conn, before,
+                ttrpc_put_failure(&conn->out, stream, code, words, retry_ms ? &retry.base : NULL));
 }
 
 uint64_t conn_unwritten(const struct conn *conn, uint64_t position)

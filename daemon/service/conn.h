@@ -73,7 +73,8 @@ void conn_changed(struct conn *conn);
 /* ---- for calls: queue frames. A failure dooms the connection and nothing more: it is closed when
  * it settles, so a call never goes away under the one who sends. */
 /* A RESPONSE without a call: protocol errors. */
-void conn_answer(struct conn *conn, uint32_t stream, int code, const char *words);
+void conn_answer(struct conn *conn, uint32_t stream, int code, const char *words,
+                 uint64_t retry_ms);
 /* After frames were appended to conn->out. `error` is what appending said. */
 void conn_queued(struct conn *conn, size_t before, int error);
 /* Bytes of the output up to a position that are not written yet. */

@@ -38,6 +38,10 @@ struct generation {
     int n_prompt;
     uint64_t seq;
     bool is_started; /* the first event is out */
+    enum sched_class class;
+    bool is_reading; /* there is news of how far the prompt is: */
+    int n_read;
+    uint64_t left_ns;
     bool is_paused;
     int stop_code; /* why we stopped it; 0: we did not */
     Moed__V1__Finish stop_finish;
@@ -243,18 +247,33 @@ static void count(const struct generation *g, Moed__V1__Usage *usage)
     usage->decode_seconds = (double)decode_ns * 1e-9;
 }
 
+static void describe_reading(struct generation *g, Moed__V1__Progress *ret)
+{
+    moed__v1__progress__init(ret);
+    ret->has_tokens_done = ret->has_tokens_all = ret->has_seconds_left = true;
+    ret->tokens_done = g->n_read;
+    ret->tokens_all = g->n_prompt;
+    ret->seconds_left = (double)g->left_ns * 1e-9;
+}
+
 /* What waits of an answer; with `is_end` that is its end. */
 static void send_event(struct generation *g, struct voice *a, bool is_end)
 {
     Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
     Moed__V1__Usage usage = MOED__V1__USAGE__INIT;
     Moed__V1__Receipt receipt;
+    Moed__V1__Progress progress;
     ev.has_seq = true;
     ev.seq = g->seq++;
     ev.has_index = g->n_asked > 1;
     ev.index = a->index > 0 ? a->index : 0;
     if (!g->is_started)
         describe_stream(g, &ev);
+    if (g->is_reading) {
+        describe_reading(g, &progress);
+        ev.progress = &progress;
+        g->is_reading = false;
+    }
     voice_fill(a, &ev);
     if (is_end) {
         describe_end(g, a, &ev, &receipt);
@@ -276,7 +295,7 @@ static void send_event(struct generation *g, struct voice *a, bool is_end)
 /* The stream is over: success or failure. */
 static void end_stream(struct generation *g)
 {
-    const struct voice *failed = NULL, *cancelled = NULL;
+    const struct voice *failed = NULL, *cancelled = NULL, *refused = NULL;
     for (int i = 0; i < g->n_answers; i++) {
         const struct voice *a = &g->voice[i];
         if (a->index < 0)
@@ -285,12 +304,16 @@ static void end_stream(struct generation *g)
             failed = a;
         if (a->done.finish == ENGINE_CANCELLED)
             cancelled = a;
+        if (a->done.finish == ENGINE_REFUSED)
+            refused = a;
     }
     if (failed)
         call_fail(g->call, TTRPC_INTERNAL, "%s", failed->done.text);
     else if (cancelled)
         call_fail(g->call, g->stop_code ? g->stop_code : TTRPC_CANCELLED, "%s",
                   g->stop_words ? g->stop_words : "cancelled");
+    else if (refused)
+        call_refuse(g->call, refused->done.left_ns, "%s", refused->done.text);
     else
         call_finish(g->call);
 }
@@ -357,7 +380,7 @@ static void on_pump(struct call *call)
         }
         if (a->is_done && !a->is_told && (!g->turn || turn_is_over(g->turn)))
             send_event(g, a, true); /* whoever hears of the end finds it in the session */
-        else if (may_write && (voice_is_waiting(a) || !g->is_started))
+        else if (may_write && (voice_is_waiting(a) || g->is_reading || !g->is_started))
             send_event(g, a, false);
     }
     if (g->n_told == g->n_asked)
@@ -435,6 +458,11 @@ void generation_forget_all(struct hub *hub)
     memset(hub->by_call, 0, sizeof hub->by_call);
 }
 
+static double rate(int n, uint64_t ns)
+{
+    return n > 0 && ns > 0 ? n / ((double)ns * 1e-9) : 0;
+}
+
 void generation_describe(const struct generation *g, Moed__V1__Generation *ret)
 {
     moed__v1__generation__init(ret);
@@ -447,6 +475,18 @@ void generation_describe(const struct generation *g, Moed__V1__Generation *ret)
     ret->prompt_tokens = g->n_prompt;
     ret->completion_tokens = g->n_tokens;
     ret->seconds = (double)(uv_now(g->hub->loop) - g->started_ms) * 1e-3;
+    ret->has_class_ = true;
+    ret->class_ = (Moed__V1__Class)g->class;
+    struct engine_look look;
+    if (!engine_look(g->engine, g->voice[0].engine_call, &look))
+        return;
+    ret->has_cached_tokens = ret->has_queue_position = ret->has_queue_seconds = true;
+    ret->cached_tokens = look.n_cached > 0 ? look.n_cached : 0;
+    ret->queue_position = look.position;
+    ret->queue_seconds = (double)look.queue_ns * 1e-9;
+    ret->has_prefill_rate = ret->has_decode_rate = true;
+    ret->prefill_rate = rate(look.n_read, look.prefill_ns);
+    ret->decode_rate = rate(g->n_tokens - 1, look.decode_ns); /* the first came of the prompt */
 }
 
 /* ---- choosing the best */
@@ -494,7 +534,7 @@ static void on_turned(void *arg)
 static void end_turn(struct generation *g)
 {
     const struct voice *a = &g->voice[0];
-    if (a->done.finish == ENGINE_ERROR)
+    if (a->done.finish == ENGINE_ERROR || a->done.finish == ENGINE_REFUSED)
         turn_leave(TAKE(g->turn));
     else
         turn_end(g->turn, finish_of(g, a), stop_of(g, a), on_turned, g);
@@ -523,6 +563,16 @@ static void settle(struct generation *g)
         generation_free(g);
 }
 
+/* How far the prompt is, which the first answer reads. */
+static void note_reading(struct generation *g, const struct voice *a, const struct engine_event *ev)
+{
+    g->is_reading = a == &g->voice[0];
+    g->n_read = ev->n_cached;
+    g->left_ns = ev->left_ns;
+    if (g->call)
+        conn_touch(g->call->conn);
+}
+
 static int take(struct generation *g, struct voice *a, const struct engine_event *ev)
 {
     bool is_kept = is_choosing(g) && ev->kind != ENGINE_KNOWN && ev->kind != ENGINE_PROMPT;
@@ -540,6 +590,11 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
         return;
     struct generation *g = a->generation;
     bool is_token = ev->kind == ENGINE_TOKEN, is_done = ev->kind == ENGINE_DONE;
+    if (ev->kind == ENGINE_READING) {
+        note_reading(g, a, ev);
+        return;
+    }
+    g->is_reading = g->is_reading && !is_token && !is_done;
     g->n_tokens += is_token;
     if (is_token && g->turn)
         turn_token(g->turn, ev->id);
@@ -562,6 +617,7 @@ static int copy_request(struct generation *g, const struct ask *ask)
 {
     const struct engine_request *request = ask->request;
     g->n_prompt = request->n_prompt;
+    g->class = request->class;
     if (ask->return_prompt) {
         g->prompt = malloc((size_t)g->n_prompt * sizeof *g->prompt);
         if (!g->prompt)
@@ -630,8 +686,13 @@ int generation_start(struct call *call, int entry, const char *model, struct ask
         r = turn_take(turn, entry, model, g->voice[0].vocab, ask, &err);
     if (turn && r == 0)
         g->voice[0].call_id = turn_call_id(turn);
+    bool is_ready = r == 0;
     if (r == 0)
         r = submit(g, &g->voice[0], &err);
+    if (r == -EBUSY && is_ready) {
+        call_refuse(call, engine_retry_ns(g->engine), "%s", err.text);
+        return r;
+    }
     if (r < 0) {
         call_fail(call, status_of(r), "%s", err.text);
         return r;

@@ -23,7 +23,7 @@
 
 enum {
     N_GAUGES = 4,
-    MAX_GENERATIONS = 300, /* seven fields each, and a message has 4096 */
+    MAX_GENERATIONS = 250, /* thirteen fields each, and a message has 4096 */
 };
 
 /* ---- Stats */
@@ -73,32 +73,36 @@ static void set_counters(const struct hub *hub, Moed__V1__Counter *list)
 }
 
 static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
-                      struct place_words *words)
+                      struct place_words *words, struct engine_stat *s)
 {
-    struct engine_stat s;
-    engine_stat(entry->engine, &s);
+    engine_stat(entry->engine, s);
     models_describe(entry, words);
     moed__v1__model_stats__init(m);
     m->model = (char *)entry->name;
     m->has_steps = m->has_prompt_tokens = m->has_decoded_tokens = true;
-    m->steps = s.steps;
-    m->prompt_tokens = s.prompt_tokens;
-    m->decoded_tokens = s.decoded_tokens;
+    m->steps = s->steps;
+    m->prompt_tokens = s->prompt_tokens;
+    m->decoded_tokens = s->decoded_tokens;
     m->has_prefill_seconds = m->has_decode_seconds = true;
-    m->prefill_seconds = (double)s.prefill_ns * 1e-9;
-    m->decode_seconds = (double)s.decode_ns * 1e-9;
+    m->prefill_seconds = (double)s->prefill_ns * 1e-9;
+    m->decode_seconds = (double)s->decode_ns * 1e-9;
     m->has_sequences = m->has_queued = m->has_pages_used = m->has_pages_total = true;
-    m->sequences = s.sequences;
-    m->queued = s.queued;
-    m->pages_used = s.pages_used;
-    m->pages_total = s.pages_total;
+    m->sequences = s->sequences;
+    m->queued = s->queued;
+    m->pages_used = s->pages_used;
+    m->pages_total = s->pages_total;
     m->has_cached_tokens = m->has_pages_kept = true;
-    m->cached_tokens = s.cached_tokens;
-    m->pages_kept = s.pages_kept;
+    m->cached_tokens = s->cached_tokens;
+    m->pages_kept = s->pages_kept;
+    m->queued_by_class = s->queued_by_class;
+    m->n_queued_by_class = N_CLASSES;
+    m->has_refused = m->has_plan_seconds = true;
+    m->refused = s->requests_refused;
+    m->plan_seconds = (double)s->plan_ns * 1e-9;
     m->has_cache_bytes = m->has_given_back_bytes = m->has_pages_lost = true;
-    m->cache_bytes = s.cache_bytes;
-    m->given_back_bytes = s.given_back_bytes;
-    m->pages_lost = s.pages_lost;
+    m->cache_bytes = s->cache_bytes;
+    m->given_back_bytes = s->given_back_bytes;
+    m->pages_lost = s->pages_lost;
     m->workers = words->workers;
     m->memory = words->memory;
     m->nodes = words->nodes;
@@ -133,8 +137,9 @@ static void report_stats(struct call *call, bool experts)
     OWN_MEM Moed__V1__ModelStats *models = calloc(n + 1, sizeof *models);
     OWN_MEM Moed__V1__ModelStats **list = calloc(n + 1, sizeof *list);
     OWN_MEM struct place_words *words = calloc(n + 1, sizeof *words);
+    OWN_MEM struct engine_stat *stats = calloc(n + 1, sizeof *stats);
     OWN(figures) *figures = NULL;
-    if (!report || !models || !list || !words) {
+    if (!report || !models || !list || !words || !stats) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the figures");
         return;
     }
@@ -148,7 +153,8 @@ static void report_stats(struct call *call, bool experts)
         const struct models_entry *entry = models_at(hub->models, (int)i);
         if (!entry->engine)
             continue;
-        set_model(entry, &models[response.n_models], &words[response.n_models]);
+        set_model(entry, &models[response.n_models], &words[response.n_models],
+                  &stats[response.n_models]);
         if (figures_add(&figures, entry->engine, experts, &models[response.n_models]) < 0) {
             call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the figures");
             return;

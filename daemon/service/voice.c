@@ -214,6 +214,7 @@ int voice_take(struct voice *a, const struct engine_event *ev)
         return take_token(a, ev);
     case ENGINE_MORE:
         return take_text(a, -1, ev);
+    case ENGINE_READING:
     case ENGINE_DONE:
         break;
     }
@@ -345,6 +346,7 @@ Moed__V1__Finish voice_finish(const struct voice *a)
         [ENGINE_LENGTH] = MOED__V1__FINISH__FINISH_LENGTH,
         [ENGINE_CANCELLED] = MOED__V1__FINISH__FINISH_CANCELLED,
         [ENGINE_ERROR] = MOED__V1__FINISH__FINISH_ERROR,
+        [ENGINE_REFUSED] = MOED__V1__FINISH__FINISH_REFUSED,
     };
     bool calls = a->done.finish == ENGINE_STOP && a->reply && chat_reply_n_calls(a->reply) > 0;
     return calls ? MOED__V1__FINISH__FINISH_TOOL_CALLS : finishes[a->done.finish];
@@ -361,7 +363,7 @@ void voice_fill_end(struct voice *a, Moed__V1__GenerateEvent *ev, Moed__V1__Rece
     ev->finish = voice_finish(a);
     ev->thinking_cut = cuts[a->done.cut];
     ev->text_hash = hash_of(a);
-    if (a->done.finish == ENGINE_ERROR)
+    if (a->done.finish == ENGINE_ERROR || a->done.finish == ENGINE_REFUSED)
         ev->error = a->done.text;
     ev->has_mean_logprob = isfinite(voice_score(a));
     ev->mean_logprob = (float)voice_score(a);

@@ -36,6 +36,63 @@ SAMPLERS = (b"", blob(6, num(2, 40)),  # top-k
             blob(6, blob(18, "the") + blob(18, " a")))  # banned strings
 
 
+class Queued(unittest.TestCase):
+    """A daemon that writes one answer at a time and lets two wait."""
+
+    def setUp(self):
+        self.daemon = Daemon(MOED, MODEL)
+        config = os.path.join(self.daemon.room, "conf")
+        with open(config, "w") as f:
+            f.write("[Engine]\nMaxSequences=1\nMaxQueue=2\n")
+        self.daemon.args = ["--config", config]
+        self.daemon.start()
+        self.addCleanup(self.daemon.__exit__)
+        self.conn = self.daemon.ready()
+        self.addCleanup(self.conn.close)
+
+    def refused(self, **request):
+        with self.assertRaises(Failure) as caught:
+            self.conn.ask(text="Once", max_tokens=2, **request)
+        self.assertEqual(caught.exception.code, 8, caught.exception)
+        return caught.exception
+
+    def test_queue(self):
+        self.conn.ask(text="One", max_tokens=1)
+        self.conn.ask(text="Two", max_tokens=1)
+        first = self.conn.generate(text="Once upon a time", max_tokens=2000, ignore_end=True)
+        while not first.tokens:
+            first.step()
+        begin = time.monotonic()
+        late = self.refused(extra=num(17, 50))
+        self.assertGreater(time.monotonic() - begin, 0.04)
+        self.assertGreater(late.retry_after_ms, 0)
+        self.assertIn("0.05 s", late.words)
+        waiting = [self.conn.generate(text="Once", max_tokens=3, extra=num(16, n)) for n in (2, 1)]
+        for one in waiting:
+            one.step()
+        time.sleep(0.3)  # positions are told now and then
+        full = self.refused()
+        self.assertGreater(full.retry_after_ms, 0)
+        stats = self.conn.stats()
+        self.assertEqual(stats["models"][0]["queued_by_class"], [0, 1, 1])
+        self.assertEqual(stats["models"][0]["refused"], 1)
+        listed = {g["generation_id"]: g for g in stats["generations"]}
+        self.assertEqual([listed[one.id]["class"] for one in waiting], [2, 1])
+        self.assertEqual([listed[one.id]["queue_position"] for one in waiting], [2, 1])
+        self.assertGreater(listed[waiting[0].id]["queue_seconds"], 0.2)
+        self.assertEqual(listed[first.id]["queue_position"] or 0, 0)
+        self.assertGreater(listed[first.id]["decode_rate"], 0)
+        first.run()
+        for one in waiting:
+            self.assertEqual(len(one.run().tokens), 3)
+        self.assertLess(waiting[1].usage["queue_seconds"], waiting[0].usage["queue_seconds"])
+        bad = self.conn.generate(text="Once", extra=num(16, 3))
+        with self.assertRaises(Failure) as caught:
+            bad.run()
+        self.assertEqual(caught.exception.code, 3)
+        self.assertIn("generate.class", caught.exception.words)
+
+
 class Served(unittest.TestCase):
     """One daemon for all; each test leaves it as it was."""
 

@@ -28,7 +28,8 @@ MESSAGES = {
               7: ("thinking", "str"), 8: ("text", "str"), 9: ("finish", "int"), 10: ("stop", "str"),
               11: ("error", "str"), 12: ("usage", "Usage"), 13: ("text_hash", "fixed64"),
               14: ("calls", ["CallDelta"]), 15: ("receipt", "Receipt"),
-              16: ("prompt_tokens", ["Token"]), 19: ("session_revision", "int"),
+              16: ("prompt_tokens", ["Token"]), 17: ("progress", "Progress"),
+              19: ("session_revision", "int"),
               20: ("session_unkept", "str"), 21: ("index", "int"), 22: ("thinking_cut", "int"),
               23: ("mean_logprob", "float")},
     "Session": {1: ("id", "str"), 2: ("name", "str"), 3: ("revision", "int"), 4: ("model", "str"),
@@ -75,13 +76,23 @@ MESSAGES = {
     "ModelStats": {1: ("model", "str"), 2: ("steps", "int"), 7: ("sequences", "int"),
                    8: ("queued", "int"), 9: ("pages_used", "int"), 10: ("pages_total", "int"),
                    13: ("memory", "str"), 15: ("cached_tokens", "int"), 16: ("pages_kept", "int"),
-                   27: ("given_back_bytes", "int"), 28: ("pages_lost", "int")},
+                   27: ("given_back_bytes", "int"), 28: ("pages_lost", "int"),
+                   17: ("queued_by_class", ["int"]), 18: ("refused", "int"),
+                   19: ("plan_seconds", "double"), 5: ("prefill_seconds", "double"),
+                   6: ("decode_seconds", "double")},
     "Generation": {1: ("generation_id", "bytes"), 2: ("model", "str"), 3: ("uid", "int"),
-                   5: ("completion_tokens", "int")},
+                   5: ("completion_tokens", "int"), 7: ("class", "int"),
+                   8: ("cached_tokens", "int"), 9: ("prefill_rate", "double"),
+                   10: ("decode_rate", "double"), 11: ("queue_position", "int"),
+                   12: ("queue_seconds", "double")},
     "Watch": {1: ("seq", "int"), 2: ("model", "Model"), 3: ("draining", "bool"),
               4: ("pressure", "Pressure")},
     "Response": {1: ("status", "Status"), 2: ("payload", "bytes")},
-    "Status": {1: ("code", "int"), 2: ("message", "str")},
+    "Status": {1: ("code", "int"), 2: ("message", "str"), 3: ("details", ["Any"])},
+    "Any": {1: ("type_url", "str"), 2: ("value", "bytes")},
+    "RetryAfter": {1: ("retry_after_ms", "int")},
+    "Progress": {1: ("tokens_done", "int"), 2: ("tokens_all", "int"),
+                 3: ("seconds_left", "double")},
     "Nothing": {},
 }
 
@@ -246,9 +257,12 @@ def read(kind, data):
 
 
 class Failure(Exception):
-    def __init__(self, code, words):
+    def __init__(self, code, words, details=()):
         super().__init__("%s: %s" % (CODES[code] if code < len(CODES) else code, words))
-        self.code, self.words = code, words
+        self.code, self.words, self.retry_after_ms = code, words, 0
+        for one in details:
+            if one["type_url"].endswith("/moed.v1.RetryAfter"):
+                self.retry_after_ms = read("RetryAfter", one["value"])["retry_after_ms"]
 
 
 class Closed(Exception):
@@ -323,9 +337,9 @@ class Conn:
         if kind != RESPONSE or flags != 0:
             raise AssertionError("type %d flags %d instead of a response" % (kind, flags))
         got = read("Response", body)
-        status = got["status"] or {"code": 0, "message": None}
+        status = got["status"] or {"code": 0}
         if status["code"]:
-            raise Failure(status["code"], status["message"] or "")
+            raise Failure(status["code"], status["message"] or "", status["details"])
         return got["payload"] or b""
 
     def call(self, method, payload=b"", kind="Nothing", **kw):

@@ -583,6 +583,20 @@ bool engine_poll(struct engine *e, struct engine_event *ret)
     return w != NULL;
 }
 
+uint64_t engine_retry_ns(const struct engine *engine)
+{
+    (void)engine;
+    return 0;
+}
+
+bool engine_look(const struct engine *engine, uint64_t call, struct engine_look *ret)
+{
+    (void)engine;
+    (void)call;
+    (void)ret;
+    return false;
+}
+
 void engine_stat(const struct engine *engine, struct engine_stat *ret)
 {
     struct engine *e = (struct engine *)engine;

@@ -195,6 +195,84 @@ static void cancel_frees_everything(void **state)
     end(&b);
 }
 
+static void wait_for(struct bench *b, enum engine_event_kind kind, struct engine_event *ret)
+{
+    do {
+        while (!engine_poll(b->engine, ret))
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } while (ret->kind != kind);
+}
+
+/* One place, and somebody has it: who may wait for less than that is told so, with a time to come
+ * back; who may wait for longer has his turn. */
+static void who_may_not_wait_is_refused(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    static struct answer answers[N];
+    static const uint64_t may_wait[N] = {0, 50000000, 60000000000};
+    memset(answers, 0, sizeof answers);
+    struct engine_config config = usual;
+    struct bench b;
+    config.max_sequences = 1;
+    start(&b, 1, &config);
+    for (int i = 0; i < N; i++) {
+        struct engine_request *q = prompt((size_t)i, i == 0 ? 500 : 2);
+        q->ignore_end = true;
+        q->queue_ns = may_wait[i];
+        answers[i].call = submit(&b, q);
+    }
+    struct engine_look look;
+    collect(&b, answers, N, 20);
+    assert_true(engine_look(b.engine, answers[0].call, &look));
+    assert_int_equal(look.position, 0);
+    assert_true(look.prefill_ns > 0 && look.decode_ns > 0);
+    assert_true(engine_look(b.engine, answers[2].call, &look));
+    assert_true(look.position > 0 && look.queue_ns > 0);
+    collect(&b, answers, N, 0);
+    assert_int_equal(answers[0].n, 500);
+    assert_int_equal(answers[1].last.finish, ENGINE_REFUSED);
+    assert_true(answers[1].last.queue_ns >= may_wait[1]);
+    assert_true(answers[1].last.queue_ns < answers[0].last.decode_ns);
+    assert_true(answers[1].last.left_ns > 0);
+    assert_true(answers[1].last.n_text > 0);
+    assert_int_equal(answers[2].n, 2);
+    assert_false(engine_look(b.engine, answers[2].call, &look));
+    struct engine_stat stat;
+    assert_idle(&b);
+    engine_stat(b.engine, &stat);
+    assert_int_equal(stat.requests_refused, 1);
+    assert_true(engine_retry_ns(b.engine) > 0);
+    end(&b);
+}
+
+/* On a machine that is slow enough. */
+static void how_far_a_prompt_is_is_told(void **state)
+{
+    (void)state;
+    struct bench b;
+    start_on(&b, "c", 1, &usual);
+    struct engine_request *q = long_prompt(600);
+    q->max_tokens = 1;
+    submit(&b, q);
+    struct engine_event event;
+    int n = 0, n_read = 0;
+    do {
+        while (!engine_poll(b.engine, &event))
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        if (event.kind != ENGINE_READING)
+            continue;
+        n++;
+        assert_int_equal(event.n_prompt, 600);
+        assert_in_range(event.n_cached, n_read + 1, 599);
+        n_read = event.n_cached;
+    } while (event.kind != ENGINE_TOKEN);
+    wait_for(&b, ENGINE_DONE, &event);
+    assert_true((uint64_t)n <= event.prefill_ns / 250000000);
+    assert_true(n > 0 || event.prefill_ns < 400000000);
+    end(&b);
+}
+
 static void a_paused_call_waits(void **state)
 {
     (void)state;
@@ -297,14 +375,6 @@ static void logprobs_are_of_the_model(void **state)
         assert_true(fabs((double)event.top[i].logprob - want) < 2e-3);
     }
     end(&b);
-}
-
-static void wait_for(struct bench *b, enum engine_event_kind kind, struct engine_event *ret)
-{
-    do {
-        while (!engine_poll(b->engine, ret))
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    } while (ret->kind != kind);
 }
 
 /* Prompts of three, some longer than a step takes of them, beside two that did not ask: each token
@@ -528,6 +598,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_context_ends_an_answer),
         cmocka_unit_test(bad_requests_are_named),
         cmocka_unit_test(cancel_frees_everything),
+        cmocka_unit_test(who_may_not_wait_is_refused),
+        cmocka_unit_test(how_far_a_prompt_is_is_told),
         cmocka_unit_test(a_paused_call_waits),
         cmocka_unit_test(a_lagging_loop_loses_nothing),
         cmocka_unit_test(closing_ends_all),

@@ -108,6 +108,35 @@ static void test_golden_stream(void **state)
     peer_close(&p);
 }
 
+/* Where the daemon knows when there may be room, the caller does too. */
+static void test_retry_after(void **state)
+{
+    (void)state;
+    struct peer p;
+    struct moed_call *call;
+    struct moed_error error = MOED_ERROR_INIT;
+    peer_open(&p);
+    Moed__V1__RetryAfter retry = MOED__V1__RETRY_AFTER__INIT;
+    retry.has_retry_after_ms = true;
+    for (uint32_t stream = 1; stream <= 5; stream += 2) {
+        const ProtobufCMessage *detail = stream == 1 ? &retry.base : NULL;
+        Moed__V1__CancelResponse other = MOED__V1__CANCEL_RESPONSE__INIT;
+        if (stream == 5)
+            detail = &other.base;
+        retry.retry_after_ms = 2500;
+        assert_int_equal(moed_ping(p.moed, &call, NULL), 0);
+        peer_take(&p, SIZE_MAX);
+        assert_int_equal(ttrpc_put_failure(&p.in, stream, MOED_RESOURCE_EXHAUSTED, "full", detail),
+                         0);
+        assert_int_equal(peer_feed(&p), 0);
+        assert_int_equal(moed_call_result(call, &error), -EBUSY);
+        assert_string_equal(error.message, "full");
+        assert_int_equal(error.retry_after_ms, stream == 1 ? 2500 : 0);
+        moed_call_free(call);
+    }
+    peer_close(&p);
+}
+
 /* Three calls answered out of order, a generation among them. */
 static void put_conversation(struct peer *p)
 {
@@ -804,6 +833,7 @@ int main(void)
         cmocka_unit_test(test_golden_unary),
         cmocka_unit_test(test_golden_failure),
         cmocka_unit_test(test_golden_stream),
+        cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_every_split),
         cmocka_unit_test(test_stream_ended_by_response),
         cmocka_unit_test(test_closing_data_and_empty_data),

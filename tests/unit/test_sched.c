@@ -135,7 +135,7 @@ static void prompts_take_all_rows_when_nobody_writes(void **state)
     (void)state;
     struct world w;
     start(&w, &quick, 8, 256);
-    come(&w, ALICE, SCHED_INTERACTIVE, 600, 1);
+    come(&w, ALICE, CLASS_INTERACTIVE, 600, 1);
     run(&w, 2);
     assert_int_equal(w.n_rows, 256);
     run(&w, 1);
@@ -152,9 +152,9 @@ static void prompts_hold_nobody_up(void **state)
         struct world w;
         start(&w, large_too ? &large : &quick, 64, 256);
         for (int i = 0; i < (large_too ? 8 : 1); i++)
-            come(&w, ALICE, SCHED_INTERACTIVE, 1, 400);
+            come(&w, ALICE, CLASS_INTERACTIVE, 1, 400);
         run(&w, 20);
-        int reader = come(&w, ALICE, SCHED_INTERACTIVE, 900, 1);
+        int reader = come(&w, ALICE, CLASS_INTERACTIVE, 900, 1);
         uint64_t answers_ns = w.took_ns;
         int over = 0, steps = 0;
         for (; w.task[reader] && !w.task[reader]->writes; steps++) {
@@ -181,11 +181,11 @@ static void a_crowd_does_not_hold_up_who_comes_alone(void **state)
             struct world w;
             start(&w, machines[m], 64, 256);
             for (int i = 0; i < (crowd ? 100 : 1); i++)
-                come(&w, ALICE, SCHED_INTERACTIVE, 100, 5000);
+                come(&w, ALICE, CLASS_INTERACTIVE, 100, 5000);
             while (sched_n_begun(w.sched) < (crowd ? 64 : 1))
                 run(&w, 1);
             run(&w, 100);
-            int bob = come(&w, BOB, SCHED_BACKGROUND, 40, 1000);
+            int bob = come(&w, BOB, CLASS_BACKGROUND, 40, 1000);
             uint64_t asked = w.now_ns;
             while (!w.wrote[bob])
                 run(&w, 1);
@@ -203,9 +203,9 @@ static void time_is_shared_by_user(void **state)
     struct world w;
     start(&w, &large, 65, 256);
     for (int i = 0; i < 64; i++)
-        come(&w, ALICE, SCHED_INTERACTIVE, 1, 100000);
+        come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
     run(&w, 10);
-    int bob = come(&w, BOB, SCHED_INTERACTIVE, 1, 100000);
+    int bob = come(&w, BOB, CLASS_INTERACTIVE, 1, 100000);
     run(&w, 10);
     uint64_t alone_ns = 0, all_ns = 0;
     for (int i = 0; i < 1000; i++) {
@@ -224,8 +224,8 @@ static void who_does_the_same_shares_every_step(void **state)
     (void)state;
     struct world w;
     start(&w, &large, 8, 256);
-    int a = come(&w, ALICE, SCHED_INTERACTIVE, 1, 100000);
-    int b = come(&w, BOB, SCHED_BATCH, 1, 100000);
+    int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
+    int b = come(&w, BOB, CLASS_BATCH, 1, 100000);
     run(&w, 10);
     for (int i = 0; i < 500; i++) {
         run(&w, 1);
@@ -241,10 +241,10 @@ static void gaps_stay_short_beside_a_reader(void **state)
     (void)state;
     struct world w;
     start(&w, &large, 8, 256);
-    int a = come(&w, ALICE, SCHED_INTERACTIVE, 1, 100000);
+    int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
     run(&w, 10);
     uint64_t alone_ns = w.took_ns, last = w.now_ns;
-    int b = come(&w, BOB, SCHED_INTERACTIVE, 8000, 1);
+    int b = come(&w, BOB, CLASS_INTERACTIVE, 8000, 1);
     int gaps = 0, wide = 0;
     while (w.task[b]) {
         run(&w, 1);
@@ -265,19 +265,19 @@ static void slots_go_to_who_has_had_less(void **state)
     struct world w;
     start(&w, &quick, 4, 64);
     for (int i = 0; i < 10; i++)
-        come(&w, ALICE, SCHED_BATCH, 1, 100000);
+        come(&w, ALICE, CLASS_BATCH, 1, 100000);
     run(&w, 10);
     assert_int_equal(sched_n_begun(w.sched), 4);
-    assert_int_equal(sched_n_queued(w.sched, SCHED_BATCH), 6);
-    int bob = come(&w, BOB, SCHED_BATCH, 1, 50);
+    assert_int_equal(sched_n_queued(w.sched, CLASS_BATCH), 6);
+    int bob = come(&w, BOB, CLASS_BATCH, 1, 50);
     run(&w, 10);
     assert_true(w.wrote[bob] >= 8);
     assert_int_equal(sched_n_begun(w.sched), 5);
-    int carol = come(&w, ALICE, SCHED_INTERACTIVE, 1, 50);
+    int carol = come(&w, ALICE, CLASS_INTERACTIVE, 1, 50);
     run(&w, 10);
     assert_true(w.wrote[carol] >= 8);
-    assert_int_equal(sched_n_queued(w.sched, SCHED_INTERACTIVE), 0);
-    assert_int_equal(sched_n_queued(w.sched, SCHED_BATCH), 6);
+    assert_int_equal(sched_n_queued(w.sched, CLASS_INTERACTIVE), 0);
+    assert_int_equal(sched_n_queued(w.sched, CLASS_BATCH), 6);
     while (w.task[bob] || w.task[carol])
         run(&w, 1);
     int before[4];
@@ -292,8 +292,8 @@ static void slots_go_to_who_has_had_less(void **state)
 static void prompts_go_by_class_then_by_arrival(void **state)
 {
     (void)state;
-    static const enum sched_class class[] = {SCHED_BACKGROUND, SCHED_BATCH, SCHED_BATCH,
-                                             SCHED_INTERACTIVE};
+    static const enum sched_class class[] = {CLASS_BACKGROUND, CLASS_BATCH, CLASS_BATCH,
+                                             CLASS_INTERACTIVE};
     static const int order[] = {3, 1, 2, 0};
     struct world w;
     start(&w, &quick, 4, 64);
@@ -317,9 +317,9 @@ static void readers_take_turns(void **state)
     struct world w;
     start(&w, &large, 64, 32);
     for (int i = 0; i < 10; i++)
-        come(&w, ALICE, SCHED_INTERACTIVE, 1000, 1);
+        come(&w, ALICE, CLASS_INTERACTIVE, 1000, 1);
     run(&w, 5);
-    int bob = come(&w, BOB, SCHED_INTERACTIVE, 1000, 1);
+    int bob = come(&w, BOB, CLASS_INTERACTIVE, 1000, 1);
     int steps = 0, had = 0;
     for (; w.task[bob]; steps++) {
         run(&w, 1);
@@ -335,9 +335,9 @@ static void absence_is_not_saved_up(void **state)
     (void)state;
     struct world w;
     start(&w, &large, 64, 256);
-    int bob = come(&w, BOB, SCHED_INTERACTIVE, 1, 100000);
+    int bob = come(&w, BOB, CLASS_INTERACTIVE, 1, 100000);
     run(&w, 2);
-    int alice = come(&w, ALICE, SCHED_INTERACTIVE, 1, 100000);
+    int alice = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
     w.task[bob]->rests = true;
     run(&w, 1000);
     w.task[bob]->rests = false;
@@ -353,16 +353,16 @@ static void memory_goes_to_who_has_less_of_it(void **state)
     start(&w, &quick, 64, 256);
     w.free_pages = 80;
     for (int i = 0; i < 20; i++) {
-        int a = come(&w, ALICE, SCHED_INTERACTIVE, 1, 100 + 10 * i);
+        int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100 + 10 * i);
         w.task[a]->pages = 10;
     }
     run(&w, 10);
     assert_int_equal(w.free_pages, 10); /* an eighth is for others */
-    int bob = come(&w, BOB, SCHED_INTERACTIVE, 1, 10);
+    int bob = come(&w, BOB, CLASS_INTERACTIVE, 1, 10);
     w.task[bob]->pages = 8;
     run(&w, 2);
     assert_true(w.task[bob]->has_begun);
-    int carol = come(&w, CAROL, SCHED_BACKGROUND, 1, 10); /* waits for two of Alice's to end */
+    int carol = come(&w, CAROL, CLASS_BACKGROUND, 1, 10); /* waits for two of Alice's to end */
     w.task[carol]->pages = 25;
     int begun = sched_n_begun(w.sched);
     while (!w.task[carol]->has_begun) {
@@ -386,7 +386,7 @@ static void the_largest_gets_its_turn(void **state)
     start(&w, &quick, 64, 256);
     w.free_pages = 80;
     for (int i = 0; i < 5; i++) {
-        int a = come(&w, ALICE, SCHED_INTERACTIVE, 1, 20);
+        int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 20);
         w.task[a]->pages = i == 2 ? 80 : 10;
     }
     while (step(&w))
@@ -404,7 +404,7 @@ static void a_wait_is_estimated_by_those_before(void **state)
     struct world w;
     start(&w, &quick, 4, 64);
     for (int i = 0; i < 40; i++)
-        come(&w, ALICE, SCHED_BATCH, 1, 100);
+        come(&w, ALICE, CLASS_BATCH, 1, 100);
     assert_int_equal(sched_wait_ns(w.task[39], w.now_ns), 0); /* nothing is known */
     run(&w, 1);
     uint64_t began = w.now_ns;
@@ -412,8 +412,8 @@ static void a_wait_is_estimated_by_those_before(void **state)
         run(&w, 1);
         assert_non_null(w.task[39]);
     }
-    int last = come(&w, ALICE, SCHED_BATCH, 1, 100),
-        better = come(&w, ALICE, SCHED_INTERACTIVE, 1, 1);
+    int last = come(&w, ALICE, CLASS_BATCH, 1, 100),
+        better = come(&w, ALICE, CLASS_INTERACTIVE, 1, 1);
     uint64_t wait = sched_wait_ns(w.task[last], w.now_ns), from = w.now_ns;
     assert_int_equal(sched_wait_ns(w.task[better], w.now_ns), 0);
     while (!w.task[last]->has_begun)
@@ -423,8 +423,8 @@ static void a_wait_is_estimated_by_those_before(void **state)
     assert_true(from > began);
     while (step(&w))
         ;
-    int later = come(&w, ALICE, SCHED_BATCH, 1, 1);
-    come(&w, ALICE, SCHED_BATCH, 1, 1);
+    int later = come(&w, ALICE, CLASS_BATCH, 1, 1);
+    come(&w, ALICE, CLASS_BATCH, 1, 1);
     assert_int_equal(sched_wait_ns(w.task[later + 1], w.now_ns + 1000000000), 0); /* all is quiet */
     end(&w);
 }

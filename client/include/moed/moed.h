@@ -86,10 +86,12 @@ struct moed_error {
     int code;           /* negative errno */
     int status;         /* enum moed_status */
     char message[1024]; /* one line of UTF-8 without control characters */
+    /* RESOURCE_EXHAUSTED: when it is worth trying again; 0: the daemon does not know, or other. */
+    uint64_t retry_after_ms;
 };
 #define MOED_ERROR_INIT                                                                            \
     {                                                                                              \
-        sizeof(struct moed_error), 0, 0, ""                                                        \
+        sizeof(struct moed_error), 0, 0, "", 0                                                     \
     }
 
 /* ---- connections */
@@ -241,7 +243,9 @@ enum moed_field {
     MOED_THINKING_TOKENS,
     MOED_THINKING_SOFT_TOKENS, /* 0: three quarters of MOED_THINKING_TOKENS */
     MOED_N, /* integer: so many answers, drawn with seeds one after the other; see moed_event */
-    MOED_BEST_OF, /* integer: the best of so many are told, when all are written */
+    MOED_BEST_OF,          /* integer: the best of so many are told, when all are written */
+    MOED_CLASS,            /* integer: enum moed_class */
+    MOED_QUEUE_TIMEOUT_MS, /* integer: of waiting for its turn; 0: it waits */
 };
 enum moed_effort {
     MOED_EFFORT_NONE = 0, /* as the model likes */
@@ -249,6 +253,11 @@ enum moed_effort {
     MOED_EFFORT_MAX = 2, /* some families refuse it */
     MOED_EFFORT_LOW = 3,
 };
+
+/* Which of a user's requests go first. */
+enum moed_class { MOED_INTERACTIVE = 0, MOED_BATCH = 1, MOED_BACKGROUND = 2 };
+/* "interactive", "batch", "background"; "unknown" for others */
+MOED_API const char *moed_class_name(enum moed_class value);
 
 /* A request is filled, used by any number of moed_generate and moed_render, and freed. */
 struct moed_request;
@@ -468,8 +477,10 @@ enum moed_finish {
     MOED_FINISH_ERROR = 4,
     MOED_FINISH_DRAINING = 5,
     MOED_FINISH_TOOL_CALLS = 6, /* as STOP, and the answer holds tool calls */
+    MOED_FINISH_REFUSED = 7,    /* it would have waited for longer than MOED_QUEUE_TIMEOUT_MS */
 };
-/* "stop", "length", "cancelled", "error", "draining", "tool_calls"; "none"; "unknown" for others */
+/* "stop", "length", "cancelled", "error", "draining", "tool_calls", "refused"; "none"; "unknown"
+ * for others */
 MOED_API const char *moed_finish_name(enum moed_finish finish);
 
 /* Which limit closed the thinking, where the model did not. */
@@ -491,6 +502,13 @@ struct moed_call_delta {
     bool done;             /* the last piece */
 };
 
+/* How far a prompt is; told a few times a second, before the first token. */
+struct moed_progress {
+    size_t size;
+    int32_t tokens_done, tokens_all; /* what was known counts */
+    double seconds_left;             /* by the pace so far */
+};
+
 /* What was generated since the event before. `text` and `thinking` are whole characters, not
  * ended by a zero byte in any useful sense: use the sizes. Of several answers each has its own
  * events, in any order among each other, and a last one; usage, of all, is in the very last. */
@@ -508,7 +526,7 @@ struct moed_event {
     size_t thinking_bytes, text_bytes;
     enum moed_finish finish;        /* last event */
     const char *stop;               /* last event: the stop string that ended it, or NULL */
-    const char *error;              /* MOED_FINISH_ERROR: why */
+    const char *error;              /* MOED_FINISH_ERROR, MOED_FINISH_REFUSED: why */
     const struct moed_usage *usage; /* last event, else NULL */
     const struct moed_call_delta *const *calls;
     size_t n_calls;                     /* pieces, in order */
@@ -522,6 +540,7 @@ struct moed_event {
     uint64_t text_hash;                  /* last event: XXH3-64 of all thinking, then all text */
     int32_t index;                       /* which answer's; of MOED_BEST_OF 0 is the best */
     float mean_logprob; /* last event, of MOED_BEST_OF: what was chosen by; or NAN */
+    const struct moed_progress *progress; /* or NULL */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
@@ -673,6 +692,9 @@ struct moed_model_stats {
     const char *nodes;      /* of memory, and what lies on each; "" for one; for people */
     uint64_t cached_tokens; /* of prompts: known already, and so not in prompt_tokens */
     uint32_t pages_kept;    /* beside pages_used: of earlier requests, until others need them */
+    uint32_t queued_by_class[3]; /* by enum moed_class; their sum is queued */
+    uint64_t refused;            /* requests that would have waited for longer than they may */
+    double plan_seconds;         /* in which the engine chose who has rows */
     const struct moed_histogram *const *histograms; /* of requests that came to a first token */
     size_t n_histograms;
     const struct moed_expert_layer *const *experts; /* moed_stats_experts() */
@@ -688,6 +710,11 @@ struct moed_generation { /* a running call */
     uint32_t uid;
     int32_t prompt_tokens, completion_tokens;
     double seconds;
+    enum moed_class class_;           /* `class` is taken in C++ */
+    int32_t cached_tokens;            /* of the prompt */
+    double prefill_rate, decode_rate; /* tokens a second, so far */
+    int32_t queue_position;           /* among those of its user, from 1 on; 0: it has begun */
+    double queue_seconds;             /* that it has waited */
 };
 struct moed_stats_info {
     size_t size;
