@@ -5,8 +5,8 @@
 usage: soak.py MOED MODEL [--requests N] [--clients N] [--seed N] [--folder]
 
 Clients ask, cancel, leave and err in rounds; after each the daemon is left alone for a moment and
-measured. Two rounds of ten warm up; fewer than some thousand requests say little. With --folder what is kept is written to a disk as well. The last
-line counts what held.
+measured. Two rounds of ten warm up; fewer than some thousand requests say little. With --folder what
+is kept is written to a disk as well. The last line counts what held.
 """
 import argparse
 import os
@@ -179,17 +179,18 @@ def memory(pid):
 
 
 def quiet(daemon, conn):
-    """Waits until nothing runs; what is left then."""
+    """Waits until nothing runs, nor is written; what is left then."""
     end = time.monotonic() + 60
     while True:
         stats = conn.stats()
         model = stats["models"][0]
+        pages = model["pages_used"] or 0  # with those that are being written
         busy = (model["sequences"] or 0, model["queued"] or 0,
                 stats["counter"]["generations_running"], stats["counter"]["connections"] - 1)
-        if busy == (0, 0, 0, 0):
-            return dict(memory=memory(daemon.process.pid), fds=daemon.n_fds(),
-                        pages=model["pages_used"] or 0)
-        if time.monotonic() > end:
+        late = time.monotonic() > end
+        if busy == (0, 0, 0, 0) and (late or pages == 0):
+            return dict(memory=memory(daemon.process.pid), fds=daemon.n_fds(), pages=pages)
+        if late:
             raise AssertionError("sequences, queued, generations, connections left: %r" % (busy,))
         time.sleep(0.05)
 
