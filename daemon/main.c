@@ -31,6 +31,7 @@
 #include "configure.h"
 #include "engine/budget.h"
 #include "engine/models.h"
+#include "huge.h"
 #include "model/model.h"
 #include "options.h"
 #include "place/place.h"
@@ -41,6 +42,7 @@
 #include "summary.h"
 #include "watchdog.h"
 
+#define NODES          "/sys/devices/system/node"
 #define EMBEDDED_MODEL "moed-tiny-Q4_K_M.gguf"
 enum { STATUS_MS = 250, END_S = 10 };
 
@@ -500,6 +502,12 @@ static int prepare(struct moed *m, int argc, char **argv)
     if (configure(&m->task, &m->config, &failure, &err) < 0) {
         fprintf(stderr, "moed: %s\n", err.text);
         return failure;
+    }
+    if (m->task.reserve) {
+        if (huge_reserve(NODES, m->config.huge_bytes, &err) == 0)
+            return EXIT_SUCCESS;
+        log_error("huge", "%s", err.text);
+        return EXIT_FAILURE;
     }
     return m->task.plan ? plan(&m->config, &m->task) : OPTIONS_GO_ON;
 }

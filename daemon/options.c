@@ -24,6 +24,7 @@ enum {
     OPTION_CHECK_CONFIG,
     OPTION_GET_CONFIG,
     OPTION_SET_CONFIG,
+    OPTION_RESERVE,
     OPTION_HELP,
     OPTION_VERSION,
     OPTION_KEYS
@@ -42,6 +43,8 @@ const struct options_row options_own[] = {
     {OPTION_GET_CONFIG, "get-config", "KEY", "print the value of a key"},
     {OPTION_SET_CONFIG, "set-config", "KEY=VALUE",
      "write a key into a file of its own beside the configuration"},
+    {OPTION_RESERVE, "reserve-huge-pages", NULL,
+     "as root, before moed starts: set aside what HugePages= of the configuration says"},
     {OPTION_JSON, "json", NULL, "with --plan, --show-config, --get-config: print JSON"},
     {OPTION_HELP, "help", "[FORM]", "print this; or =" PAPER_FORMS ": for these"},
     {OPTION_VERSION, "version", NULL, "print the version"},
@@ -89,6 +92,8 @@ int options_read(int argc, char **argv, struct task *task)
             task->plan = optarg;
         else if (c == OPTION_JSON)
             task->json = true;
+        else if (c == OPTION_RESERVE)
+            task->reserve = true;
         else if (c == OPTION_SHOW_CONFIG)
             task->show_config = true;
         else if (c == OPTION_GET_CONFIG)

@@ -23,6 +23,7 @@ struct task {
     const char *config;  /* the file to read instead of the standard ones; NULL: none */
     const char *check;   /* look at a model file, whatever the configuration */
     const char *plan;    /* count what serving it would take */
+    bool reserve;        /* set huge pages aside */
     bool show_config;    /* print the configuration */
     bool check_config;   /* and this one only look at it: */
     const char *checked; /* this file alone; NULL: all that count */
