@@ -35,8 +35,10 @@ static void print_verbs(const struct paper *paper, FILE *file)
         roff_words(file, verb->summary, strlen(verb->summary));
         fputs(".\n", file);
         if (verb->notes) {
-            fputs(".IP\n", file);
+            /* not .IP, whose indentation the next paragraph would lose */
+            fputs(*verb->notes == ' ' ? ".RS\n" : ".RS\n.PP\n", file);
             roff_text(file, verb->notes);
+            fputs(".RE\n", file);
         }
     }
 }
