@@ -67,17 +67,29 @@ static void merged_fini(struct merged *m)
     free(m->bias);
 }
 
+/* A session's request has a part for each of its messages: so lists grow by doubling. */
+static size_t room_for(size_t n)
+{
+    size_t room = 8;
+    while (room < n)
+        room *= 2;
+    return room;
+}
+
 /* Appends n pointers to a list of them. */
 static int append(void *list, size_t *n_list, void *const *more, size_t n_more)
 {
     void ***at = list;
     if (n_more == 0)
         return 0;
-    void **grown = reallocarray(*at, *n_list + n_more, sizeof **at);
-    if (!grown)
-        return -ENOMEM;
-    memcpy(grown + *n_list, more, n_more * sizeof *more);
-    *at = grown;
+    size_t room = room_for(*n_list + n_more);
+    if (*n_list == 0 || room > room_for(*n_list)) {
+        void **grown = reallocarray(*at, room, sizeof **at);
+        if (!grown)
+            return -ENOMEM;
+        *at = grown;
+    }
+    memcpy(*at + *n_list, more, n_more * sizeof *more);
     *n_list += n_more;
     return 0;
 }
