@@ -35,6 +35,7 @@ struct lane { /* of a uid */
     bool works; /* it could have rows */
     bool is_out, may_begin;
     int n_writing; /* that could */
+    int n_waiting; /* rows to be read */
     int stage;
     struct sched_task *at;
     uint64_t given_ns; /* about */
@@ -149,6 +150,7 @@ void sched_begin(struct sched *s, struct sched_task *task, uint64_t now_ns)
             lane->pace_ns ? lane->pace_ns - lane->pace_ns / NEW_PART + pace / NEW_PART : pace;
     }
     lane->begun_ns = now_ns;
+    pace_forget(&s->pace);
     task->has_begun = true;
     s->n_queued[task->class]--;
     s->n_begun++;
@@ -199,13 +201,16 @@ static bool look_at_tasks(struct lane *lane)
 {
     bool works = lane->may_begin;
     const struct sched_task *task;
+    const struct sched_task *first = lane->may_begin ? first_queued(lane) : NULL;
     lane->n_writing = 0;
+    lane->n_waiting = first ? first->n_rows : 0;
     for (int i = 0; i < STAGES; i += 2)
         TAILQ_FOREACH (task, &lane->tasks[i], beside) {
             if (task->rests)
                 continue;
             works = true;
             lane->n_writing += task->writes;
+            lane->n_waiting += task->writes ? 0 : task->n_rows;
         }
     return works;
 }
@@ -270,10 +275,12 @@ static void leave_out(struct sched *s)
 /* How many rows of prompts there may be. */
 static int rows_of_prompts(struct sched *s)
 {
-    int n = 0, n_out = 0;
+    int n = 0, n_out = 0, n_waiting = 0;
     const struct lane *lane;
-    TAILQ_FOREACH (lane, &s->lanes, beside)
+    TAILQ_FOREACH (lane, &s->lanes, beside) {
         *(lane->is_out ? &n_out : &n) += lane->n_writing;
+        n_waiting += lane->is_out ? 0 : lane->n_waiting;
+    }
     if (n > s->most_tasks)
         n = s->most_tasks;
     uint64_t answers_ns = n > 0 ? pace_answers_ns(&s->pace, n) : 0;
@@ -289,7 +296,8 @@ static int rows_of_prompts(struct sched *s)
         most_ns = answers_ns;
     if (n == 0 && s->lead_ns > most_ns)
         most_ns = s->lead_ns < ALONE_NS ? s->lead_ns : ALONE_NS;
-    return pace_rows(&s->pace, most_ns, s->most_rows > n ? s->most_rows - n : 1);
+    int most = s->most_rows > n ? s->most_rows - n : 1;
+    return n_waiting > 0 ? pace_rows(&s->pace, most_ns, n_waiting, most, n == 0) : 0;
 }
 
 static void enter(struct lane *lane, int stage)

@@ -11,8 +11,8 @@
  * begun may be set aside for a better class, or for another uid, and goes on later with its pages.
  *
  * The prompts' part of a step takes no longer than that of the answers beside them, and at most
- * 50 ms; while those who write are left out, up to 200 ms until they are not. When nobody writes it
- * may have all rows of a step.
+ * 50 ms, on average at least (pace.h); while those who write are left out, up to 200 ms until they
+ * are not. When nobody writes it may have all rows of a step.
  *
  * Pages are promised when a sequence begins, all that it may ever need, so none gets stuck. A uid
  * that has some begins another only if it leaves an eighth of what it would have then, and nobody

@@ -16,11 +16,13 @@
 
 enum { MS = 1000000, ALICE = 1000, BOB = 1001, CAROL = 1002, MOST = 256, PAGES = 1 << 20 };
 
-struct machine { /* a step takes that long */
-    uint64_t fixed_ns, answer_ns, row_ns;
+struct machine {                                   /* a step takes that long */
+    uint64_t fixed_ns, answer_ns, row_ns, past_ns; /* the last of a prompt that goes on */
 };
-static const struct machine quick = {100000, 20000, 10000},
-                            large = {20 * MS, 8 * MS, 10 * MS}; /* 64 answers in half a second */
+static const struct machine quick = {100000, 20000, 10000, 0},
+                            large = {20 * MS, 8 * MS, 10 * MS, 0},
+                            deep = {20 * MS, 8 * MS, MS,
+                                    300 * MS}; /* 64 answers in half a second */
 
 struct world {
     struct sched *sched;
@@ -105,7 +107,8 @@ static bool step(struct world *w)
     if (n == 0)
         return false;
     w->took_ns = w->machine->fixed_ns + (uint64_t)w->n_answers * w->machine->answer_ns +
-                 (uint64_t)w->n_rows * w->machine->row_ns;
+                 (uint64_t)w->n_rows * w->machine->row_ns +
+                 (w->n_rows > 0 ? w->machine->past_ns : 0);
     w->now_ns += w->took_ns;
     for (int k = 0; k < n; k++) {
         int i = index_of(w, chosen[k]);
@@ -255,6 +258,31 @@ static void gaps_stay_short_beside_a_reader(void **state)
         last = w.now_ns;
     }
     assert_true(wide <= gaps / 20);
+    end(&w);
+}
+
+/* Where a prompt's past makes few rows dear, many are read now and then: it does not take forever,
+ * and most gaps are as short as ever. */
+static void a_long_past_is_not_looked_at_for_each_row(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, &deep, 8, 256);
+    come(&w, ALICE, CLASS_INTERACTIVE, 256, 1);
+    run(&w, 1);
+    int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
+    run(&w, 10);
+    uint64_t alone_ns = w.took_ns, last = w.now_ns, begin = w.now_ns;
+    int b = come(&w, ALICE, CLASS_INTERACTIVE, 4096, 1), gaps = 0, wide = 0;
+    while (w.task[b]) {
+        run(&w, 1);
+        assert_true(w.had[a]);
+        gaps++;
+        wide += w.now_ns - last > 2 * alone_ns;
+        last = w.now_ns;
+    }
+    assert_true(wide <= gaps / 10);
+    assert_in_range(w.now_ns - begin, 16 * 576ull * MS, 3 * 16 * 576ull * MS);
     end(&w);
 }
 
@@ -441,12 +469,12 @@ static void pace_measures_answers_apart(void **state)
     assert_int_equal(pace_answers_ns(&p, 71), 80 * MS); /* of 64 to 71 alike */
     assert_int_equal(pace_answers_ns(&p, 72), 0);
     assert_int_equal(pace_answers_ns(&p, 1 << 20), 0);
-    assert_int_equal(pace_rows(&p, 5 * MS, 100), 8);
+    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 100, false), 8);
     assert_int_equal(pace_learn(&p, 3, 8, 9 * MS), 4 * MS);
-    assert_int_equal(pace_rows(&p, 5 * MS, 100), 10);
-    assert_int_equal(pace_rows(&p, 50 * MS, 100), 16); /* twice as many at a time */
-    assert_int_equal(pace_rows(&p, 100, 100), 1);
-    assert_int_equal(pace_rows(&p, 5 * MS, 3), 3);
+    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 100, false), 10);
+    assert_int_equal(pace_rows(&p, 50 * MS, 1000, 100, false), 16); /* twice as many at a time */
+    assert_int_equal(pace_rows(&p, 100, 1000, 100, false), 1);
+    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 3, false), 3);
     for (int i = 0; i < 31; i++)
         pace_learn(&p, 3, 10, 10 * MS);
     assert_int_equal(pace_answers_ns(&p, 3), 0); /* it is time to look again */
@@ -464,6 +492,7 @@ int main(void)
         cmocka_unit_test(time_is_shared_by_user),
         cmocka_unit_test(who_does_the_same_shares_every_step),
         cmocka_unit_test(gaps_stay_short_beside_a_reader),
+        cmocka_unit_test(a_long_past_is_not_looked_at_for_each_row),
         cmocka_unit_test(slots_go_to_who_has_had_less),
         cmocka_unit_test(prompts_go_by_class_then_by_arrival),
         cmocka_unit_test(readers_take_turns),
