@@ -280,6 +280,12 @@ const int32_t *moed_call_ids(const struct moed_call *call, size_t *n)
     return call->view.ids;
 }
 
+const float *moed_call_values(const struct moed_call *call, size_t *n)
+{
+    *n = call->view.n_values;
+    return call->view.values;
+}
+
 const char *moed_call_text(const struct moed_call *call, size_t *bytes)
 {
     *bytes = call->view.text ? strlen(call->view.text) : 0;

@@ -171,6 +171,31 @@ int moed_detokenize(struct moed *moed, const char *model, const int32_t *ids, si
     return method_start(moed, "Detokenize", false, &request.base, moed->timeout_ms, ret, error);
 }
 
+int moed_embed(struct moed *moed, const char *model, const char *text, size_t bytes,
+               const char *pooling, unsigned flags, struct moed_call **ret,
+               struct moed_error *error)
+{
+    int r = method_check(model, "model", error);
+    if (r == 0)
+        r = method_check(pooling, "pooling", error);
+    if (r == 0)
+        r = check_text(text, bytes, "text", error);
+    if (r < 0)
+        return r;
+    OWN_MEM char *copy = malloc(bytes + 1);
+    if (!copy)
+        return refuse(error, -ENOMEM, bytes);
+    if (bytes > 0)
+        memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    Moed__V1__EmbedRequest request = MOED__V1__EMBED_REQUEST__INIT;
+    request.model = (char *)model;
+    request.text = copy;
+    request.pooling = (char *)pooling;
+    request.has_normalize = request.normalize = (flags & MOED_NORMALIZE) != 0;
+    return method_start(moed, "Embed", false, &request.base, moed->timeout_ms, ret, error);
+}
+
 int moed_render(struct moed *moed, const struct moed_request *request, struct moed_call **ret,
                 struct moed_error *error)
 {

@@ -551,6 +551,15 @@ static int build_render(struct view *view, const ProtobufCMessage *message, cons
     return 0;
 }
 
+static int build_embed(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
+{
+    (void)id;
+    const Moed__V1__EmbedResponse *from = (const void *)message;
+    view->values = from->values;
+    view->n_values = from->n_values;
+    return 0;
+}
+
 static int build_cancel(struct view *view, const ProtobufCMessage *message, const uint8_t *id)
 {
     (void)id;
@@ -596,6 +605,7 @@ int view_build(struct view *view, const ProtobufCMessage *message, const uint8_t
         {&moed__v1__tokenize_response__descriptor, build_tokenize},
         {&moed__v1__detokenize_response__descriptor, build_detokenize},
         {&moed__v1__render_response__descriptor, build_render},
+        {&moed__v1__embed_response__descriptor, build_embed},
         {&moed__v1__cancel_response__descriptor, build_cancel},
         {&moed__v1__reload_response__descriptor, build_reload},
         {&moed__v1__session__descriptor, view_build_session},

@@ -25,6 +25,8 @@ struct view { /* zeroed is empty */
     const struct moed_reloaded *reloaded;
     const int32_t *ids;
     size_t n_ids;
+    const float *values;
+    size_t n_values;
     const char *text;
     const void *bytes;
     size_t n_bytes;

@@ -163,6 +163,8 @@ static int resume(struct chat *c)
 
 static int set_session(struct chat *c, const char *rest)
 {
+    if (c->record.file)
+        return link_error(c->o, "answers of a session are not saved: --save is for talks without");
     set_word(&c->session, rest);
     c->options.session = c->session;
     drop_turns(c, 0);

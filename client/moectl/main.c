@@ -66,6 +66,11 @@ const struct verb verb_table[] = {
     {"render", "WORD...", "Show the prompt that a question becomes",
      "Takes the question as ask does and generates nothing.\n",
      GROUP_MODEL | GROUP_CHAT | GROUP_TOOLS, 0, -1, verb_render},
+    {"embed", "WORD...", "Turn a text into a vector",
+     "The words are the text; standard input is appended where it is no terminal.\n"
+     "A number a line. Chat models are no embedding models, so that without\n"
+     "--pooling the daemon gives advice instead.\n",
+     GROUP_MODEL | GROUP_EMBED, 0, -1, verb_embed},
     {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
     {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
     {"stats", "", "Show how requests fare, in percentiles",

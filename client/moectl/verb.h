@@ -23,6 +23,7 @@ enum option_group {
     GROUP_CONFIG = 8192,
     GROUP_SEVERAL = 16384,
     GROUP_SESSION = 32768,
+    GROUP_EMBED = 65536,
 };
 
 int verb_ask(const struct options *o);
@@ -32,6 +33,7 @@ int verb_tokenize(const struct options *o);
 int verb_detokenize(const struct options *o);
 int verb_render(const struct options *o);
 int verb_session(const struct options *o);
+int verb_embed(const struct options *o);
 int verb_status(const struct options *o);
 int verb_ps(const struct options *o);
 int verb_stats(const struct options *o);

@@ -70,8 +70,9 @@ void batch_add(struct batch *b, struct seq *seq, int n)
     b->n_rows[b->n_seqs] = n;
     b->prompt[b->n_seqs] = all ? b->rows.n_wanted : -1;
     b->n_prompt += all ? n : 0;
-    for (int row = all ? b->rows.n - n : b->rows.n - (n == waiting); row < b->rows.n; row++)
+    bool is_last = n == waiting && !seq->request->is_embedding;
+    for (int row = all ? b->rows.n - n : b->rows.n - is_last; row < b->rows.n; row++)
         b->wanted[b->rows.n_wanted++] = row;
-    b->logits[b->n_seqs] = n == waiting ? b->rows.n_wanted - 1 : -1;
+    b->logits[b->n_seqs] = is_last ? b->rows.n_wanted - 1 : -1;
     b->n_seqs++;
 }

@@ -26,7 +26,7 @@ struct place;
 struct engine;
 struct usage;
 
-enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48 };
+enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48, ENGINE_NUMBERS = 48 };
 
 /* Rows of prompts in a step that may have logits, beside one of each sequence. */
 enum { ENGINE_PROMPT_ROWS = 32 };
@@ -56,6 +56,8 @@ struct engine_request {
                      as those of prompts. Without, all are, and whatever is known is recalled. */
     int n_runs;
     bool is_replay;
+    bool is_embedding; /* no answer is wanted, but VALUES: the mean of the hidden states behind the
+                          last norm of all the prompt's tokens */
     bool prompt_logprobs; /* and of the prompt's tokens, which is then read in smaller steps */
     bool show_special;    /* special tokens print their text */
     bool ignore_end;      /* go on after an end token */
@@ -86,6 +88,7 @@ enum engine_event_kind {
     ENGINE_PROMPT,  /* a token of the prompt, from the second on: these come first, in order */
     ENGINE_TOKEN,   /* a sampled token with the text that may be sent for it (may be empty) */
     ENGINE_MORE,    /* text alone: what a TOKEN or DONE that follows had no room for */
+    ENGINE_VALUES,  /* numbers of an embedding, in order */
     ENGINE_DONE,    /* the last event of a call */
 };
 
@@ -110,10 +113,12 @@ struct engine_event {
     /* READING, with n_prompt and n_cached: until all is read, as it looks; DONE of one refused:
      * until it is worth asking again */
     uint64_t left_ns;
-    int n_runs; /* KNOWN */
+    int n_runs;   /* KNOWN */
+    int n_values; /* VALUES */
     union {
         char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text
                                          is sent as MORE before it; for ENGINE_ERROR the reason */
+        float value[ENGINE_NUMBERS];  /* VALUES */
         int32_t run[ENGINE_RUNS]; /* KNOWN: tokens once read as a prompt, tokens once written as an
                                      answer, and so on in turns, on through all such events */
     };

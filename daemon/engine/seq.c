@@ -60,6 +60,7 @@ void seq_free(struct seq *seq, struct page_pool *pool)
     sampler_fini(&seq->sampler);
     engine_request_free(seq->request);
     free(seq->answers);
+    mean_fini(&seq->mean);
     free(seq->token);
     free(seq);
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "engine/engine.h"
+#include "engine/mean.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
 #include "engine/think.h"
@@ -31,6 +32,7 @@ struct seq {
     int limit;                 /* tokens in all, prompt included */
     uint32_t *answers; /* a word a page of the prompt, as struct page has it: how its rows must be
                           made; NULL: as those of prompts, or as they are known */
+    struct mean mean;  /* of an embedding */
     struct view view;
     struct detok detok;
     struct sampler sampler;

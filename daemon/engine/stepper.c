@@ -57,6 +57,7 @@ struct stepper {
     struct batch batch;
     struct candidates candidates;
     float *logits;
+    float *hidden;   /* of a row, behind the last norm */
     uint8_t *banned; /* [vocab] rows that are no token of the vocabulary */
 };
 
@@ -126,7 +127,10 @@ void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *req
             .added_ns = submitted_ns,
             .deadline_ns = request->queue_ns ? submitted_ns + request->queue_ns : 0,
         };
-        r = sched_add(s->sched, &seq->task);
+        if (request->is_embedding)
+            r = mean_init(&seq->mean, model_hparams(s->model)->hidden);
+        if (r == 0)
+            r = sched_add(s->sched, &seq->task);
         if (r < 0)
             seq_free(seq, s->cache.pool);
     }
@@ -214,7 +218,7 @@ static int n_unpromised(const struct stepper *s)
 static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scored)
 {
     bool all = seq->request->prompt_logprobs; /* which need every row */
-    if (!seq->is_recalled && !all)
+    if (!seq->is_recalled && !all && !seq->request->is_embedding)
         recall(s, seq);
     if (seq->is_away)
         return 0;
@@ -231,7 +235,7 @@ static bool begin(struct stepper *s, struct seq *seq)
     seq->started_ns = seq->told_ns = now_ns();
     news_begun(s->slots, seq);
     sched_begin(s->sched, &seq->task, seq->started_ns);
-    if (!seq_is_full(seq))
+    if (!seq_is_full(seq) || seq->request->is_embedding)
         return true;
     finish(s, seq, ENGINE_LENGTH, NULL);
     return false;
@@ -376,10 +380,39 @@ static void keep_rows(struct stepper *s, struct seq *seq, int n)
         tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
 }
 
+static void tell_mean(struct stepper *s, const struct seq *seq)
+{
+    struct engine_event event = {.call = seq->call, .kind = ENGINE_VALUES};
+    for (int i = 0; i < seq->mean.dims; i++) {
+        event.value[event.n_values++] = mean_at(&seq->mean, i);
+        if (event.n_values < ENGINE_NUMBERS && i + 1 < seq->mean.dims)
+            continue;
+        outbox_push(s->outbox, &event);
+        event.n_values = 0;
+    }
+}
+
+/* Takes the step's rows from there on into an embedding, which may be over then. */
+static void embed_rows(struct stepper *s, struct seq *seq, int row, int n)
+{
+    for (int end = row + n; row < end; row++) {
+        forward_hidden(s->forward, row, s->hidden);
+        mean_add(&seq->mean, s->hidden);
+    }
+    if (seq_n_waiting(seq) > 0)
+        return;
+    if (!mean_is_finite(&seq->mean)) {
+        finish(s, seq, ENGINE_ERROR, "non-finite hidden states");
+        return;
+    }
+    tell_mean(s, seq);
+    finish(s, seq, ENGINE_STOP, NULL);
+}
+
 static void after_step(struct stepper *s, uint64_t start_ns)
 {
     struct batch *b = &s->batch;
-    int prompt_rows = 0, decode_rows = 0;
+    int prompt_rows = 0, decode_rows = 0, row = 0;
     s->stepped_ns = now_ns();
     uint64_t ns = s->stepped_ns - start_ns;
     for (int i = 0; i < b->n_seqs; i++) {
@@ -388,9 +421,12 @@ static void after_step(struct stepper *s, uint64_t start_ns)
         keep_rows(s, seq, b->n_rows[i]);
         if (!seq_is_decoding(seq))
             news_reading(s->slots, s->outbox, seq, s->stepped_ns);
-        if (b->prompt[i] < 0 || score_prompt(s, seq, b->prompt[i], b->n_rows[i]))
+        if (seq->request->is_embedding)
+            embed_rows(s, seq, row, b->n_rows[i]);
+        else if (b->prompt[i] < 0 || score_prompt(s, seq, b->prompt[i], b->n_rows[i]))
             if (b->logits[i] >= 0)
                 step_sequence(s, seq, b->logits[i]);
+        row += b->n_rows[i];
     }
     s->unsaved = true;
 
@@ -523,7 +559,8 @@ static int open_memory(struct stepper *s)
     s->share = calloc((size_t)sequences, sizeof *s->share);
     s->logits = calloc((size_t)vocab, sizeof *s->logits);
     s->banned = calloc((size_t)vocab, 1);
-    if (!s->share || !s->logits || !s->banned)
+    s->hidden = calloc((size_t)model_hparams(s->model)->hidden, sizeof *s->hidden);
+    if (!s->share || !s->logits || !s->banned || !s->hidden)
         return -ENOMEM;
     for (int32_t id = 0; id < vocab; id++)
         s->banned[id] =
@@ -587,6 +624,7 @@ void stepper_close(struct stepper *s)
     sched_free(s->sched);
     free(s->share);
     free(s->logits);
+    free(s->hidden);
     free(s->banned);
     free(s);
 }

@@ -2,6 +2,7 @@
 #include "model/forward.h"
 
 #include <errno.h>
+#include <math.h>
 
 #include "model/cost.h"
 #include "model/model.h"
@@ -153,6 +154,21 @@ void forward_logits(struct forward *f, int i, float *dst)
 void forward_experts(const struct forward *f, struct forward_experts *ret)
 {
     *ret = f->experts;
+}
+
+void forward_hidden(struct forward *f, int i, float *dst)
+{
+    const struct op_head *head = &f->program.ops[f->program.n - 1].head;
+    int hidden = head->norm.k;
+    const float *weight = head->norm.data;
+    size_t bytes = (size_t)hidden * sizeof *dst;
+    buf_fetch(f->place, f->program.x, (size_t)i * bytes, dst, bytes);
+    double sum = 0;
+    for (int k = 0; k < hidden; k++)
+        sum += (double)dst[k] * dst[k];
+    double scale = 1 / sqrt(sum / hidden + (double)head->eps);
+    for (int k = 0; k < hidden; k++)
+        dst[k] = (float)(dst[k] * scale * weight[k]);
 }
 
 void forward_cost(const struct forward *f, int rows, double context, int sharing, int n_wanted,

@@ -38,6 +38,9 @@ enum mk_type forward_cache_type(const struct forward *forward);
 void forward_run(struct forward *forward, const struct rows *rows);
 /* Logits of the i-th wanted row of the last step: [vocabulary], valid until the next. */
 void forward_logits(struct forward *forward, int i, float *dst);
+/* The i-th row of the last step as the head would take it, behind the last norm: [hidden]. Any row,
+ * wanted or not. */
+void forward_hidden(struct forward *forward, int i, float *dst);
 /* How many rows each expert was chosen for so far. Any thread may read. */
 struct forward_experts {
     int first, n_layers; /* layers [first, first + n_layers) have experts */

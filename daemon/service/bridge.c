@@ -8,6 +8,7 @@
 #include "service/bridge.h"
 
 #include "engine/models.h"
+#include "service/embedding.h"
 #include "service/generation.h"
 #include "service/hub.h"
 
@@ -24,6 +25,7 @@ bool bridge_poll(struct hub *hub)
         int n = 0;
         while (n < TURN_EVENTS && engine_poll(engine, &ev)) {
             generation_event(hub, engine, &ev);
+            embedding_event(hub, engine, &ev);
             n++;
         }
         is_more |= n == TURN_EVENTS;
@@ -34,4 +36,5 @@ bool bridge_poll(struct hub *hub)
 void bridge_forget(struct hub *hub)
 {
     generation_forget_all(hub);
+    embedding_forget_all(hub);
 }

@@ -50,7 +50,7 @@ void call_drop(struct call *call)
     if (call->next)
         call->next->prev = call->prev;
     conn->n_calls--;
-    if (call->method->shape == METHOD_PARTS)
+    if (method_is_work(call->method))
         conn->peer->n_requests--;
     conn->call_bytes -= call->bytes;
     free(call);
@@ -257,7 +257,7 @@ static const struct method *admit(struct conn *conn, uint32_t stream, const Ttrp
         return NULL;
     }
     int most = conn->verdict.max_requests;
-    if (method->shape == METHOD_PARTS && most > 0 && conn->peer->n_requests >= most) {
+    if (method_is_work(method) && most > 0 && conn->peer->n_requests >= most) {
         refuse(conn, stream, TTRPC_RESOURCE_EXHAUSTED,
                "uid %u has %d answers being written or waiting, which is its quota: try again "
                "when one is done",
@@ -300,7 +300,7 @@ static struct call *open_call(struct conn *conn, const struct ttrpc_frame *frame
         conn->calls->prev = call;
     conn->calls = call;
     conn->n_calls++;
-    if (method->shape == METHOD_PARTS)
+    if (method_is_work(method))
         conn->peer->n_requests++;
     hub_count(conn->hub, COUNTER_CALLS);
     conn_touch(conn);

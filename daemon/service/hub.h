@@ -18,6 +18,7 @@
 
 struct voice;
 struct conn;
+struct embedding;
 struct generation;
 struct models;
 struct models_entry;
@@ -50,7 +51,7 @@ struct peer { /* one for each uid that has connections */
     struct peer *next;
     uint32_t uid;
     int n_conns;
-    int n_requests; /* generations that are open */
+    int n_requests; /* calls that engines work for, open */
 };
 
 struct use {        /* of one model of struct models, by its index */
@@ -78,7 +79,8 @@ struct hub {
     int n_uses;
     uint64_t n_sought;
     struct generation *generations;          /* running ones */
-    int n_running;                           /* of them */
+    struct embedding *embeddings;            /* likewise */
+    int n_running;                           /* of both */
     struct voice *by_call[HUB_CALL_BUCKETS]; /* by the engine's number */
 
     uint64_t held_bytes; /* what clients make us hold: input, requests, unsent output */

@@ -29,6 +29,11 @@ const struct method *method_find(const char *name)
     return NULL;
 }
 
+bool method_is_work(const struct method *method)
+{
+    return method->shape == METHOD_PARTS || method->shape == METHOD_TASK;
+}
+
 bool method_may(const struct method *method, const struct conn *conn)
 {
     return conn->verdict.is_allowed && (method->who == METHOD_ANYONE || conn->verdict.is_operator);

@@ -21,6 +21,7 @@ struct payload;
 
 enum method_shape {
     METHOD_UNARY,
+    METHOD_TASK,   /* one message in, one out, computed by an engine */
     METHOD_STREAM, /* one message in, events out */
     METHOD_PARTS,  /* messages in, events out */
 };
@@ -40,6 +41,8 @@ struct method {
 
 /* NULL: there is none of this name. */
 const struct method *method_find(const char *name);
+/* Whether an engine works for it: a user has a quota of such calls. */
+bool method_is_work(const struct method *method);
 bool method_may(const struct method *method, const struct conn *conn);
 
 #define METHOD(Name, name, shape, who, draining, most_bytes)                                       \

@@ -17,6 +17,7 @@
 #include "moed/v1/models.pb-c.h"
 #include "service/call.h"
 #include "service/conn.h"
+#include "service/embedding.h"
 #include "service/field.h"
 #include "service/generation.h"
 #include "service/hub.h"
@@ -46,6 +47,7 @@ static const char *const features[] = {
     "sessions",
     "watch",
     "reload",
+    "embed",
 };
 
 static void read_boot_id(char dst[40])
@@ -345,6 +347,7 @@ static void unload(struct call *call, struct models_entry *entry)
     }
     int index = hub_index(call->hub, entry);
     generation_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
+    embedding_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
     call->data = entry;
     call->hooks = &unload_hooks;
     hub_unload(call->hub, index);

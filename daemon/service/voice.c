@@ -215,6 +215,7 @@ int voice_take(struct voice *a, const struct engine_event *ev)
     case ENGINE_MORE:
         return take_text(a, -1, ev);
     case ENGINE_READING:
+    case ENGINE_VALUES:
     case ENGINE_DONE:
         break;
     }

@@ -30,8 +30,8 @@ from ttrpc import (  # noqa: E402
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
-VERBS = ("ask chat session generate tokenize detokenize render status ps stats list show load "
-         "unload replay bench rpc").split()
+VERBS = ("ask chat session generate tokenize detokenize render embed status ps stats list show "
+         "load unload replay bench rpc").split()
 
 
 def environment(**more):

@@ -455,6 +455,9 @@ static void test_text_of_methods(void **state)
     assert_int_equal(moed_tokenize(p.moed, NULL, "ab\0c", 4, 0, &call, &error), -EINVAL);
     assert_string_equal(error.message, "text: holds a zero byte at 2");
     assert_int_equal(error.status, MOED_INVALID_ARGUMENT);
+    assert_int_equal(moed_embed(p.moed, NULL, "a", 1, "\xff", 0, &call, &error), -EINVAL);
+    assert_string_equal(error.message, "pooling: is not UTF-8");
+    assert_int_equal(moed_embed(p.moed, NULL, "\xff", 1, "mean", 0, &call, &error), -EINVAL);
     assert_int_equal(moed_show(p.moed, "\x80", &call, &error), -EINVAL);
     assert_string_equal(error.message, "model: is not UTF-8");
     assert_null(call);

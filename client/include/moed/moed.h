@@ -360,6 +360,15 @@ MOED_API int moed_detokenize(struct moed *moed, const char *model, const int32_t
 MOED_API int moed_render(struct moed *moed, const struct moed_request *request,
                          struct moed_call **ret, struct moed_error *error);
 
+enum moed_embed_flags { MOED_NORMALIZE = 1 }; /* to a length of 1 */
+/* A text as a vector: moed_call_values. `pooling` is "mean", of the model's hidden states; NULL is
+ * answered with FAILED_PRECONDITION and advice, for a chat model's are no good at finding what
+ * means the like. Takes as long as reading the text does, and no longer than moed_set_timeout says.
+ */
+MOED_API int moed_embed(struct moed *moed, const char *model, const char *text, size_t bytes,
+                        const char *pooling, unsigned flags, struct moed_call **ret,
+                        struct moed_error *error);
+
 /* moed_call_model of 0 … moed_call_n_models - 1 */
 MOED_API int moed_list(struct moed *moed, struct moed_call **ret, struct moed_error *error);
 /* moed_call_model 0, moed_call_metadata */
@@ -744,6 +753,8 @@ MOED_API const struct moed_reloaded *moed_call_reloaded(const struct moed_call *
 
 /* tokenize, render */
 MOED_API const int32_t *moed_call_ids(const struct moed_call *call, size_t *n);
+/* embed */
+MOED_API const float *moed_call_values(const struct moed_call *call, size_t *n);
 /* detokenize, render; ended by a zero byte */
 MOED_API const char *moed_call_text(const struct moed_call *call, size_t *bytes);
 /* detokenize: the text's very bytes; raw: the message */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Embed. A helper makes tokens of the text, then an engine reads them.
+ *
+ * Handlers and done: loop thread. run_embed: a helper, on nothing but its job.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "engine/models.h"
+#include "moed/v1/embed.pb-c.h"
+#include "service/ask.h"
+#include "service/call.h"
+#include "service/embedding.h"
+#include "service/hub.h"
+#include "service/job.h"
+#include "service/method.h"
+#include "service/pressure.h"
+#include "service/seek.h"
+#include "service/status.h"
+#include "ttrpc.h"
+
+struct embed_job {
+    struct job job;
+    struct payload request;
+    struct ask *ask; /* the text as a prompt */
+    bool normalize;
+};
+
+/* ---- on a helper */
+static int check_pooling(const char *pooling, struct err *err)
+{
+    if (!pooling || !*pooling)
+        return err_set(
+            err, -ENOTSUP,
+            "a DeepSeek chat model is no embedding model: it was trained to go on with a "
+            "text, and its hidden states search poorly. Use a model that was made for "
+            "embeddings; if the mean of the hidden states is what you want, ask for it "
+            "with embed.pooling 'mean'");
+    return strcmp(pooling, "mean") == 0
+               ? 0
+               : err_set(err, -EINVAL, "embed.pooling is '%s', expected 'mean'", pooling);
+}
+
+/* The text becomes tokens as that of a Generate does. */
+static int understand(struct embed_job *e, Moed__V1__EmbedRequest *request)
+{
+    struct err *err = &e->job.err;
+    int r = check_pooling(request->pooling, err);
+    if (r < 0)
+        return r;
+    Moed__V1__GenerateRequest prompt = MOED__V1__GENERATE_REQUEST__INIT;
+    prompt.text = request->text;
+    prompt.tokens = request->tokens;
+    struct ask_part part = {.n = moed__v1__generate_request__get_packed_size(&prompt)};
+    OWN_MEM uint8_t *bytes = malloc(part.n + 1);
+    if (!bytes)
+        return err_set(err, -ENOMEM, "no memory for the request");
+    moed__v1__generate_request__pack(&prompt, bytes);
+    part.data = bytes;
+    e->normalize = request->normalize;
+    return ask_new(e->job.model, &part, 1, &e->ask, err);
+}
+
+static int run_embed(struct job *job)
+{
+    struct embed_job *e = (struct embed_job *)job;
+    char words[TTRPC_WORDS];
+    Moed__V1__EmbedRequest *request = (Moed__V1__EmbedRequest *)ttrpc_unpack(
+        &moed__v1__embed_request__descriptor, e->request.data, e->request.n, words);
+    if (!request)
+        return err_set(&job->err, -EBADMSG, "%s", words);
+    int r = understand(e, request);
+    moed__v1__embed_request__free_unpacked(request, NULL);
+    return r;
+}
+
+/* ---- on the loop */
+static void on_done(struct job *job)
+{
+    struct embed_job *e = (struct embed_job *)job;
+    struct call *call = job->call;
+    const struct models_entry *entry = models_at(call->hub->models, job->entry);
+    call->data = NULL;
+    if (job->code < 0) {
+        call_fail(call, status_of(job->code), "%s", job->err.text);
+        return;
+    }
+    if (entry->state != MODELS_READY || call->hub->uses[job->entry].unloading) {
+        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is %s: load it first", entry->name,
+                  models_state_name(entry->state));
+        return;
+    }
+    call_charge(call, 0);
+    embedding_start(call, job->entry, TAKE(e->ask->request), e->normalize);
+}
+
+static void free_embed(struct job *job)
+{
+    struct embed_job *e = (struct embed_job *)job;
+    payload_fini(&e->request);
+    ask_free(e->ask);
+}
+
+static void on_end(struct call *call)
+{
+    if (call->data)
+        job_drop(call->data);
+}
+
+static const struct call_hooks hooks = {.end = on_end};
+
+/* While the model is sought, the job is not one of the pool's. */
+static void on_end_before(struct call *call)
+{
+    struct embed_job *e = call->data;
+    if (e)
+        free_embed(&e->job);
+    free(e);
+}
+
+static const struct call_hooks hooks_before = {.end = on_end_before};
+
+static void begin(struct call *call, struct models_entry *entry)
+{
+    struct embed_job *e = TAKE(call->data);
+    int r = job_start(&e->job, call, hub_index(call->hub, entry), entry->model);
+    if (r < 0) {
+        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
+        return;
+    }
+    call->data = &e->job;
+    call->hooks = &hooks;
+}
+
+void method_embed(struct call *call, struct payload *payload)
+{
+    if (pressure_refuses(call->hub->pressure, call))
+        return;
+    const char *name;
+    char model[256] = "";
+    size_t n;
+    if (!ttrpc_peek(payload->data, payload->n, 1, &name, &n) || n >= sizeof model ||
+        !ttrpc_is_utf8(name, n) || (n > 0 && memchr(name, 0, n))) {
+        call_fail(call, TTRPC_INVALID_ARGUMENT, "the request is broken, or its model no name");
+        return;
+    }
+    if (n > 0)
+        memcpy(model, name, n);
+    struct embed_job *e = calloc(1, sizeof *e);
+    if (!e) {
+        call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");
+        return;
+    }
+    uint64_t bytes = payload->n;
+    e->request = *payload;
+    *payload = (struct payload){0};
+    e->job.run = run_embed;
+    e->job.done = on_done;
+    e->job.free = free_embed;
+    call->data = &e->job;
+    call->hooks = &hooks_before;
+    if (call_charge(call, bytes))
+        seek(call, model, SEEK_OPEN, begin);
+}
