@@ -454,6 +454,9 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .plan_seconds = m->plan_seconds,
             .given_back_bytes = m->given_back_bytes,
             .pages_lost = m->pages_lost,
+            .scrubbed_bytes = m->scrubbed_bytes,
+            .broken = m->broken,
+            .mended = m->mended,
         };
         for (size_t j = 0; j < 3 && j < m->n_queued_by_class; j++)
             stats[i].queued_by_class[j] = m->queued_by_class[j];

@@ -152,6 +152,11 @@ static void print_place(const struct moed_model_stats *m)
     printf("  cache    %" PRIu32 " of %" PRIu32 " pages in use, %" PRIu32
            " kept; of prompts %" PRIu64 " tokens were known, %" PRIu64 " read\n",
            m->pages_used, m->pages_total, m->pages_kept, m->cached_tokens, m->prompt_tokens);
+    char size[32];
+    if (m->broken)
+        printf("  broken   %" PRIu64 " matrices in %s of weights looked at, %" PRIu64
+               " read from the file again: this machine's memory loses bits\n",
+               m->broken, screen_bytes(size, sizeof size, m->scrubbed_bytes), m->mended);
 }
 
 /* Whether a restart loads again what is loaded now. */

@@ -19,6 +19,7 @@
 #include "engine/budget.h"
 #include "engine/deposit.h"
 #include "engine/finder.h"
+#include "engine/scrub.h"
 #include "kv/porter.h"
 #include "model/kept.h"
 #include "model/model.h"
@@ -59,7 +60,9 @@ struct slot {
     struct place_words words;
     char ident[MODEL_IDENT_CHARS];
     struct err error;
-    bool is_left; /* its weights, in the vault */
+    bool is_left;        /* its weights, in the vault */
+    struct scrub *scrub; /* NULL: nobody looks at them */
+    atomic_bool is_broken;
     int64_t started_ns, ended_ns;
 };
 
@@ -138,6 +141,8 @@ static void set_state(struct slot *slot, enum models_state state)
 
 static void release(struct slot *slot)
 {
+    scrub_stop(slot->scrub);
+    slot->scrub = NULL;
     engine_close(slot->entry.engine);
     slot->entry.engine = NULL;
     if (slot->model)
@@ -705,6 +710,30 @@ static void forget_kept(struct slot *slot)
     slot->is_left = false;
 }
 
+/* On the scrub's thread: what memory lost is not for the next process. */
+static void on_broken(void *arg)
+{
+    struct slot *slot = arg;
+    deposit_drop(slot->models->config.vault, slot->model);
+    atomic_store(&slot->is_broken, true);
+    slot->models->changed(slot->models->arg);
+}
+
+static void start_scrub(struct slot *slot)
+{
+    const struct scrub_config config = {.model = slot->model,
+                                        .engine = slot->entry.engine,
+                                        .every_ns = slot->models->config.scrub_ns,
+                                        .pace_ms = SCRUB_PACE_MS,
+                                        .idle_ms = SCRUB_IDLE_MS,
+                                        .broken = on_broken,
+                                        .arg = slot};
+    struct err err = {0};
+    atomic_store(&slot->is_broken, false);
+    if (slot->is_left && config.every_ns > 0 && scrub_start(&config, &slot->scrub, &err) < 0)
+        log_warning("models", "model '%s': %s", slot->entry.name, err.text);
+}
+
 static void take_over(struct slot *slot)
 {
     pthread_join(slot->thread, NULL);
@@ -722,6 +751,7 @@ static void take_over(struct slot *slot)
     refresh(slot, slot->ended_ns);
     entry->adopted = model_is_adopted(slot->model);
     entry->kept_bytes = slot->is_left ? model_kept_bytes(slot->model) : 0;
+    start_scrub(slot);
     set_state(slot, MODELS_READY);
     struct engine_stat stat;
     engine_stat(entry->engine, &stat);
@@ -750,6 +780,8 @@ bool models_update(struct models *m)
     bool changed = task != FINDER_IDLE;
     for (int i = 0; i < m->n; i++) {
         struct slot *slot = m->slot[i];
+        if (atomic_load_explicit(&slot->is_broken, memory_order_relaxed))
+            slot->entry.kept_bytes = 0;
         if (!slot->loading)
             continue;
         if (atomic_load(&slot->finished))
@@ -769,6 +801,11 @@ void models_describe(const struct models_entry *entry, struct place_words *ret)
     *ret = (struct place_words){0};
     if (entry->state == MODELS_READY)
         *ret = slot->words;
+}
+
+void models_scrubbed(const struct models_entry *entry, struct scrub_stat *ret)
+{
+    scrub_stat(((const struct slot *)entry)->scrub, ret);
 }
 
 void models_receipt(const struct models_entry *entry, struct models_receipt *ret)

@@ -46,6 +46,7 @@ struct models_config {
     uint64_t keep_bytes;     /* at most so much lies there */
     struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
                                 must outlive the models */
+    uint64_t scrub_ns;       /* how often kept weights are compared with their checksums; 0: never */
     /* Asked at each load for what counts for this model instead, on the loop thread; but for what
      * is kept, which is one for all. The strings are copied. NULL: the above. */
     int (*special)(void *arg, const char *model, struct models_config *ret, struct err *err);
@@ -112,6 +113,9 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
 /* What a loaded model's place is made of; all "" for another. */
 void models_describe(const struct models_entry *entry, struct place_words *ret);
+/* What came of looking at its kept weights; all 0 where nobody does. */
+struct scrub_stat;
+void models_scrubbed(const struct models_entry *entry, struct scrub_stat *ret);
 /* What computes the answers of a model that is ready. */
 struct models_receipt {
     char place[16], isa[16], cache[16], attention[64];

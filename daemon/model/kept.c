@@ -2,6 +2,7 @@
 #include "model/kept.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,6 +314,33 @@ int model_adopt(struct model *model, struct place *place, int manifest, const in
         sums_fini(&sums);
     }
     return r;
+}
+
+/* ------------------------------------------------------------------ mending */
+
+void model_matrix_words(const struct model *model, int i, char *dst, size_t size)
+{
+    const struct sums_at *at = &model_loaded(model)->sums.at[i];
+    snprintf(dst, size, "matrix %d of '%s'", at->matrix,
+             model_plan(model)->item[at->item].tensor->name);
+}
+
+int model_mend(struct model *model, int i, struct err *err)
+{
+    struct loaded *loaded = model_weights(model);
+    const struct sums_at *at = &loaded->sums.at[i];
+    struct sealed *block = &loaded->spread.block[at->node].sealed;
+    OWN_MEM char *made = malloc(at->bytes);
+    if (!made)
+        return err_set(err, -ENOMEM, "no memory for %zu bytes", at->bytes);
+    int r = weights_read_again(model_plan(model), model_format(model), loaded, at, made, err);
+    if (r < 0)
+        return r;
+    if (XXH3_64bits(made, at->bytes) != loaded->sums.sum[i])
+        return err_set(err, -ESTALE, "%s is not what it was when it was loaded",
+                       model_info(model)->path);
+    r = sealed_cover(block, (size_t)(at->data - (const char *)block->mem), at->bytes, made);
+    return r < 0 ? err_set(err, r, "no memory for %zu bytes", at->bytes) : 0;
 }
 
 bool model_is_adopted(const struct model *model)

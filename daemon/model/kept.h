@@ -50,6 +50,16 @@ int model_adopt(struct model *model, struct place *place, int manifest, const in
                 int n_blocks, struct err *err);
 /* Whether its weights were taken over; false of one that is not loaded. */
 bool model_is_adopted(const struct model *model);
+/* Which matrix `i` of its checksums is: "matrix 17 of 'blk.3.ffn_up_exps.weight'". */
+void model_matrix_words(const struct model *model, int i, char *dst, size_t size);
+/**
+ * Read a matrix whose checksum is wrong from the file again, to memory of this process that covers
+ * what was sealed.
+ *
+ *   thread  any but one that mends too; the engine may compute with it meanwhile
+ *   fails   -ESTALE  the file is not what it was; -ENOMEM; and what reading says; with words
+ */
+int model_mend(struct model *model, int i, struct err *err);
 /* Bytes of sealed memory, and how many blocks; 0: its weights end with the process. */
 uint64_t model_kept_bytes(const struct model *model);
 int model_kept_blocks(const struct model *model);

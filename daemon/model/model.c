@@ -215,6 +215,11 @@ const struct plan *model_plan(const struct model *m)
     return &m->plan;
 }
 
+struct loaded *model_weights(struct model *m)
+{
+    return &m->loaded;
+}
+
 const struct loaded *model_loaded(const struct model *m)
 {
     return &m->loaded;

@@ -13,6 +13,8 @@ const struct arch *model_arch(const struct model *model);
 const struct plan *model_plan(const struct model *model);
 const struct loaded *model_loaded(const struct model *model); /* place NULL: not loaded */
 
+struct loaded *model_weights(struct model *model);
+
 /* The model has its weights in memory that is there already; takes spread and sums on success.
  * -EEXIST it has some, -ENOMEM; with words. */
 int model_bind(struct model *model, struct place *place, struct spread *spread, struct sums *sums,

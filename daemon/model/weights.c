@@ -428,6 +428,37 @@ int weights_take_over(const struct plan *plan, const struct hparams *hp, struct 
     return 0;
 }
 
+/* As if the matrix lay at dst: the part that it belongs to begins where that makes it so. */
+int weights_read_again(const struct plan *plan, const struct format *format,
+                       const struct loaded *loaded, const struct sums_at *at, void *dst,
+                       struct err *err)
+{
+    const struct plan_item *item = &plan->item[at->item];
+    size_t n_parts = (size_t)plan->n * (size_t)loaded->spread.n_nodes;
+    struct spread spread = loaded->spread;
+    OWN_MEM struct weight_part *part = malloc(n_parts * sizeof *part);
+    if (!part)
+        return err_set(err, -ENOMEM, "no memory to read '%s' again", item->tensor->name);
+    memcpy(part, spread.part, n_parts * sizeof *part);
+    struct weight_part *own = &part[at->item * spread.n_nodes + at->node];
+    size_t before = (size_t)(at->data - (const char *)own->data);
+    own->data = (const void *)((uintptr_t)dst - before);
+    spread.part = part;
+    spread.is_kept = false; /* dst is ordinary memory */
+    struct loader l = {.plan = plan, .spread = &spread, .format = format, .place = loaded->place};
+    struct hand hand = {.loader = &l};
+    struct cursor next = {.item = at->item, .matrix = at->matrix, .row = at->first};
+    int r = 0;
+    while (r == 0 && next.row < at->end) {
+        int rows = piece_rows(&l, &next);
+        r = load_piece(&hand, &next);
+        next.row += rows;
+    }
+    free(hand.piece);
+    free(hand.floats);
+    return r < 0 ? err_set(err, r, "%s", hand.err.text) : 0;
+}
+
 void weights_unload(struct loaded *loaded)
 {
     spread_fini(&loaded->spread);

@@ -66,4 +66,9 @@ int weights_take_over(const struct plan *plan, const struct hparams *hp, struct 
 /* Binds every weight to no memory at all, to see what a program over them asks for. */
 int weights_pretend(const struct plan *plan, const struct hparams *hp, struct place *place,
                     struct loaded *ret);
+/* One matrix from the file once more, packed as it lies in memory, to `dst`, which has at->bytes.
+ */
+int weights_read_again(const struct plan *plan, const struct format *format,
+                       const struct loaded *loaded, const struct sums_at *at, void *dst,
+                       struct err *err);
 void weights_unload(struct loaded *loaded);

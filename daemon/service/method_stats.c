@@ -10,6 +10,7 @@
 
 #include "base/own.h"
 #include "engine/models.h"
+#include "engine/scrub.h"
 #include "moed/v1/stats.pb-c.h"
 #include "place/place.h"
 #include "service/call.h"
@@ -103,6 +104,12 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->cache_bytes = s->cache_bytes;
     m->given_back_bytes = s->given_back_bytes;
     m->pages_lost = s->pages_lost;
+    struct scrub_stat scrub;
+    models_scrubbed(entry, &scrub);
+    m->has_scrubbed_bytes = m->has_broken = m->has_mended = true;
+    m->scrubbed_bytes = scrub.bytes;
+    m->broken = scrub.broken;
+    m->mended = scrub.mended;
     m->workers = words->workers;
     m->memory = words->memory;
     m->nodes = words->nodes;

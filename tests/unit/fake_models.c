@@ -15,6 +15,7 @@
 
 #include "engine/meter.h"
 #include "engine/models.h"
+#include "engine/scrub.h"
 #include "format/format.h"
 #include "model/model.h"
 #include "place/place.h"
@@ -697,6 +698,12 @@ void models_free(struct models *models)
     for (int i = 0; i < N_MODELS; i++)
         engine_close(models->entries[i].engine);
     free(models);
+}
+
+void models_scrubbed(const struct models_entry *entry, struct scrub_stat *ret)
+{
+    (void)entry;
+    *ret = (struct scrub_stat){0};
 }
 
 const char *models_vault(const struct models *m)

@@ -710,6 +710,8 @@ struct moed_model_stats {
     size_t n_experts;
     uint64_t given_back_bytes; /* to the kernel, while memory was short */
     uint64_t pages_lost; /* dropped before they could be written to the disk, where there is one */
+    uint64_t scrubbed_bytes; /* of kept weights, compared with their checksums so far */
+    uint64_t broken, mended; /* matrices: with a wrong one; of them read from the file again */
 };
 struct moed_generation { /* a running call */
     size_t size;
