@@ -26,12 +26,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/own.h"
-#include "base/vault.h"
 #include "config.h"
 #include "configure.h"
 #include "engine/budget.h"
 #include "engine/models.h"
+#include "heritage.h"
 #include "huge.h"
+#include "keeper.h"
 #include "model/model.h"
 #include "options.h"
 #include "place/place.h"
@@ -60,10 +61,8 @@ struct moed {
     struct watchdog watchdog;
     char told[512]; /* the last status */
     int signal_fd;
-    int listener[SD_MAX_LISTENERS]; /* handed over */
-    int n_listeners;
     bool draining;
-    struct vault *vault; /* NULL: weights end with the process */
+    struct heritage heritage;
     struct models *models;
     struct service *service;
 };
@@ -164,34 +163,16 @@ static int default_socket(char *dst, size_t size, struct err *err)
     return 0;
 }
 
-static void on_kept(void *arg, const char *name, int fd)
-{
-    struct vault *vault = arg;
-    if (vault)
-        vault_offer(vault, name, fd);
-    else
-        close(fd);
-}
-
-/* What a supervisor hands over: sockets, and what it kept. */
-static int take_over(struct moed *m, struct err *err)
-{
-    const struct vault_keeper *keeper = sd_keeper();
-    m->vault = keeper ? vault_new(keeper) : NULL;
-    m->n_listeners = sd_take(m->listener, on_kept, m->vault, err);
-    return m->n_listeners < 0 ? m->n_listeners : 0;
-}
-
 static int listen_somewhere(struct moed *m, struct err *err)
 {
     int r = 0;
-    for (int i = 0; i < m->n_listeners; i++) {
+    for (int i = 0; i < m->heritage.n_listeners; i++) {
         if (r >= 0)
-            r = service_listen_fd(m->service, m->listener[i], err);
+            r = service_listen_fd(m->service, m->heritage.listener[i], err);
         else
-            close(m->listener[i]);
+            close(m->heritage.listener[i]);
     }
-    if (m->n_listeners > 0)
+    if (m->heritage.n_listeners > 0)
         return r;
 
     char path[PATH_MAX + 16];
@@ -273,6 +254,8 @@ static void tell_status(uv_timer_t *timer)
 {
     struct moed *m = timer->data;
     char text[sizeof m->told] = "";
+    if (m->heritage.is_safe)
+        snprintf(text, sizeof text, "Safe mode after several failures");
     for (int i = 0; i < models_count(m->models); i++)
         if (models_at(m->models, i)->state == MODELS_LOADING)
             summary_add(models_at(m->models, i), text, sizeof text);
@@ -458,7 +441,10 @@ static int start(struct moed *m, struct err *err)
     if (configure_access(&m->config, &m->access, err) < 0)
         return EX_CONFIG;
     config_copy(&m->config, &m->born); /* to be borrowed from: a reload leaves it alone */
-    limits.keep_folder = *m->born.keep_folder ? m->born.keep_folder : NULL;
+    if (heritage_take(&m->config, &m->heritage, err) < 0)
+        return EXIT_FAILURE;
+    limits.notice = m->heritage.notice;
+    limits.keep_folder = *m->born.keep_folder && !m->heritage.is_safe ? m->born.keep_folder : NULL;
     limits.pressure_file = m->born.pressure_file;
     limits.access = m->access;
     limits.reload = reload;
@@ -466,10 +452,9 @@ static int start(struct moed *m, struct err *err)
     struct models_config models = models_config(&m->config);
     models.special = configure_special;
     models.special_arg = m;
+    models.vault = m->heritage.vault;
+    models.keep_folder = limits.keep_folder;
     raise_descriptor_limit();
-    if (take_over(m, err) < 0)
-        return EXIT_FAILURE;
-    models.vault = m->vault;
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
         return EXIT_FAILURE;
     if (check_place(&m->config, err) < 0)
@@ -480,7 +465,8 @@ static int start(struct moed *m, struct err *err)
     models_sweep_vault(m->models);
     if (service_start(m->service, m->models, err) < 0 || listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
-    load_models(m);
+    if (!m->heritage.is_safe)
+        load_models(m);
     models_scan(m->models); /* so that what is wrong with a folder is said now */
     sd_tell_ready();
     start_watchdog(m);
@@ -494,6 +480,8 @@ static int prepare(struct moed *m, int argc, char **argv)
     struct err err = {0};
     int failure, status = options_read(argc, argv, &m->task);
     config_init(&m->config);
+    if (status == OPTIONS_GO_ON && m->task.vault_socket)
+        status = keeper_serve(m->task.vault_socket);
     if (status == OPTIONS_GO_ON && m->task.check)
         status = check(m->task.check); /* what it says of itself does not hang on our settings */
     if (status == OPTIONS_GO_ON)
@@ -531,12 +519,13 @@ int main(int argc, char **argv)
     status = start(&moed, &err);
     if (status != EXIT_SUCCESS) {
         log_error("main", "%s", err.text);
+        heritage_end(&moed.heritage); /* it says why, and would say it again */
         _exit(status); /* nobody was promised anything, and threads may already run */
     }
     uv_run(&moed.loop, UV_RUN_DEFAULT);
 
     models_free(moed.models);
-    vault_free(moed.vault);
+    heritage_end(&moed.heritage);
     watchdog_fini(&moed.watchdog);
     uv_close((uv_handle_t *)&moed.woken, NULL);
     uv_run(&moed.loop, UV_RUN_DEFAULT);

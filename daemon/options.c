@@ -19,6 +19,7 @@ enum {
     OPTION_CONFIG = 256,
     OPTION_CHECK,
     OPTION_PLAN,
+    OPTION_VAULT_SOCKET,
     OPTION_JSON,
     OPTION_SHOW_CONFIG,
     OPTION_CHECK_CONFIG,
@@ -34,6 +35,8 @@ const struct options_row options_own[] = {
     {OPTION_CONFIG, "config", "FILE", "read this file, and those in FILE.d, instead of " MOED_CONF},
     {OPTION_CHECK, "check", "FILE",
      "check a model file completely, without loading it; print what it is, or what is wrong"},
+    {OPTION_VAULT_SOCKET, "vault-socket", "PATH",
+     "hold weights in memory for a daemon that is started with --vault PATH, while it restarts"},
     {OPTION_PLAN, "plan", "FILE",
      "print what memory serving a model file takes and whether it is there; without loading it"},
     {OPTION_SHOW_CONFIG, "show-config", NULL,
@@ -88,6 +91,8 @@ int options_read(int argc, char **argv, struct task *task)
             task->config = optarg;
         else if (c == OPTION_CHECK)
             task->check = optarg;
+        else if (c == OPTION_VAULT_SOCKET)
+            task->vault_socket = optarg;
         else if (c == OPTION_PLAN)
             task->plan = optarg;
         else if (c == OPTION_JSON)

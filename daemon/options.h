@@ -20,15 +20,16 @@ extern const struct options_row options_own[]; /* those that set no key; ended b
 struct task {
     int argc; /* all options: those that set keys are applied again with each reload */
     char **argv;
-    const char *config;  /* the file to read instead of the standard ones; NULL: none */
-    const char *check;   /* look at a model file, whatever the configuration */
-    const char *plan;    /* count what serving it would take */
-    bool reserve;        /* set huge pages aside */
-    bool show_config;    /* print the configuration */
-    bool check_config;   /* and this one only look at it: */
-    const char *checked; /* this file alone; NULL: all that count */
-    const char *get;     /* print a key */
-    const char *set;     /* "Key=value": write it into a drop-in */
+    const char *config;       /* the file to read instead of the standard ones; NULL: none */
+    const char *check;        /* look at a model file, whatever the configuration */
+    const char *vault_socket; /* hold descriptors for a daemon */
+    const char *plan;         /* count what serving it would take */
+    bool reserve;             /* set huge pages aside */
+    bool show_config;         /* print the configuration */
+    bool check_config;        /* and this one only look at it: */
+    const char *checked;      /* this file alone; NULL: all that count */
+    const char *get;          /* print a key */
+    const char *set;          /* "Key=value": write it into a drop-in */
     bool json;
 };
 

@@ -506,6 +506,7 @@ static int build_stats(struct view *view, const ProtobufCMessage *message, const
         return -ENOMEM;
     *stats = (struct moed_stats_info){
         .size = sizeof *stats,
+        .notice = view_word(from->notice),
         .vault = view_word(from->vault),
         .counters = lay_counters(view, from),
         .n_counters = from->n_counters,

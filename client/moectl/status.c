@@ -85,6 +85,7 @@ static json_t *state_json(struct moed *moed, const struct state *s)
     json_object_set_new(o, "draining", json_boolean(hello->draining));
     json_object_set_new(o, "uptime_seconds", screen_json_real(stats->uptime_seconds));
     json_object_set_new(o, "resident_bytes", json_integer((json_int_t)stats->resident_bytes));
+    json_object_set_new(o, "notice", screen_json_word(stats->notice));
     json_object_set_new(o, "vault", screen_json_word(stats->vault));
     if (stats->pressure)
         json_object_set_new(o, "pressure", report_pressure_json(stats->pressure));
@@ -165,6 +166,10 @@ static void print_vault(const struct state *s)
     const struct moed_stats_info *stats = moed_call_stats(s->stats);
     char size[32];
     uint64_t kept = 0;
+    if (*stats->notice) {
+        screen_word(stdout, stats->notice);
+        putchar('\n');
+    }
     for (size_t i = 0; i < moed_call_n_models(s->list); i++)
         kept += moed_call_model(s->list, i)->kept_bytes;
     if (!*stats->vault) {

@@ -46,7 +46,7 @@ struct models_config {
     uint64_t keep_bytes;     /* at most so much lies there */
     struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
                                 must outlive the models */
-    uint64_t scrub_ns;       /* how often kept weights are compared with their checksums; 0: never */
+    uint64_t scrub_ns; /* how often kept weights are compared with their checksums; 0: never */
     /* Asked at each load for what counts for this model instead, on the loop thread; but for what
      * is kept, which is one for all. The strings are copied. NULL: the above. */
     int (*special)(void *arg, const char *model, struct models_config *ret, struct err *err);

@@ -52,6 +52,7 @@ struct service_config {
     const char *keep_folder;     /* borrowed; sessions are kept there; NULL: as long as we are */
     const char *pressure_file;   /* borrowed for service_new; how long tasks wait for memory; NULL,
                                     "": the group's and the machine's; "off": nobody looks */
+    const char *notice;          /* what is not as usual, for who asks; borrowed; NULL: nothing */
     const struct access *access; /* borrowed; NULL: whoever can open the socket */
     /* What Reload does, and what came of it; NULL: there is nothing to reload. */
     int (*reload)(void *arg, struct service_reloaded *ret, struct err *err);

@@ -8,12 +8,15 @@ usage: survive.py MOED MODEL [unittest arguments]
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from daemon import Daemon  # noqa: E402
 from supervisor import Supervisor  # noqa: E402
+from ttrpc import Conn, num  # noqa: E402
 
 MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:3])
 del sys.argv[1:3]
@@ -214,6 +217,131 @@ class Survive(unittest.TestCase):
             self.spoil(dropped, "m.", copy_of(manifest(), flip(at)))
         self.spoil(dropped, "m.", copy_of(manifest(), bytes_less=os.fstat(manifest()).st_size - 50))
         self.spoil(dropped, "m.", os.memfd_create("empty"))
+
+
+class Safe(unittest.TestCase):
+    """What ends again and again is started carefully."""
+
+    def setUp(self):
+        self.super = Supervisor([MOED, "--model", MODEL])
+        self.addCleanup(self.super.close)
+        self.super.env["STATE_DIRECTORY"] = self.super.room + ":/nowhere"
+
+    def asked(self):
+        """What the daemon says of itself and its model once it serves."""
+        with Conn(self.super.path) as conn:
+            return conn.call("Stats", kind="Stats")["notice"], conn.call("List", kind="Models")["models"][0]
+
+    def test_the_fourth_start_is_careful(self):
+        for _ in range(3):
+            self.super.start()
+            self.assertEqual(self.asked()[0], "")
+            self.super.ready().close()
+            self.super.kill()
+        self.assertEqual(len(self.super.names()), 2)
+        self.super.start()
+        notice, model = self.asked()
+        self.assertIn("safe mode, since moed ended unasked 3 times", notice)
+        self.assertEqual(model["state"] or 0, 0)  # not loaded
+        self.super.await_("STATUS=Safe mode")
+        self.assertEqual(self.super.names(), [])
+        with Conn(self.super.path) as conn:  # but it can be
+            conn.call("Load", num(2, 1))
+            self.assertFalse(conn.call("List", kind="Models")["models"][0]["adopted"])
+        self.assertEqual(self.super.stop(), 0)
+        self.super.start()
+        self.assertEqual(self.asked()[0], "")
+        self.super.ready().close()
+
+    def test_never(self):
+        self.super.command += ["--config", os.path.join(self.super.room, "moed.conf")]
+        with open(self.super.command[-1], "w") as file:
+            file.write("[Daemon]\nSafeAfter=0\n")
+        for _ in range(5):
+            self.super.start()
+            self.assertEqual(self.asked()[0], "")
+            self.super.kill()
+
+    def test_failures_that_say_why_do_not_count(self):
+        for _ in range(4):
+            self.super.start("--model", "/nowhere/x.gguf")
+            self.assertEqual(self.super.process.wait(60), 1)
+        self.super.start()
+        self.assertEqual(self.asked()[0], "")
+
+
+class Helper(unittest.TestCase):
+    """Without a supervisor: a helper keeps the weights."""
+
+    def setUp(self):
+        self.daemon = Daemon(MOED, MODEL)
+        self.addCleanup(self.daemon.__exit__)
+        self.socket = os.path.join(self.daemon.room, "vault")
+        self.daemon.args = ["--vault", self.socket]
+        self.helper = None
+
+    def start_helper(self):
+        with open(self.daemon.log, "ab") as log:
+            self.helper = subprocess.Popen([MOED, "--vault-socket", self.socket], stderr=log)
+        self.addCleanup(self.helper.wait)
+        self.addCleanup(self.helper.terminate)
+        while not os.path.exists(self.socket):
+            time.sleep(0.01)
+
+    def born(self):
+        self.daemon.start()
+        with self.daemon.ready() as conn:
+            model = conn.call("List", kind="Models")["models"][0]
+            ids = conn.ask(text="Once upon a time", max_tokens=12, temperature=0, ignore_end=True).ids
+            return model, conn.call("Stats", kind="Stats")["vault"], ids
+
+    def held(self):
+        fds = "/proc/%d/fd/" % self.helper.pid
+        return sum("memfd:" in os.readlink(fds + fd) for fd in os.listdir(fds))
+
+    def test_kept_by_a_helper(self):
+        self.start_helper()
+        model, vault, said = self.born()
+        self.assertEqual(vault, "the helper at " + self.socket)
+        self.assertFalse(model["adopted"])
+        self.assertEqual(self.held(), 2)
+        for end in (self.daemon.kill, self.daemon.stop, self.daemon.kill):
+            end()
+            model, _, words = self.born()
+            self.assertTrue(model["adopted"], self.daemon.words())
+            self.assertEqual(words, said)
+            self.assertEqual(self.held(), 2)
+        with self.daemon.connect() as conn:
+            conn.call("Unload")
+        end = time.monotonic() + 60
+        while self.held():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+        # one at a time
+        other = Daemon(MOED, MODEL)
+        other.args = self.daemon.args
+        self.addCleanup(other.__exit__)
+        other.start()
+        with other.ready() as conn:
+            self.assertEqual(conn.call("Stats", kind="Stats")["vault"] or "", "")
+        self.assertIn("serves another daemon", other.words())
+        self.assertEqual(other.stop(), 0)
+        self.assertEqual(self.daemon.stop(), 0)
+        # one that died is replaced, and what it held is gone
+        self.helper.kill()
+        self.helper.wait()
+        before = self.daemon.words()
+        self.start_helper()
+        while self.daemon.words() == before:
+            time.sleep(0.01)
+        model, _, words = self.born()
+        self.assertFalse(model["adopted"])
+        self.assertEqual(words, said)
+
+    def test_no_helper(self):
+        model, vault, _ = self.born()
+        self.assertEqual((vault or "", model["kept_bytes"]), ("", 0))
+        self.assertIn("weights will end with this process: no helper answers at", self.daemon.words())
 
 
 if __name__ == "__main__":

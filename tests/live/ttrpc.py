@@ -68,7 +68,7 @@ MESSAGES = {
     "Stats": {1: ("counters", ["Counter"]), 2: ("models", ["ModelStats"]),
               3: ("generations", ["Generation"]), 4: ("uptime_seconds", "double"),
               5: ("resident_bytes", "int"), 6: ("pressure", "Pressure"),
-              13: ("vault", "str")},
+              13: ("vault", "str"), 14: ("notice", "str")},
     "Pressure": {1: ("rung", "int"), 2: ("changes", "int"), 3: ("some_percent", "double"),
                  5: ("left_bytes", "int"), 6: ("limit_bytes", "int"), 7: ("limit", "str"),
                  8: ("source", "str")},

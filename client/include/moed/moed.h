@@ -737,7 +737,8 @@ struct moed_stats_info {
     size_t n_generations;
     double uptime_seconds;
     uint64_t resident_bytes;
-    const char *vault; /* who keeps weights while the daemon restarts; "": nobody */
+    const char *notice; /* what is not as usual: safe mode, and why; "": nothing */
+    const char *vault;  /* who keeps weights while the daemon restarts; "": nobody */
     const struct moed_pressure *pressure; /* NULL: an older daemon */
 };
 MOED_API const struct moed_stats_info *moed_call_stats(const struct moed_call *call);
