@@ -7,6 +7,7 @@ usage: sessions.py MOED MODEL [unittest arguments]
 import glob
 import os
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -19,7 +20,7 @@ from ttrpc import CODES, Conn, Failure, blob, float32, generate, in_session, num
 MOED, MODEL = sys.argv[1:3]
 del sys.argv[1:3]
 STORY = "Tell me a story about a fox, an owl and a mouse who live in the same old wood. "
-STOP, LENGTH, CANCELLED = 1, 2, 3
+STOP, LENGTH, CANCELLED, DRAINING = 1, 2, 3, 5
 # The small model at times begins by </think>, which its chat format does not replay.
 PLAIN = b"".join(blob(6, blob(9, num(1, marker) + float32(2, -100.0))) for marker in (4606, 4607))
 
@@ -335,6 +336,24 @@ class Kept(Client):
         conn = self.born()  # what was told is there, at once
         self.assertEqual(len(self.show(conn, "fox")), 6)
         self.assertEqual(list(self.list(conn)), ["fox"])
+
+    def test_ended_in_the_middle(self):
+        conn = self.born()
+        answer = conn.generate(messages=[("user", STORY)], ignore_end=True,
+                               extra=in_session("fox", create=True))
+        while len(answer.tokens) < 5:
+            answer.step()
+        self.daemon.signal(signal.SIGTERM)
+        time.sleep(0.05)
+        self.daemon.signal(signal.SIGTERM)  # at once
+        with self.assertRaises(Failure) as caught:
+            answer.run()
+        self.assertEqual(caught.exception.code, code("UNAVAILABLE"))
+        self.assertEqual(answer.last["session_revision"], 1)
+        self.assertEqual(self.daemon.wait(), 0)
+        conn = self.born()
+        cut = self.show(conn, "fox")[1]
+        self.assertEqual((cut["tokens"], cut["finish"]), (answer.ids, DRAINING))
 
     def test_files(self):
         conn = self.born()
