@@ -172,7 +172,7 @@ int turn_take(struct turn *turn, int entry, const char *model, const struct voca
     turn->answer.vocab = vocab;
     turn->answer.family = ask->chat;
     turn->answer.options = ask->options;
-    if (ids_append(&turn->answer.ids, ask->open.id, ask->open.n) < 0)
+    if (ask->open.n > 0 && ids_append(&turn->answer.ids, ask->open.id, ask->open.n) < 0)
         return err_set(err, -ENOMEM, "no memory for the request");
     turn->n_open = ask->open.n;
     const struct record *record = &turn->session->record;

@@ -87,6 +87,7 @@ class Client:
                 if code not in EXPECTED:
                     self.faults.append("%s: %s" % (deed.__name__, failure))
             except Exception as fault:  # the daemon is gone, or speaks in tongues
+                code = "gone"
                 self.faults.append("%s: %r" % (deed.__name__, fault))
             key = (deed.__name__, code)
             self.count[key] = self.count.get(key, 0) + 1
