@@ -113,6 +113,11 @@ const struct verb verb_table[] = {
      "replaced by the value. check looks at all files, or at the one that is named.\n"
      "No daemon is asked: 'moectl reload' tells it.\n",
      GROUP_CONFIG, 1, 3, verb_config},
+    {"doctor", "", "Look for what stands in the daemon's way",
+     "The socket and who may use it, the daemon's sandbox and control group, the\n"
+     "processor, huge pages, nodes of memory, room on the disk: what was found, and\n"
+     "what to do about it. The exit code is 1 if there is a fault.\n",
+     0, 0, 0, verb_doctor},
     {"reload", "", "Have the daemon read its configuration again",
      "All of it counts then, or nothing where it has a fault. Says which changes\n"
      "count at once, which for models that are loaded from now on, and which need\n"

@@ -45,5 +45,6 @@ int verb_plan(const struct options *o);
 int verb_bench(const struct options *o);
 int verb_replay(const struct options *o);
 int verb_config(const struct options *o);
+int verb_doctor(const struct options *o);
 int verb_reload(const struct options *o);
 int verb_rpc(const struct options *o);

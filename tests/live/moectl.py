@@ -31,7 +31,7 @@ MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 NAME = os.path.basename(MODEL)[:-len(".gguf")]
 WAIT = 60  # seconds; sanitized builds on a busy machine are slow
 VERBS = ("ask chat session generate tokenize detokenize render embed status ps stats list show "
-         "load unload replay bench rpc").split()
+         "load unload replay bench config doctor reload rpc").split()
 
 
 def environment(**more):
@@ -383,6 +383,7 @@ class WithDaemon(unittest.TestCase):
             ("show", NAME): {"name", "state", "metadata"},
             ("load", NAME): {"name", "state", "load_seconds"},
             ("rpc", "Hello"): {"version", "features"},
+            ("reload",): {"now", "later", "restart"},
         }
         for args, expected in keys.items():
             found = self.run_json(*args)

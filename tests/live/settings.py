@@ -6,6 +6,7 @@ usage: settings.py MOED MOECTL MODEL
 Access is tried as several users by those who may become them: root, a member of the socket's group,
 a stranger. Others skip these.
 """
+import json
 import os
 import pickle
 import shutil
@@ -108,7 +109,6 @@ class Settings(unittest.TestCase):
         self.assertIn("the nearest is Engine.Threads", words)
 
     def test_json(self):
-        import json
         code, out, _ = self.config("cat", "--json")
         keys = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(code, 0)
@@ -158,6 +158,18 @@ class Settings(unittest.TestCase):
         self.assertEqual(self.config("get", "Threads")[1], "5\n")
         for args in ((), ("set", "Threads"), ("get",), ("cat", "x"), ("burn",)):
             self.assertEqual(self.config(*args)[0], 2, args)
+
+    def test_doctor(self):
+        code, out, _ = self.run_to_end(MOECTL, "doctor", "--json", "-S", "/nowhere/b.sock")
+        fault = json.loads(out)["findings"][0]
+        self.assertEqual((code, fault["name"], fault["level"]), (1, "socket", "fault"))
+        self.assertIn("/nowhere/b.sock", fault["found"])
+        self.assertIn("moed.socket", fault["fix"])
+        self.assertIn("what to do:", self.run_to_end(MOECTL, "doctor", "-S", "/nowhere/b.sock")[1])
+        self.start()
+        found = {f["name"]: f for f in json.loads(self.moectl("doctor", "--json")[1])["findings"]}
+        self.assertEqual(found["socket"]["level"], "ok")
+        self.assertLessEqual({"processor", "memory", "huge pages", "sandbox"}, set(found))
 
     # ---- read again
 
