@@ -330,14 +330,14 @@ uint32_t moed_call_next_message(const struct moed_call *call)
 
 const char *moed_finish_name(enum moed_finish finish)
 {
-    static const char *const names[] = {"none",  "stop",     "length",     "cancelled",
-                                        "error", "draining", "tool_calls", "refused"};
+    static const char *const names[] = {"none",     "stop",       "length",  "cancelled", "error",
+                                        "draining", "tool_calls", "refused", "time"};
     return (unsigned)finish < sizeof names / sizeof *names ? names[finish] : "unknown";
 }
 
 const char *moed_thinking_cut_name(enum moed_thinking_cut cut)
 {
-    static const char *const names[] = {"none", "soft", "hard"};
+    static const char *const names[] = {"none", "soft", "hard", "time"};
     return (unsigned)cut < sizeof names / sizeof *names ? names[cut] : "unknown";
 }
 

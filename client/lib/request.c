@@ -139,6 +139,7 @@ static const struct field field_table[] = {
     [MOED_PROMPT_LOGPROBS] = IN_REQUEST(FIELD_FLAG, prompt_logprobs),
     [MOED_EFFORT] = IN_CHAT(FIELD_INT32, effort),
     [MOED_THINKING_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_tokens),
+    [MOED_FINISH_WITHIN_MS] = IN_REQUEST(FIELD_INT64, finish_within_ms),
     [MOED_N] = IN_REQUEST(FIELD_INT32, n),
     [MOED_BEST_OF] = IN_REQUEST(FIELD_INT32, best_of),
     [MOED_THINKING_SOFT_TOKENS] = IN_REQUEST(FIELD_INT32, thinking_soft_tokens),

@@ -105,6 +105,21 @@ static const struct moed_usage *lay_usage(struct view *view, const Moed__V1__Usa
     return usage;
 }
 
+static const struct moed_estimate *lay_estimate(struct view *view, const Moed__V1__Estimate *from)
+{
+    struct moed_estimate *estimate = view_lay(view, 1, sizeof *estimate);
+    if (!estimate)
+        return NULL;
+    *estimate = (struct moed_estimate){
+        .size = sizeof *estimate,
+        .prefill_seconds = from->prefill_seconds,
+        .tokens_per_second = from->tokens_per_second,
+        .thinking_tokens = from->thinking_tokens,
+        .answer_tokens = from->answer_tokens,
+    };
+    return estimate;
+}
+
 static const struct moed_receipt *lay_receipt(struct view *view, const Moed__V1__Receipt *from)
 {
     struct moed_receipt *receipt = view_lay(view, 1, sizeof *receipt);
@@ -204,6 +219,8 @@ static int build_event(struct view *view, const ProtobufCMessage *message, const
     if (from->receipt && !(event->receipt = lay_receipt(view, from->receipt)))
         return -ENOMEM;
     if (from->progress && !(event->progress = lay_progress(view, from->progress)))
+        return -ENOMEM;
+    if (from->estimate && !(event->estimate = lay_estimate(view, from->estimate)))
         return -ENOMEM;
     view->event = event;
     return 0;

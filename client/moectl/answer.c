@@ -187,6 +187,23 @@ static void take_end(struct answer *a, struct told *part, const struct moed_even
     }
 }
 
+static void take_estimate(struct answer *a, const struct moed_estimate *estimate)
+{
+    a->estimate = *estimate;
+    a->has_estimate = true;
+    if (!a->to_screen || a->o->quiet)
+        return;
+    bool color = screen_has_color(a->o, stderr);
+    fprintf(stderr, "%sfirst token in about %.1f s", color ? "\x1b[2m" : "",
+            estimate->prefill_seconds);
+    if (estimate->thinking_tokens > 0)
+        fprintf(stderr, ", then %d tokens of thinking and %d of answer", estimate->thinking_tokens,
+                estimate->answer_tokens);
+    else if (estimate->tokens_per_second > 0)
+        fprintf(stderr, ", then %d tokens", estimate->answer_tokens);
+    fprintf(stderr, "%s\n", color ? "\x1b[0m" : "");
+}
+
 static void take_event(struct answer *a, const struct moed_event *event)
 {
     struct told *part = &a->parts[event->index]; /* the library has looked at it */
@@ -198,6 +215,8 @@ static void take_event(struct answer *a, const struct moed_event *event)
         bar_clear(&a->bar);
     if (event->progress && a->to_screen && !a->o->quiet && isatty(STDERR_FILENO))
         bar_reading(&a->bar, event->progress);
+    if (event->estimate)
+        take_estimate(a, event->estimate);
     if (event->model)
         snprintf(a->model, sizeof a->model, "%s", event->model);
     text_add(&part->text, event->text, event->text_bytes);

@@ -46,7 +46,8 @@ struct answer {       /* zeroed but for the options in front */
     json_t *prompt_logprobs;   /* array of objects, with keep_tokens */
     uint64_t session_revision; /* 0: in no session */
     char unkept[512];          /* why it is not on the disk as it is; "": it is */
-    bool is_interrupted, has_usage;
+    bool is_interrupted, has_usage, has_estimate;
+    struct moed_estimate estimate;
     struct moed_usage usage;
     double first_token_seconds; /* from the request to the first token, as seen here */
     int result;                 /* of the call */

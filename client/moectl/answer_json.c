@@ -27,6 +27,16 @@ static json_t *usage_json(const struct answer *a)
     return usage;
 }
 
+static json_t *estimate_json(const struct moed_estimate *e)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "prefill_seconds", screen_json_real(e->prefill_seconds));
+    json_object_set_new(object, "tokens_per_second", screen_json_real(e->tokens_per_second));
+    json_object_set_new(object, "thinking_tokens", json_integer(e->thinking_tokens));
+    json_object_set_new(object, "answer_tokens", json_integer(e->answer_tokens));
+    return object;
+}
+
 static json_t *calls_json(const struct told *a)
 {
     json_t *list = json_array();
@@ -94,6 +104,8 @@ static void set_parts(json_t *object, const struct answer *a,
     if (a->n_parts > 1)
         json_object_set(object, "answers", list);
     json_decref(list);
+    if (a->has_estimate)
+        json_object_set_new(object, "estimate", estimate_json(&a->estimate));
     json_object_set_new(object, "usage", usage_json(a));
     if (a->n_parts == 1)
         set_receipt(object, &a->parts[0]);

@@ -112,6 +112,8 @@ static const struct option option_table[] = {
     {"n", 0, "N", GROUP_SEVERAL, TYPE_ANSWERS, 0, MOED_N, "so many answers, with further seeds"},
     {"best-of", 0, "N", GROUP_SEVERAL, TYPE_BEST, 0, MOED_BEST_OF,
      "of so many the most probable are told"},
+    {"finish-within", 0, "SECONDS", GROUP_SAMPLING, TYPE_SECONDS, 0, MOED_FINISH_WITHIN_MS,
+     "end by then with what is written"},
     {"timeout", 0, "SECONDS", GROUP_SAMPLING | GROUP_BENCH, TYPE_SECONDS, 0, MOED_TIMEOUT_MS,
      "give up after this time"},
     {"class", 0, "CLASS", GROUP_SAMPLING, TYPE_CLASS, 0, MOED_CLASS,

@@ -58,11 +58,13 @@ struct engine_request {
     bool is_replay;
     bool is_embedding; /* no answer is wanted, but VALUES: the mean of the hidden states behind the
                           last norm of all the prompt's tokens */
-    bool prompt_logprobs; /* and of the prompt's tokens, which is then read in smaller steps */
-    bool show_special;    /* special tokens print their text */
-    bool ignore_end;      /* go on after an end token */
-    bool is_followed;     /* others with the same prompt come when this one has read it */
-    uint32_t uid;         /* of the peer, from the kernel */
+    bool prompt_logprobs;  /* and of the prompt's tokens, which is then read in smaller steps */
+    bool show_special;     /* special tokens print their text */
+    bool ignore_end;       /* go on after an end token */
+    bool is_followed;      /* others with the same prompt come when this one has read it */
+    uint64_t finish_by_ns; /* monotonic; 0: whenever. An ESTIMATE comes first */
+    int n_beside;          /* answers that will be written beside it for the same client */
+    uint32_t uid;          /* of the peer, from the kernel */
     enum sched_class class;
     uint64_t queue_ns; /* it may wait so long for its turn, or is refused; 0: it waits */
     char **stops;      /* heap, n_stops strings on the heap */
@@ -77,19 +79,21 @@ OWN_DEFINE(engine_request, engine_request_free);
 enum engine_finish {
     ENGINE_STOP,      /* an end token, or a stop string */
     ENGINE_LENGTH,    /* max_tokens or the context */
+    ENGINE_TIME,      /* finish_by_ns */
     ENGINE_CANCELLED, /* by engine_cancel or engine_close */
     ENGINE_ERROR,     /* non-finite logits, no memory: text says which */
     ENGINE_REFUSED,   /* it would wait for longer than it may: so does text */
 };
 
 enum engine_event_kind {
-    ENGINE_READING, /* how far a prompt is: at most four times a second, before the first TOKEN */
-    ENGINE_KNOWN,   /* how a prompt begins that need not be read again; before the first TOKEN */
-    ENGINE_PROMPT,  /* a token of the prompt, from the second on: these come first, in order */
-    ENGINE_TOKEN,   /* a sampled token with the text that may be sent for it (may be empty) */
-    ENGINE_MORE,    /* text alone: what a TOKEN or DONE that follows had no room for */
-    ENGINE_VALUES,  /* numbers of an embedding, in order */
-    ENGINE_DONE,    /* the last event of a call */
+    ENGINE_READING,  /* how far a prompt is: at most four times a second, before the first TOKEN */
+    ENGINE_KNOWN,    /* how a prompt begins that need not be read again; before the first TOKEN */
+    ENGINE_ESTIMATE, /* what to expect of one that has a time; before the first PROMPT or TOKEN */
+    ENGINE_PROMPT,   /* a token of the prompt, from the second on: these come first, in order */
+    ENGINE_TOKEN,    /* a sampled token with the text that may be sent for it (may be empty) */
+    ENGINE_MORE,     /* text alone: what a TOKEN or DONE that follows had no room for */
+    ENGINE_VALUES,   /* numbers of an embedding, in order */
+    ENGINE_DONE,     /* the last event of a call */
 };
 
 struct engine_event {
@@ -115,6 +119,10 @@ struct engine_event {
     uint64_t left_ns;
     int n_runs;   /* KNOWN */
     int n_values; /* VALUES */
+    struct {      /* ESTIMATE; 0: it was never measured */
+        double prefill_seconds, tokens_per_second;
+        int thinking_tokens, answer_tokens;
+    } estimate;
     union {
         char text[ENGINE_TEXT_BYTES]; /* TOKEN, MORE: whole UTF-8 characters; DONE: held-back text
                                          is sent as MORE before it; for ENGINE_ERROR the reason */
@@ -137,8 +145,9 @@ OWN_DEFINE(engine, engine_close);
  * Queue a request; on success the engine owns it and *call names it in events (never 0).
  *
  *   fails   -EBUSY  the queue is full: see engine_retry_ns()
- *           -EINVAL a bad token id, stop string or number; an empty prompt; a limit of thinking
- * that no token can close -E2BIG  the prompt does not fit the context; the words give both numbers
+ *           -EINVAL a bad token id, stop string or number; an empty prompt; thinking that is
+ *                   limited, and no token closes it
+ *           -E2BIG  the prompt does not fit the context; the words give both numbers
  *           -ENOMEM
  */
 int engine_submit(struct engine *engine, struct engine_request *request, uint64_t *call,

@@ -37,6 +37,7 @@ struct seq {
     struct detok detok;
     struct sampler sampler;
     struct think think;
+    bool is_estimated;
     uint64_t started_ns, first_token_ns, last_token_ns;
     uint64_t told_ns; /* how far its prompt is */
     struct sched_task task;

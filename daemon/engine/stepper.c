@@ -11,6 +11,7 @@
 #include "engine/archive.h"
 #include "engine/batch.h"
 #include "engine/cache.h"
+#include "engine/haste.h"
 #include "engine/meter.h"
 #include "engine/news.h"
 #include "engine/outbox.h"
@@ -18,6 +19,7 @@
 #include "engine/score.h"
 #include "engine/seq.h"
 #include "engine/slots.h"
+#include "engine/speed.h"
 #include "engine/tally.h"
 #include "engine/usage.h"
 #include "kv/tree.h"
@@ -51,6 +53,7 @@ struct stepper {
     bool unsaved; /* the tree has grown since all of it was handed to the archive */
     uint64_t stepped_ns, numbered_ns;
     struct sched *sched;
+    struct speed speed;
     TAILQ_HEAD(, seq) seqs; /* all, in order of arrival */
     struct share *share;    /* [max_sequences] of the step that is planned */
     int n_shares;
@@ -150,7 +153,7 @@ static bool is_late(const struct seq *seq, uint64_t now)
     return !seq->task.has_begun && seq->task.deadline_ns && now >= seq->task.deadline_ns;
 }
 
-/* Ends who was cancelled or has waited too long, and looks who could have rows. */
+/* Ends who was cancelled or is too late, and looks who could have rows. */
 static void look_at_seqs(struct stepper *s, uint64_t now)
 {
     for (struct seq *seq = TAILQ_FIRST(&s->seqs), *next; seq; seq = next) {
@@ -161,6 +164,10 @@ static void look_at_seqs(struct stepper *s, uint64_t now)
         }
         if (is_late(seq, now)) {
             refuse(s, seq, now);
+            continue;
+        }
+        if (haste_is_over(seq, now, 0)) {
+            finish(s, seq, ENGINE_TIME, NULL);
             continue;
         }
         seq->task.rests = seq->is_away || slots_is_paused(s->slots, seq->call);
@@ -214,6 +221,22 @@ static int n_unpromised(const struct stepper *s)
     return n;
 }
 
+/* As if those who read now were done with that when this one is. */
+static void estimate(struct stepper *s, struct seq *seq)
+{
+    int rows = 0, answers = seq->request->n_beside;
+    const struct seq *other;
+    TAILQ_FOREACH (other, &s->seqs, beside)
+        if (other->task.has_begun) {
+            answers++;
+            rows += other->task.writes ? 0 : other->task.n_rows;
+        }
+    struct engine_event event;
+    haste_estimate(seq, &s->speed, rows, answers, now_ns(), &event);
+    outbox_push(s->outbox, &event);
+    seq->is_estimated = true;
+}
+
 /* How many rows a sequence takes now that its turn to read has come, 0: it waits for the disk. */
 static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scored)
 {
@@ -222,6 +245,8 @@ static int rows_to_read(struct stepper *s, struct seq *seq, int most, int n_scor
         recall(s, seq);
     if (seq->is_away)
         return 0;
+    if (seq->request->finish_by_ns > 0 && !seq->is_estimated)
+        estimate(s, seq);
     if (all && most > ENGINE_PROMPT_ROWS - n_scored)
         most = ENGINE_PROMPT_ROWS - n_scored;
     if (seq_is_writing(seq) && most > ENGINE_REPLAY_ROWS)
@@ -330,8 +355,10 @@ static bool score_prompt(struct stepper *s, struct seq *seq, int logits, int n)
 /* The sequence's next token; -1: there is nothing left to choose from. */
 static int32_t choose(struct stepper *s, struct seq *seq)
 {
+    if (!seq_is_decoding(seq))
+        haste_begin(seq, s->stepped_ns);
     int32_t id = sampler_draw(&seq->sampler, s->logits, s->banned, &s->candidates);
-    id = think_limit(&seq->think, id);
+    id = think_limit(&seq->think, id, s->stepped_ns);
     if (id >= 0)
         seq_accept(seq, id, model_vocab(s->model));
     return id;
@@ -367,6 +394,8 @@ static void step_sequence(struct stepper *s, struct seq *seq, int logits)
     }
     if (seq_is_full(seq))
         finish(s, seq, ENGINE_LENGTH, NULL);
+    else if (haste_is_over(seq, s->stepped_ns, speed_token_ns(&s->speed, s->batch.rows.n_decode)))
+        finish(s, seq, ENGINE_TIME, NULL);
 }
 
 /* The step has made the sequence's next n rows. */
@@ -415,6 +444,7 @@ static void after_step(struct stepper *s, uint64_t start_ns)
     int prompt_rows = 0, decode_rows = 0, row = 0;
     s->stepped_ns = now_ns();
     uint64_t ns = s->stepped_ns - start_ns;
+    speed_note(&s->speed, b->rows.n - b->rows.n_decode, b->rows.n_decode, ns);
     for (int i = 0; i < b->n_seqs; i++) {
         struct seq *seq = b->seq[i];
         *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
@@ -510,14 +540,17 @@ bool stepper_step(struct stepper *s)
 
 /* ------------------------------------------------------------------ between steps */
 
-/* When the first of those who have not begun has waited too long. */
+/* When the first of those who wait is too late. */
 static uint64_t first_deadline(const struct stepper *s)
 {
     uint64_t first = UINT64_MAX;
     const struct seq *seq;
-    TAILQ_FOREACH (seq, &s->seqs, beside)
+    TAILQ_FOREACH (seq, &s->seqs, beside) {
         if (!seq->task.has_begun && seq->task.deadline_ns && seq->task.deadline_ns < first)
             first = seq->task.deadline_ns;
+        if (seq->request->finish_by_ns > 0 && seq->request->finish_by_ns < first)
+            first = seq->request->finish_by_ns;
+    }
     return first;
 }
 

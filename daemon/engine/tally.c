@@ -25,6 +25,7 @@ static atomic_uint_fast64_t *counter_of(struct tally *tally, enum engine_finish 
     switch (how) {
     case ENGINE_STOP:
     case ENGINE_LENGTH:
+    case ENGINE_TIME:
         break;
     case ENGINE_CANCELLED:
         return &tally->cancelled;

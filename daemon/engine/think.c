@@ -49,22 +49,37 @@ static bool ends_sentence(const char *text, int n)
 
 /* ---- following */
 
-static enum think_cut find_cut(const struct think *think)
+static enum think_cut find_cut(const struct think *think, uint64_t now_ns)
 {
     const struct think_params *p = think->params;
     if (p->hard > 0 && think->n + 1 >= p->hard)
         return THINK_CUT_HARD;
-    if (p->soft > 0 && think->n >= p->soft && ends_sentence(think->tail, think->n_tail))
-        return THINK_CUT_SOFT;
+    if (think->hard_ns > 0 && now_ns >= think->hard_ns)
+        return THINK_CUT_TIME;
+    bool is_long = p->soft > 0 && think->n >= p->soft;
+    bool is_late = think->soft_ns > 0 && now_ns >= think->soft_ns;
+    if ((is_long || is_late) && ends_sentence(think->tail, think->n_tail))
+        return is_long ? THINK_CUT_SOFT : THINK_CUT_TIME;
     return THINK_UNCUT;
 }
 
-int32_t think_limit(struct think *think, int32_t drawn)
+int32_t think_limit(struct think *think, int32_t drawn, uint64_t now_ns)
 {
     if (think->state != THINK_NOW)
         return drawn;
-    think->cut = drawn == think->params->close ? THINK_UNCUT : find_cut(think);
+    think->cut = drawn == think->params->close ? THINK_UNCUT : find_cut(think, now_ns);
     return think->cut == THINK_UNCUT ? drawn : think->params->close;
+}
+
+void think_within(struct think *think, uint64_t from_ns, uint64_t until_ns)
+{
+    think->soft_ns = until_ns - (until_ns - from_ns) / 4;
+    think->hard_ns = until_ns;
+}
+
+bool think_is_on(const struct think *think)
+{
+    return think->state == THINK_NOW;
 }
 
 static void note(struct think *think, const char *bytes, size_t n)

@@ -18,21 +18,26 @@ struct think_params { /* zeroed: there is no thinking */
     int soft, hard;
     int32_t open, close; /* the markers' ids */
     bool is_open;        /* the prompt ends inside the thinking */
+    int percent;         /* that it may take of an answer's time, where that is limited */
 };
 
-enum think_cut { THINK_UNCUT, THINK_CUT_SOFT, THINK_CUT_HARD };
+enum think_cut { THINK_UNCUT, THINK_CUT_SOFT, THINK_CUT_HARD, THINK_CUT_TIME };
 
 struct think {
     const struct think_params *params;
     enum { THINK_MAY_COME, THINK_NOW, THINK_OVER } state;
     int n; /* tokens of thinking */
     enum think_cut cut;
-    char tail[16]; /* the last bytes that were thought */
+    uint64_t soft_ns, hard_ns; /* the same by the clock; 0: no such limit */
+    char tail[16];             /* the last bytes that were thought */
     int n_tail;
 };
 
 void think_init(struct think *think, const struct think_params *params);
 /* The token that comes: the one that was drawn, or the closing marker where a limit demands it. */
-int32_t think_limit(struct think *think, int32_t drawn);
+int32_t think_limit(struct think *think, int32_t drawn, uint64_t now_ns);
+/* Has it end by a time, in the last quarter of it with a sentence. */
+void think_within(struct think *think, uint64_t from_ns, uint64_t until_ns);
+bool think_is_on(const struct think *think); /* what comes next is thought */
 /* What came, with the bytes it stands for: none, if it is special. */
 void think_accept(struct think *think, int32_t id, const char *bytes, size_t n);

@@ -38,6 +38,7 @@ struct merged {
     size_t n_bias;
     /* scalars: the last part that has one wins */
     int64_t max_tokens, top_logprobs, timeout_ms, queue_timeout_ms, class, top_k, n, best_of;
+    int64_t finish_within_ms;
     double temperature, top_p, min_p, repetition, presence, frequency;
     double top_n_sigma, mirostat_tau, mirostat_eta, dry_multiplier, dry_base;
     int64_t dry_allowed_length, dry_range;
@@ -183,6 +184,8 @@ static int merge_part(struct merged *m, Moed__V1__GenerateRequest *part)
         m->reason.tokens = part->thinking_tokens;
     if (part->has_thinking_soft_tokens)
         m->reason.soft_tokens = part->thinking_soft_tokens;
+    if (part->has_finish_within_ms)
+        m->finish_within_ms = part->finish_within_ms;
     if (part->has_n)
         m->n = part->n;
     if (part->has_best_of)
@@ -609,6 +612,8 @@ static int check_fields(const struct model *model, const struct merged *m, struc
 {
     int r = field_int(FIELD_TIMEOUT_MS, m->timeout_ms, &ask->timeout_ms, err);
     if (r == 0)
+        r = field_int(FIELD_FINISH_WITHIN, m->finish_within_ms, &ask->finish_within_ms, err);
+    if (r == 0)
         r = check_numbers(m, n_written, &ask->n_told, err);
     if (r == 0 && m->has_chat)
         r = ask_family(model, m->family, &ask->chat, err);
@@ -673,6 +678,7 @@ static int add_answers(const struct model *model, const struct merged *m, int n,
     if (n == 1)
         return 0;
     ask->request->is_followed = true;
+    ask->request->n_beside = n - 1;
     ask->more = calloc((size_t)n - 1, sizeof *ask->more);
     int r = ask->more ? 0 : err_set(err, -ENOMEM, "no memory for %d answers", n);
     while (r == 0 && ask->n_more < n - 1)

@@ -30,8 +30,9 @@ struct ask {
     Moed__V1__Receipt *receipt;     /* which the answer must have; NULL: any */
     bool logprobs;
     bool return_prompt;
-    int64_t timeout_ms; /* 0: none */
-    struct ids open;    /* of an answer that goes on: the prompt ends in them */
+    int64_t timeout_ms;       /* 0: none */
+    int64_t finish_within_ms; /* of receipt; 0: whenever */
+    struct ids open;          /* of an answer that goes on: the prompt ends in them */
     bool in_session;
     struct saying saying; /* what that gets */
 };

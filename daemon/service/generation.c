@@ -261,6 +261,7 @@ static void send_event(struct generation *g, struct voice *a, bool is_end)
 {
     Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
     Moed__V1__Usage usage = MOED__V1__USAGE__INIT;
+    Moed__V1__Estimate estimate;
     Moed__V1__Receipt receipt;
     Moed__V1__Progress progress;
     ev.has_seq = true;
@@ -274,7 +275,7 @@ static void send_event(struct generation *g, struct voice *a, bool is_end)
         ev.progress = &progress;
         g->is_reading = false;
     }
-    voice_fill(a, &ev);
+    voice_fill(a, &ev, &estimate);
     if (is_end) {
         describe_end(g, a, &ev, &receipt);
         a->is_told = true;
@@ -575,8 +576,10 @@ static void note_reading(struct generation *g, const struct voice *a, const stru
 
 static int take(struct generation *g, struct voice *a, const struct engine_event *ev)
 {
-    bool is_kept = is_choosing(g) && ev->kind != ENGINE_KNOWN && ev->kind != ENGINE_PROMPT;
-    if (is_kept)
+    bool is_known = ev->kind == ENGINE_KNOWN || ev->kind == ENGINE_PROMPT;
+    if (ev->kind == ENGINE_ESTIMATE && a != &g->voice[0])
+        return 0; /* the first one's is of all */
+    if (is_choosing(g) && !is_known && ev->kind != ENGINE_ESTIMATE)
         return ev->kind == ENGINE_DONE ? 0 : voice_hold(a, ev);
     if (!voice_has_room(a, ev))
         send_event(g, a, false);
@@ -650,6 +653,8 @@ static int generation_new(struct call *call, int entry, const char *model, struc
     g->started_ms = call->received_ms;
     hub_random(g->id, sizeof g->id);
     g->n_asked = ask->n_told;
+    uint64_t within_ms = (uint64_t)ask->finish_within_ms;
+    uint64_t finish_by_ns = within_ms > 0 ? (call->received_ms + within_ms) * 1000000 : 0;
     g->model = strdup(model);
     if (!g->model || copy_request(g, ask) < 0)
         return -ENOMEM;
@@ -661,6 +666,7 @@ static int generation_new(struct call *call, int entry, const char *model, struc
             return r;
         }
         g->voice[i].request->uid = g->uid;
+        g->voice[i].request->finish_by_ns = finish_by_ns;
         g->voice[i].index = g->n_asked < (int)n ? -1 : i; /* none is told yet, or all are */
     }
     *ret = TAKE(g);

@@ -12,12 +12,13 @@
 
 static const struct {
     int soft, hard; /* tokens of thinking; 0: no limit */
+    int percent;    /* of the time of an answer that has one */
     enum chat_effort words;
 } efforts[] = {
-    [MOED__V1__EFFORT__EFFORT_NONE] = {0, 0, CHAT_EFFORT_NONE},
-    [MOED__V1__EFFORT__EFFORT_LOW] = {512, 1024, CHAT_EFFORT_NONE},
-    [MOED__V1__EFFORT__EFFORT_HIGH] = {24576, 32768, CHAT_EFFORT_HIGH},
-    [MOED__V1__EFFORT__EFFORT_MAX] = {0, 0, CHAT_EFFORT_MAX},
+    [MOED__V1__EFFORT__EFFORT_NONE] = {0, 0, 60, CHAT_EFFORT_NONE},
+    [MOED__V1__EFFORT__EFFORT_LOW] = {512, 1024, 30, CHAT_EFFORT_NONE},
+    [MOED__V1__EFFORT__EFFORT_HIGH] = {24576, 32768, 60, CHAT_EFFORT_HIGH},
+    [MOED__V1__EFFORT__EFFORT_MAX] = {0, 0, 75, CHAT_EFFORT_MAX},
 };
 
 int reason_limits(const struct reason *reason, const struct chat_family *family,
@@ -40,8 +41,11 @@ int reason_limits(const struct reason *reason, const struct chat_family *family,
     *ret = (struct think_params){.soft = (int)soft, .hard = (int)hard};
     if (hard > 0 && soft == 0)
         ret->soft = (int)(hard - hard / 4);
-    if (hard == 0 && soft == 0)
-        *ret = (struct think_params){.soft = efforts[level].soft, .hard = efforts[level].hard};
+    if (hard == 0 && soft == 0) {
+        ret->soft = efforts[level].soft;
+        ret->hard = efforts[level].hard;
+    }
+    ret->percent = efforts[level].percent;
     if (!family || !chat_think_marks(family, vocab, &ret->open, &ret->close))
         *ret = (struct think_params){0}; /* nothing will be thought */
     return 0;

@@ -214,6 +214,10 @@ int voice_take(struct voice *a, const struct engine_event *ev)
         return take_token(a, ev);
     case ENGINE_MORE:
         return take_text(a, -1, ev);
+    case ENGINE_ESTIMATE:
+        a->estimate = *ev;
+        a->is_estimated = true;
+        return 0;
     case ENGINE_READING:
     case ENGINE_VALUES:
     case ENGINE_DONE:
@@ -290,14 +294,15 @@ int voice_feed(struct voice *a)
 
 double voice_score(const struct voice *a)
 {
-    bool is_whole = a->done.finish == ENGINE_STOP || a->done.finish == ENGINE_LENGTH;
+    enum engine_finish how = a->done.finish;
+    bool is_whole = how == ENGINE_STOP || how == ENGINE_LENGTH || how == ENGINE_TIME;
     return a->n_scored > 0 && is_whole ? a->logprob_sum / a->n_scored : -INFINITY;
 }
 
 /* ---- sending */
 bool voice_is_waiting(const struct voice *a)
 {
-    return a->tokens.n > 0 || a->text.n > 0 || a->thinking.n > 0;
+    return a->tokens.n > 0 || a->text.n > 0 || a->thinking.n > 0 || a->is_estimated;
 }
 
 size_t voice_unsent(const struct voice *a)
@@ -313,8 +318,24 @@ static char *as_string(struct ttrpc_buf *buf)
     return (char *)buf->data + buf->start;
 }
 
-void voice_fill(struct voice *a, Moed__V1__GenerateEvent *ev)
+static void fill_estimate(const struct engine_event *from, Moed__V1__Estimate *ret)
 {
+    moed__v1__estimate__init(ret);
+    ret->has_prefill_seconds = from->estimate.prefill_seconds > 0;
+    ret->prefill_seconds = from->estimate.prefill_seconds;
+    ret->has_tokens_per_second = ret->has_thinking_tokens = ret->has_answer_tokens =
+        from->estimate.tokens_per_second > 0;
+    ret->tokens_per_second = from->estimate.tokens_per_second;
+    ret->thinking_tokens = from->estimate.thinking_tokens;
+    ret->answer_tokens = from->estimate.answer_tokens;
+}
+
+void voice_fill(struct voice *a, Moed__V1__GenerateEvent *ev, Moed__V1__Estimate *estimate)
+{
+    if (a->is_estimated) {
+        fill_estimate(&a->estimate, estimate);
+        ev->estimate = estimate;
+    }
     if (a->n_waiting > 0) {
         ev->has_first_index = true;
         ev->first_index = a->first_index;
@@ -327,6 +348,7 @@ void voice_sent(struct voice *a)
 {
     a->first_index += a->n_waiting;
     a->n_waiting = a->n_fields = 0;
+    a->is_estimated = false;
     ttrpc_buf_fini(&a->thinking);
     ttrpc_buf_fini(&a->text);
     ttrpc_buf_fini(&a->tokens);
@@ -345,6 +367,7 @@ Moed__V1__Finish voice_finish(const struct voice *a)
     static const Moed__V1__Finish finishes[] = {
         [ENGINE_STOP] = MOED__V1__FINISH__FINISH_STOP,
         [ENGINE_LENGTH] = MOED__V1__FINISH__FINISH_LENGTH,
+        [ENGINE_TIME] = MOED__V1__FINISH__FINISH_TIME,
         [ENGINE_CANCELLED] = MOED__V1__FINISH__FINISH_CANCELLED,
         [ENGINE_ERROR] = MOED__V1__FINISH__FINISH_ERROR,
         [ENGINE_REFUSED] = MOED__V1__FINISH__FINISH_REFUSED,
@@ -359,6 +382,7 @@ void voice_fill_end(struct voice *a, Moed__V1__GenerateEvent *ev, Moed__V1__Rece
         [THINK_UNCUT] = MOED__V1__THINKING_CUT__THINKING_CUT_NONE,
         [THINK_CUT_SOFT] = MOED__V1__THINKING_CUT__THINKING_CUT_SOFT,
         [THINK_CUT_HARD] = MOED__V1__THINKING_CUT__THINKING_CUT_HARD,
+        [THINK_CUT_TIME] = MOED__V1__THINKING_CUT__THINKING_CUT_TIME,
     };
     ev->has_finish = ev->has_thinking_cut = ev->has_text_hash = true;
     ev->finish = voice_finish(a);

@@ -35,6 +35,8 @@ struct voice {
     struct receipt receipt;
 
     /* what waits to be sent */
+    struct engine_event estimate; /* if is_estimated */
+    bool is_estimated;
     struct ttrpc_buf text, thinking;
     struct ttrpc_buf tokens; /* packed: the prompt's, the answer's, call deltas among them */
     int n_waiting, n_fields; /* tokens in `tokens`, fields of them */
@@ -75,7 +77,7 @@ size_t voice_unsent(const struct voice *voice); /* bytes */
 Moed__V1__Finish voice_finish(const struct voice *voice);
 /* Puts what waits into an event, which borrows it until voice_sent(); `tokens` is to be packed
  * behind it. */
-void voice_fill(struct voice *voice, Moed__V1__GenerateEvent *ev);
+void voice_fill(struct voice *voice, Moed__V1__GenerateEvent *ev, Moed__V1__Estimate *estimate);
 /* And what only the last one has. */
 void voice_fill_end(struct voice *voice, Moed__V1__GenerateEvent *ev, Moed__V1__Receipt *receipt);
 void voice_sent(struct voice *voice);

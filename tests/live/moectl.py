@@ -291,59 +291,6 @@ class WithDaemon(unittest.TestCase):
         words = moectl("status", "--socket", self.daemon.path)[1].decode()
         self.assertIn("%d kept" % stats["pages_kept"], words)
 
-    def test_ask_several(self):
-        args = ("What is memory bandwidth?", "-n", "12", "--temperature", "1", "--seed", "40")
-        alone = [self.run_json("ask", *args[:-1], str(40 + i)) for i in range(3)]
-        several = self.run_json("ask", *args, "--n", "3")
-        self.assertEqual(set(several), {"model", "answers", "usage"})
-        self.assertEqual([{**a, "receipt": 0} for a in several["answers"]],
-                         [{k: v for k, v in {**a, "receipt": 0}.items()
-                           if k not in ("model", "usage")} for a in alone])
-        self.assertEqual([a["receipt"]["seed"] for a in several["answers"]], ["40", "41", "42"])
-        rc, out, err = moectl("-S", self.daemon.path, "ask", *args, "--n", "3")
-        self.assertEqual(out.decode(), "".join("--- answer %d\n%s\n" % (i + 1, a["text"].rstrip("\n"))
-                                               for i, a in enumerate(alone)))
-        self.assertRegex(err.decode(), r"\A\d+ prompt tokens.*\n\Z")
-        best = self.run_json("ask", *args, "--best-of", "3")
-        self.assertIn(best["text"], [a["text"] for a in alone])
-        self.assertLess(best["mean_logprob"], 0)
-        self.assertEqual(best["usage"]["completion_tokens"],
-                         sum(a["usage"]["completion_tokens"] for a in alone))
-        raw = self.run_json("generate", "--raw", "Once", "-n", "3", "--n", "2", "--best-of", "4",
-                            "--top-logprobs", "2", "--temperature", "1")
-        self.assertEqual(set(raw), {"prompt_tokens", "answers", "usage"})
-        for answer in raw["answers"]:
-            self.assertEqual(set(answer), {"tokens", "finish_reason", "mean_logprob", "receipt"})
-            mean = sum(t["logprob"] for t in answer["tokens"]) / len(answer["tokens"])
-            self.assertAlmostEqual(answer["mean_logprob"], mean, places=4)
-        rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", "--n", "17")
-        self.assertEqual((rc, out), (1, b""))
-        self.assertIn(b"generate.n is 17", err)
-        self.assertEqual(moectl("chat", "--n", "2")[0], 2)
-        rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", "--best-of=2", "--save", "/dev/null")
-        self.assertEqual(rc, 2)
-        self.assertIn(b"one answer", err)
-
-    def test_ask_limits_thinking(self):
-        free = self.run_json("ask", "--think", "What is memory bandwidth?", "--temperature", "0")
-        for args in (("--think-tokens", "4", "--think-soft", "4"), ("--think-tokens=4",)):
-            cut = self.run_json("ask", "--think", "What is memory bandwidth?", *args,
-                                "--temperature", "0")
-            self.assertEqual((cut["usage"]["thinking_tokens"], cut["thinking_cut"]), (4, "hard"))
-            self.assertTrue(free["thinking"].startswith(cut["thinking"]) and cut["text"])
-        self.assertEqual(free["thinking_cut"], "none")
-        rc, out, err = moectl("-S", self.daemon.path, "ask", "--think", "Hi", "--think-tokens", "3")
-        self.assertIn(b"(3 of thinking, cut)", err)
-        for args in (("--effort", "low"), ("--effort=high",)):
-            self.assertEqual(moectl("-S", self.daemon.path, "ask", "Hi", "-n2", *args)[0], 0)
-        for args, words in ((("--effort", "max"), b"effort 'max'"),
-                            (("--think-tokens", "3", "--think-soft", "4"), b"expected at most")):
-            rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", *args)
-            self.assertEqual(rc, 1)
-            self.assertIn(words, err)
-        self.assertEqual(moectl("ask", "Hi", "--effort", "huge")[0], 2)
-        self.assertEqual(moectl("generate", "--raw", "Hi", "--think-tokens", "3")[0], 2)
-
     def test_how_requests_fare(self):
         self.run_json("generate", "--raw", "A fox", "--tokens", "5", "--ignore-end")
         model = self.run_json("stats", "--experts")["models"][0]

@@ -92,6 +92,7 @@ FIELDS = {  # how each published field is asked for
         lambda v: generate(messages=[("user", "a")], max_tokens=2, extra=num(22, v)),
     "generate.thinking_soft_tokens":
         lambda v: generate(messages=[("user", "a")], max_tokens=2, extra=num(23, v)),
+    "generate.finish_within_ms": lambda v: short(extra=num(24, v)),
     "generate.n": lambda v: short(extra=num(25, v)),
     "generate.best_of": lambda v: short(extra=num(26, v)),
     "generate.tokens.ids": lambda v: generate(tokens=[v], max_tokens=2),

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""A real daemon: how long an answer thinks, and several answers of one prompt.
+"""A real daemon: how long an answer thinks and takes, and several answers of one prompt.
 
-usage: reason.py MOED MODEL [unittest arguments]
+usage: reason.py MOECTL MOED MODEL [unittest arguments]
 """
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,12 +17,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "fixture")]
 import parrot  # noqa: E402
 from daemon import Daemon  # noqa: E402
-from ttrpc import Failure, blob, num  # noqa: E402
+from ttrpc import Failure, blob, float32, num  # noqa: E402
 
-MOED, MODEL = sys.argv[1:3]
-del sys.argv[1:3]
+MOECTL, MOED, MODEL = sys.argv[1:4]
+del sys.argv[1:4]
 STOP, LENGTH = 1, 2
-UNCUT, SOFT, HARD = 0, 1, 2
+UNCUT, SOFT, HARD, BY_TIME = 0, 1, 2, 3
+TIME = 8
+SLACK = 1.0  # seconds: machines do other things too
 
 
 def configured(room, **keys):
@@ -148,6 +152,177 @@ class Parrot(unittest.TestCase):
                                  (thought, "Yes sir", STOP))
                 self.assertEqual(answer.last["thinking_cut"] or 0, cut)
                 self.assertEqual(answer.usage["thinking_tokens"], len(answer.tokens) - 3)
+
+
+class InTime(unittest.TestCase):
+    """The embedded model, kept from ending by itself."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL).start()
+        cls.conn = cls.daemon.ready()
+        cls.close, = cls.conn.tokenize("</think>")
+        never = blob(6, blob(9, num(1, cls.close) + float32(2, -100)))
+        cls.ask = dict(messages=[("user", "What is memory bandwidth?")], thinking=True,
+                       ignore_end=True, temperature=1.0, seed=11, extra=never)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.conn.close()
+        status = cls.daemon.stop()
+        cls.daemon.__exit__()
+        assert status == 0, "the daemon ended with %d" % status
+
+    def within(self, ms, **more):
+        """An answer, the estimate that came first, and how many seconds it took."""
+        ask = dict(self.ask, **more)
+        start = time.monotonic()
+        answer = self.conn.generate(**dict(ask, extra=ask["extra"] + num(24, ms)))
+        while answer.step():
+            pass
+        self.assertIsNone(answer.failure)
+        return answer, answer.estimate, time.monotonic() - start
+
+    def test_thinking_leaves_the_answer_its_share(self):
+        self.conn.ask(**dict(self.ask, max_tokens=50))  # so that something was measured
+        answer, estimate, seconds = self.within(900)
+        usage = answer.usage
+        self.assertEqual((answer.finish, answer.last["thinking_cut"]), (TIME, BY_TIME))
+        self.assertEqual(answer.ids.index(self.close) + 1, usage["thinking_tokens"])
+        self.assertTrue(answer.thinking and answer.text)
+        self.assertTrue(0.2 < usage["thinking_tokens"] / len(answer.tokens) < 0.9)
+        self.assertLess(seconds, 0.9 + SLACK)
+        self.assertGreater(seconds, 0.5)
+        rate = estimate["tokens_per_second"]
+        self.assertGreater(estimate["prefill_seconds"], 0)
+        self.assertTrue(0 < estimate["thinking_tokens"] + estimate["answer_tokens"] <= 0.9 * rate)
+        again = self.conn.ask(**dict(self.ask, max_tokens=len(answer.tokens), extra=self.ask["extra"] +
+                                     limits(usage["thinking_tokens"], usage["thinking_tokens"])))
+        self.assertEqual((again.ids, again.text), (answer.ids, answer.text))
+
+    def test_raw_text(self):
+        answer, estimate, seconds = self.within(400, messages=None, thinking=False, text="Once")
+        self.assertEqual((answer.finish, answer.last["thinking_cut"] or 0), (TIME, UNCUT))
+        self.assertTrue(answer.text)
+        self.assertEqual(estimate["thinking_tokens"] or 0, 0)
+        self.assertLess(seconds, 0.4 + SLACK)
+        short, _, _ = self.within(60000, messages=None, thinking=False, text="Once", max_tokens=3)
+        self.assertEqual((short.finish, len(short.tokens)), (LENGTH, 3))
+
+    def test_no_time_to_begin(self):
+        text = "The heron read the newspaper to the frogs of the pond. " * 120
+        answer, _, seconds = self.within(1, messages=None, thinking=False, text=text)
+        self.assertEqual((answer.finish, answer.text), (TIME, ""))
+        self.assertLess(seconds, SLACK)
+
+    def test_while_nobody_reads(self):
+        """What is paused ends in time too."""
+        with self.daemon.connect() as slow:
+            answer = slow.generate(**dict(self.ask, top_logprobs=20, extra=self.ask["extra"] + num(24, 500)))
+            time.sleep(0.5)
+            while answer.step():
+                pass
+            self.assertEqual(answer.finish, TIME)
+
+    def test_several(self):
+        start = time.monotonic()
+        answers = self.conn.several(3, **dict(self.ask, extra=self.ask["extra"] + num(24, 600) + num(25, 3)))
+        self.assertLess(time.monotonic() - start, 0.6 + SLACK)
+        for part in answers.parts:
+            self.assertEqual((part.finish, part.last["thinking_cut"]), (TIME, BY_TIME))
+            self.assertTrue(part.text)
+        self.assertEqual([bool(part.estimate) for part in answers.parts], [True, False, False])
+
+
+def moectl(*args):
+    """(exit code, standard output, standard error)"""
+    done = subprocess.run([MOECTL, *args], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Shell(unittest.TestCase):
+    """The same asked by moectl."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(MOED, MODEL).start()
+        cls.daemon.ready().close()
+
+    @classmethod
+    def tearDownClass(cls):
+        status = cls.daemon.stop()
+        cls.daemon.__exit__()
+        assert status == 0, "the daemon ended with %d" % status
+
+    def run_json(self, *args):
+        code, out, err = moectl("-S", self.daemon.path, "--json", *args)
+        self.assertEqual((code, err), (0, b""))
+        return json.loads(out)
+
+    def test_ask_within_a_time(self):
+        args = ("generate", "--raw", "Once upon a time", "--ignore-end", "--finish-within", "0.3")
+        self.run_json(*args)
+        one = self.run_json(*args)
+        self.assertEqual(one["finish_reason"], "time")
+        self.assertEqual(set(one["estimate"]), {"prefill_seconds", "tokens_per_second",
+                                                "thinking_tokens", "answer_tokens"})
+        rc, out, err = moectl("-S", self.daemon.path, *args)
+        self.assertEqual(rc, 0)
+        self.assertRegex(err.decode(), r"\Afirst token in about \d+\.\d s, then \d+ tokens\n.*ended by time\n\Z")
+        self.assertEqual(moectl("ask", "Hi", "--finish-within", "0")[0], 2)
+
+    def test_ask_several(self):
+        args = ("What is memory bandwidth?", "-n", "12", "--temperature", "1", "--seed", "40")
+        alone = [self.run_json("ask", *args[:-1], str(40 + i)) for i in range(3)]
+        several = self.run_json("ask", *args, "--n", "3")
+        self.assertEqual(set(several), {"model", "answers", "usage"})
+        self.assertEqual([{**a, "receipt": 0} for a in several["answers"]],
+                         [{k: v for k, v in {**a, "receipt": 0}.items()
+                           if k not in ("model", "usage")} for a in alone])
+        self.assertEqual([a["receipt"]["seed"] for a in several["answers"]], ["40", "41", "42"])
+        rc, out, err = moectl("-S", self.daemon.path, "ask", *args, "--n", "3")
+        self.assertEqual(out.decode(), "".join("--- answer %d\n%s\n" % (i + 1, a["text"].rstrip("\n"))
+                                               for i, a in enumerate(alone)))
+        self.assertRegex(err.decode(), r"\A\d+ prompt tokens.*\n\Z")
+        best = self.run_json("ask", *args, "--best-of", "3")
+        self.assertIn(best["text"], [a["text"] for a in alone])
+        self.assertLess(best["mean_logprob"], 0)
+        self.assertEqual(best["usage"]["completion_tokens"],
+                         sum(a["usage"]["completion_tokens"] for a in alone))
+        raw = self.run_json("generate", "--raw", "Once", "-n", "3", "--n", "2", "--best-of", "4",
+                            "--top-logprobs", "2", "--temperature", "1")
+        self.assertEqual(set(raw), {"prompt_tokens", "answers", "usage"})
+        for answer in raw["answers"]:
+            self.assertEqual(set(answer), {"tokens", "finish_reason", "mean_logprob", "receipt"})
+            mean = sum(t["logprob"] for t in answer["tokens"]) / len(answer["tokens"])
+            self.assertAlmostEqual(answer["mean_logprob"], mean, places=4)
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", "--n", "17")
+        self.assertEqual((rc, out), (1, b""))
+        self.assertIn(b"generate.n is 17", err)
+        self.assertEqual(moectl("chat", "--n", "2")[0], 2)
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", "--best-of=2", "--save", "/dev/null")
+        self.assertEqual(rc, 2)
+        self.assertIn(b"one answer", err)
+
+    def test_ask_limits_thinking(self):
+        free = self.run_json("ask", "--think", "What is memory bandwidth?", "--temperature", "0")
+        for args in (("--think-tokens", "4", "--think-soft", "4"), ("--think-tokens=4",)):
+            cut = self.run_json("ask", "--think", "What is memory bandwidth?", *args,
+                                "--temperature", "0")
+            self.assertEqual((cut["usage"]["thinking_tokens"], cut["thinking_cut"]), (4, "hard"))
+            self.assertTrue(free["thinking"].startswith(cut["thinking"]) and cut["text"])
+        self.assertEqual(free["thinking_cut"], "none")
+        rc, out, err = moectl("-S", self.daemon.path, "ask", "--think", "Hi", "--think-tokens", "3")
+        self.assertIn(b"(3 of thinking, cut)", err)
+        for args in (("--effort", "low"), ("--effort=high",)):
+            self.assertEqual(moectl("-S", self.daemon.path, "ask", "Hi", "-n2", *args)[0], 0)
+        for args, words in ((("--effort", "max"), b"effort 'max'"),
+                            (("--think-tokens", "3", "--think-soft", "4"), b"expected at most")):
+            rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", *args)
+            self.assertEqual(rc, 1)
+            self.assertIn(words, err)
+        self.assertEqual(moectl("ask", "Hi", "--effort", "huge")[0], 2)
+        self.assertEqual(moectl("generate", "--raw", "Hi", "--think-tokens", "3")[0], 2)
 
 
 class Several(unittest.TestCase):

@@ -31,7 +31,9 @@ MESSAGES = {
               16: ("prompt_tokens", ["Token"]), 17: ("progress", "Progress"),
               19: ("session_revision", "int"),
               20: ("session_unkept", "str"), 21: ("index", "int"), 22: ("thinking_cut", "int"),
-              23: ("mean_logprob", "float")},
+              23: ("mean_logprob", "float"), 24: ("estimate", "Estimate")},
+    "Estimate": {1: ("prefill_seconds", "double"), 2: ("tokens_per_second", "double"),
+                 3: ("thinking_tokens", "int"), 4: ("answer_tokens", "int")},
     "Session": {1: ("id", "str"), 2: ("name", "str"), 3: ("revision", "int"), 4: ("model", "str"),
                 5: ("raw", "bool"), 6: ("messages", "int"), 7: ("tokens", "int"),
                 8: ("bytes", "int"), 9: ("created", "int"), 10: ("used", "int"),
@@ -401,6 +403,7 @@ class Answer:
         self.text = self.thinking = ""
         self.tokens, self.prompt, self.chunks, self.calls = [], [], [], []
         self.prompt_tokens = []
+        self.estimate = None
         self.n_events = 0
 
     def step(self):
@@ -419,6 +422,9 @@ class Answer:
             assert len(self.id) == 16 and self.model
             self.prompt = event["prompt"]
         self.n_events += 1
+        if event["estimate"]:
+            assert not self.estimate and not self.tokens, "an estimate behind the answer"
+            self.estimate = event["estimate"]
         if event["prompt_tokens"]:
             assert not self.tokens, "the prompt behind the answer"
             self.prompt_tokens += event["prompt_tokens"]

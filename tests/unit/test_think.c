@@ -22,7 +22,7 @@ static void write(struct think *t, const char *text)
 /* Writes words until something is demanded, at most `most`; how many tokens of thinking came. */
 static int write_until(struct think *t, const char *text, int most)
 {
-    for (int i = 0; i < most && think_limit(t, WORD) == WORD; i++)
+    for (int i = 0; i < most && think_limit(t, WORD, 0) == WORD; i++)
         write(t, text);
     return t->n;
 }
@@ -35,13 +35,13 @@ static void test_at_most_hard_with_the_marker(void **state)
         struct think t;
         think_init(&t, &p);
         assert_int_equal(write_until(&t, " on", 100), hard - 1);
-        assert_int_equal(think_limit(&t, CLOSE), CLOSE); /* the model's own */
+        assert_int_equal(think_limit(&t, CLOSE, 0), CLOSE); /* the model's own */
         assert_int_equal(t.cut, THINK_UNCUT);
-        assert_int_equal(think_limit(&t, WORD), CLOSE);
+        assert_int_equal(think_limit(&t, WORD, 0), CLOSE);
         assert_int_equal(t.cut, THINK_CUT_HARD);
         think_accept(&t, CLOSE, "", 0);
         assert_int_equal(t.n, hard);
-        assert_int_equal(think_limit(&t, WORD), WORD);
+        assert_int_equal(think_limit(&t, WORD, 0), WORD);
         assert_int_equal(write_until(&t, " said.", 100), hard);
     }
 }
@@ -56,13 +56,13 @@ static void test_soft_waits_for_the_end_of_a_sentence(void **state)
     assert_int_equal(write_until(&t, " on", 6), 9);
     write(&t, " the");
     write(&t, " end");
-    assert_int_equal(think_limit(&t, WORD), WORD);
+    assert_int_equal(think_limit(&t, WORD, 0), WORD);
     write(&t, ".");
-    assert_int_equal(think_limit(&t, WORD), CLOSE);
+    assert_int_equal(think_limit(&t, WORD, 0), CLOSE);
     assert_int_equal(t.cut, THINK_CUT_SOFT);
     think_init(&t, &p);
     assert_int_equal(write_until(&t, " on", 100), 19);
-    assert_int_equal(think_limit(&t, WORD), CLOSE);
+    assert_int_equal(think_limit(&t, WORD, 0), CLOSE);
     assert_int_equal(t.cut, THINK_CUT_HARD);
     p.hard = 0; /* none but the soft one */
     think_init(&t, &p);
@@ -114,7 +114,7 @@ static void test_ends_of_sentences(void **state)
             think_init(&t, &p);
             think_accept(&t, WORD, text, n - (cut && n > 0));
             think_accept(&t, WORD, text + n - (cut && n > 0), cut && n > 0);
-            if ((think_limit(&t, WORD) == CLOSE) != cases[i].ends)
+            if ((think_limit(&t, WORD, 0) == CLOSE) != cases[i].ends)
                 fail_msg("'%s', expected %s", text, cases[i].ends ? "an end" : "none");
         }
     }
@@ -122,9 +122,9 @@ static void test_ends_of_sentences(void **state)
     think_init(&t, &p);
     for (int i = 0; i < 100; i++) /* what is seen of it is what came last */
         write(&t, ".,,");
-    assert_int_equal(think_limit(&t, WORD), WORD);
+    assert_int_equal(think_limit(&t, WORD, 0), WORD);
     write(&t, ".");
-    assert_int_equal(think_limit(&t, WORD), CLOSE);
+    assert_int_equal(think_limit(&t, WORD, 0), CLOSE);
 }
 
 static void test_a_block_that_the_model_opens(void **state)
@@ -136,7 +136,7 @@ static void test_a_block_that_the_model_opens(void **state)
     assert_int_equal(write_until(&t, "\n", 50), 0); /* an answer has not begun either */
     think_accept(&t, OPEN, "", 0);
     assert_int_equal(write_until(&t, " on", 50), 4);
-    assert_int_equal(think_limit(&t, WORD), CLOSE);
+    assert_int_equal(think_limit(&t, WORD, 0), CLOSE);
 
     think_init(&t, &p);
     write(&t, " The");
@@ -152,6 +152,42 @@ static void test_a_block_that_the_model_opens(void **state)
     assert_int_equal(t.cut, THINK_UNCUT);
 }
 
+static void test_by_the_clock(void **state)
+{
+    (void)state;
+    struct think_params p = {.open = OPEN, .close = CLOSE, .is_open = true};
+    struct think t;
+    think_init(&t, &p);
+    think_within(&t, 1000, 1400);
+    write(&t, " end.");
+    assert_int_equal(think_limit(&t, WORD, 1299), WORD);
+    assert_int_equal(think_limit(&t, WORD, 1300), CLOSE); /* the last quarter has begun */
+    assert_int_equal(t.cut, THINK_CUT_TIME);
+    write(&t, " and");
+    assert_int_equal(think_limit(&t, WORD, 1399), WORD);
+    assert_int_equal(think_limit(&t, CLOSE, 1400), CLOSE);
+    assert_int_equal(t.cut, THINK_UNCUT);
+    assert_int_equal(think_limit(&t, WORD, 1400), CLOSE);
+    assert_int_equal(t.cut, THINK_CUT_TIME);
+    assert_true(think_is_on(&t));
+    think_accept(&t, CLOSE, "", 0);
+    assert_false(think_is_on(&t));
+    assert_int_equal(think_limit(&t, WORD, 5000), WORD);
+
+    p.hard = 2; /* whichever comes first */
+    p.soft = 1;
+    think_init(&t, &p);
+    think_within(&t, 1000, 1400);
+    write(&t, " end.");
+    assert_int_equal(think_limit(&t, WORD, 1000), CLOSE);
+    assert_int_equal(t.cut, THINK_CUT_HARD);
+    p.hard = 9;
+    assert_int_equal(think_limit(&t, WORD, 1000), CLOSE);
+    assert_int_equal(t.cut, THINK_CUT_SOFT);
+    assert_int_equal(think_limit(&t, WORD, 1400), CLOSE);
+    assert_int_equal(t.cut, THINK_CUT_TIME);
+}
+
 static void test_no_limits(void **state)
 {
     (void)state;
@@ -159,7 +195,7 @@ static void test_no_limits(void **state)
     struct think t;
     think_init(&t, &p);
     for (int i = 0; i < 1000; i++) {
-        assert_int_equal(think_limit(&t, WORD), WORD);
+        assert_int_equal(think_limit(&t, WORD, 0), WORD);
         write(&t, " end.\n");
     }
     think_accept(&t, CLOSE, "", 0);
@@ -179,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_soft_waits_for_the_end_of_a_sentence),
         cmocka_unit_test(test_ends_of_sentences),
         cmocka_unit_test(test_a_block_that_the_model_opens),
+        cmocka_unit_test(test_by_the_clock),
         cmocka_unit_test(test_no_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

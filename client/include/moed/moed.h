@@ -242,6 +242,7 @@ enum moed_field {
      * on it is closed where a sentence ends, by the other in any case; the answer follows. */
     MOED_THINKING_TOKENS,
     MOED_THINKING_SOFT_TOKENS, /* 0: three quarters of MOED_THINKING_TOKENS */
+    MOED_FINISH_WITHIN_MS, /* integer: the answer ends by then with what is written; 0: whenever */
     MOED_N, /* integer: so many answers, drawn with seeds one after the other; see moed_event */
     MOED_BEST_OF,          /* integer: the best of so many are told, when all are written */
     MOED_CLASS,            /* integer: enum moed_class */
@@ -487,9 +488,10 @@ enum moed_finish {
     MOED_FINISH_DRAINING = 5,
     MOED_FINISH_TOOL_CALLS = 6, /* as STOP, and the answer holds tool calls */
     MOED_FINISH_REFUSED = 7,    /* it would have waited for longer than MOED_QUEUE_TIMEOUT_MS */
+    MOED_FINISH_TIME = 8,       /* MOED_FINISH_WITHIN_MS */
 };
-/* "stop", "length", "cancelled", "error", "draining", "tool_calls", "refused"; "none"; "unknown"
- * for others */
+/* "stop", "length", "cancelled", "error", "draining", "tool_calls", "refused", "time"; "none";
+ * "unknown" for others */
 MOED_API const char *moed_finish_name(enum moed_finish finish);
 
 /* Which limit closed the thinking, where the model did not. */
@@ -497,9 +499,18 @@ enum moed_thinking_cut {
     MOED_THINKING_UNCUT = 0,
     MOED_THINKING_CUT_SOFT = 1,
     MOED_THINKING_CUT_HARD = 2,
+    MOED_THINKING_CUT_TIME = 3,
 };
-/* "none", "soft", "hard"; "unknown" for others */
+/* "none", "soft", "hard", "time"; "unknown" for others */
 MOED_API const char *moed_thinking_cut_name(enum moed_thinking_cut cut);
+
+/* What an answer with MOED_FINISH_WITHIN_MS is expected to come to; 0: it was never measured. */
+struct moed_estimate {
+    size_t size;
+    double prefill_seconds;   /* until the first token */
+    double tokens_per_second; /* then */
+    int32_t thinking_tokens, answer_tokens;
+};
 
 /* A piece of a tool call that the model makes. The first piece of an index has its id and name,
  * pieces of arguments follow and belong behind each other. */
@@ -550,6 +561,7 @@ struct moed_event {
     int32_t index;                       /* which answer's; of MOED_BEST_OF 0 is the best */
     float mean_logprob; /* last event, of MOED_BEST_OF: what was chosen by; or NAN */
     const struct moed_progress *progress; /* or NULL */
+    const struct moed_estimate *estimate; /* one event before any with tokens, else NULL */
 };
 MOED_API const struct moed_event *moed_call_event(const struct moed_call *call);
 
