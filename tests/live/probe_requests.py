@@ -55,6 +55,8 @@ def sampling(number, value, real=True):
 FIELDS = {  # how each published field is asked for
     "generate.max_tokens": lambda v: generate(text="x", stop=["e"], extra=num(5, v)),
     "generate.top_logprobs": lambda v: short(extra=num(9, v)),
+    "generate.class": lambda v: short(extra=num(16, v)),
+    "generate.queue_timeout_ms": lambda v: short(extra=num(17, v)),
     "generate.timeout_ms": lambda v: short(extra=num(12, v)),
     "generate.sampling.temperature": lambda v: sampling(1, v),
     "generate.sampling.top_k": lambda v: sampling(2, v, False),
