@@ -170,6 +170,14 @@ int deposit_leave(struct vault *vault, const struct model *model, struct err *er
     return r < 0 ? r : 0;
 }
 
+bool deposit_is_offered(struct vault *vault, const char *path)
+{
+    char name[VAULT_NAME_BYTES];
+    name_manifest(name, number_of(path));
+    OWN_FD fd = vault_look(vault, name);
+    return fd >= 0;
+}
+
 void deposit_drop(struct vault *vault, const struct model *model)
 {
     drop(vault, number_of(model_info(model)->path), model_kept_blocks(model));

@@ -26,6 +26,8 @@ bool deposit_adopt(struct vault *vault, struct model *model, struct place *place
 /* Leaves the weights of a model that was loaded so that they can be kept. Negative errno with
  * words: nothing of it is in the vault then. */
 int deposit_leave(struct vault *vault, const struct model *model, struct err *err);
+/* Whether the weights of a model file are offered, and nobody has taken them yet. */
+bool deposit_is_offered(struct vault *vault, const char *path);
 /* What is in the vault of a loaded model goes. */
 void deposit_drop(struct vault *vault, const struct model *model);
 /* At the start, before anything is adopted: what is offered and belongs to no model file that is

@@ -75,6 +75,7 @@ struct models {
     struct slot **slot;
     int n;
     struct finder finder;
+    bool is_swept;               /* the vault, since the first listing */
     unsigned asked, begun, done; /* listings; asked is begun, or one more */
     int looked_into;             /* the slot that was opened last, or is being opened */
     int *folder_code;            /* of each, as it was last told */
@@ -253,19 +254,31 @@ struct models_entry *models_find(struct models *m, const char *name)
     return NULL;
 }
 
-static bool is_named(void *arg, const char *path)
+static bool is_there(void *arg, const char *path)
 {
     struct models *m = arg;
     for (int i = 0; i < m->n; i++)
-        if (!strcmp(m->slot[i]->entry.path, path))
+        if (!m->slot[i]->entry.gone && !strcmp(m->slot[i]->entry.path, path))
             return true;
     return false;
+}
+
+/* Or may be, in a folder that is yet to be listed. */
+static bool may_be_there(void *arg, const char *path)
+{
+    struct models *m = arg;
+    for (int i = 0; i < m->finder.n_folders; i++) {
+        size_t n = strlen(m->finder.folder[i].path);
+        if (!strncmp(path, m->finder.folder[i].path, n) && path[n] == '/')
+            return true;
+    }
+    return is_there(arg, path);
 }
 
 void models_sweep_vault(struct models *m)
 {
     if (m->config.vault)
-        deposit_sweep(m->config.vault, is_named, m);
+        deposit_sweep(m->config.vault, may_be_there, m);
 }
 
 const char *models_vault(const struct models *m)
@@ -769,6 +782,30 @@ static void take_over(struct slot *slot)
         log_info("models", "model '%s': nodes: %s", entry->name, slot->words.nodes);
 }
 
+/* A found model was loaded when the last process ended: it is again, without anybody asking. */
+static void resume(struct models *m, struct models_entry *entry)
+{
+    struct err err = {0};
+    if (!entry->in_folder || entry->gone || entry->opening || entry->state != MODELS_UNLOADED ||
+        !deposit_is_offered(m->config.vault, entry->path))
+        return;
+    int r = entry->model ? models_load(m, entry, &err) : models_open(m, entry, &err);
+    if (r < 0)
+        log_error("models", "cannot load '%s' again: %s", entry->name, err.text);
+}
+
+static void resume_all(struct models *m, enum finder_task task)
+{
+    if (!m->config.vault || task == FINDER_IDLE)
+        return;
+    if (task == FINDER_LIST && !m->is_swept) {
+        m->is_swept = true;
+        deposit_sweep(m->config.vault, is_there, m);
+    }
+    for (int i = 0; i < m->n; i++)
+        resume(m, &m->slot[i]->entry);
+}
+
 bool models_update(struct models *m)
 {
     enum finder_task task = finder_take(&m->finder);
@@ -776,6 +813,7 @@ bool models_update(struct models *m)
         take_listings(m);
     else if (task == FINDER_OPEN)
         take_opened(m);
+    resume_all(m, task);
     keep_finding(m, task);
     bool changed = task != FINDER_IDLE;
     for (int i = 0; i < m->n; i++) {

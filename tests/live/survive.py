@@ -16,7 +16,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 from supervisor import Supervisor  # noqa: E402
-from ttrpc import Conn, num  # noqa: E402
+from ttrpc import Conn, blob, num  # noqa: E402
 
 MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:3])
 del sys.argv[1:3]
@@ -169,6 +169,38 @@ class Survive(unittest.TestCase):
         self.assertFalse(other["adopted"])
         self.assertEqual(len(self.super.names()), 2)
         self.assertFalse(set(before) & set(self.super.names()))
+
+    def test_loaded_from_a_folder(self):
+        """What somebody had loaded is loaded again; what was taken away is let go."""
+        folder = os.path.join(self.super.room, "models")
+        os.mkdir(folder)
+        shutil.copy(MODEL, os.path.join(folder, "one.gguf"))
+        self.super.command += ["--folder", folder]
+
+        def found():
+            with Conn(self.super.path) as conn:
+                models = conn.call("List", kind="Models")["models"]
+                return next((m for m in models if m["name"] == "one"), None)
+
+        self.super.start()
+        with self.super.ready() as conn:
+            conn.call("Load", blob(1, "one") + num(2, 1))
+        self.assertEqual(len(self.super.names()), 4)
+        for end in (self.super.kill, self.super.stop):
+            end()
+            self.super.start()
+            self.super.await_("STATUS=moed-tiny-Q4_K_M ready; one ready", self.super.started)
+            self.assertTrue(found()["adopted"])
+            self.assertEqual(len(self.super.names()), 4)
+        self.super.kill()
+        os.unlink(os.path.join(folder, "one.gguf"))
+        self.super.start()
+        self.super.ready().close()
+        self.assertIsNone(found())
+        end = time.monotonic() + 60
+        while len(self.super.names()) > 2:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
 
     # ---- what is not as we left it
 
