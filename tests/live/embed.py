@@ -19,7 +19,7 @@ from daemon import Daemon  # noqa: E402
 
 MOECTL, MOED, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 del sys.argv[1:4]
-TEXTS = ("Once upon a time there was a fox.", "The owl counted the bells of the town. " * 3, "a")
+TEXTS = ("The owl counted the bells of the town, and the fox the owls.", "a")
 
 
 def moectl(daemon, *args, stdin=b""):
@@ -40,6 +40,7 @@ class Embed(unittest.TestCase):
 
     def test_against_the_judge(self):
         judge = forward.Model(MODEL)
+        exact = []
         with Daemon(MOED, MODEL, args=["--place", "ref"]) as daemon:
             conn = daemon.ready()
             for text in TEXTS:
@@ -48,10 +49,10 @@ class Embed(unittest.TestCase):
                 found = self.embed(daemon, text)
                 self.assertEqual(len(found), len(expected))
                 self.assertLess(np.abs(found - expected).max(), 2e-3 * np.abs(expected).max())
-                unit = self.embed(daemon, text, "--normalize")
-                self.assertAlmostEqual(np.linalg.norm(unit), 1, 5)
-                self.assertLess(angle(found, unit), 1e-6)
-            exact = [self.embed(daemon, text) for text in TEXTS]
+                exact.append(found)
+            unit = self.embed(daemon, TEXTS[-1], "--normalize")
+            self.assertAlmostEqual(np.linalg.norm(unit), 1, 5)
+            self.assertLess(angle(exact[-1], unit), 1e-6)
             conn.close()
         with Daemon(MOED, MODEL, args=["--threads", "2"]) as daemon:
             conn = daemon.ready()
@@ -87,7 +88,7 @@ class Embed(unittest.TestCase):
             process = subprocess.Popen(
                 [MOECTL, "-S", daemon.path, "embed", "--pooling", "mean"], stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            process.stdin.write(b"The heron told a long tale. " * 150)
+            process.stdin.write(b"The heron told a long tale. " * 60)
             process.stdin.close()
             process.kill()
             process.wait()
