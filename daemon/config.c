@@ -401,8 +401,9 @@ static int take_value(void *arg, const char *section, const char *name, const ch
         if (strcmp(key->section, section) != 0 || strcmp(key->key, name) != 0)
             continue;
         if (reader->of_model && !is_of_model(key)) {
-            log_warning("config", "%s:%d: key [%s] %s is not for one model and ignored",
-                        reader->path, reader->line, section, name);
+            log_about(LOG_LEVEL_WARNING, "config", LOG_ABOUT(.event = EVENT_CONFIG_IGNORED),
+                      "%s:%d: key [%s] %s is not for one model and ignored", reader->path,
+                      reader->line, section, name);
             reader->config->n_unknown++;
             return 1;
         }
@@ -411,8 +412,9 @@ static int take_value(void *arg, const char *section, const char *name, const ch
         return config_set(reader->config, key, value, CONFIG_FILE, where, &reader->err) == 0;
     }
     const struct config_key *nearest = nearest_key(section, name);
-    log_warning("config", "%s:%d: unknown key [%s] %s is ignored; the nearest is [%s] %s",
-                reader->path, reader->line, section, name, nearest->section, nearest->key);
+    log_about(LOG_LEVEL_WARNING, "config", LOG_ABOUT(.event = EVENT_CONFIG_IGNORED),
+              "%s:%d: unknown key [%s] %s is ignored; the nearest is [%s] %s", reader->path,
+              reader->line, section, name, nearest->section, nearest->key);
     reader->config->n_unknown++;
     return 1;
 }

@@ -80,7 +80,7 @@ static void count_births(int most, struct heritage *h)
              "(moectl load NAME), and nothing kept from before is used; the next start that is "
              "not after a failure leaves it",
              before, BIRTHS_WINDOW_S);
-    log_warning("main", "%s", h->notice);
+    log_about(LOG_LEVEL_WARNING, "main", LOG_ABOUT(.event = EVENT_SAFE_MODE), "%s", h->notice);
 }
 
 int heritage_take(const struct config *config, struct heritage *ret, struct err *err)

@@ -244,7 +244,9 @@ static void load_models(struct moed *m)
         if (entry->state == MODELS_TEXT || entry->in_folder)
             continue;
         if (models_load(m->models, entry, &err) < 0)
-            log_error("main", "cannot load '%s': %s", entry->name, err.text);
+            log_about(LOG_LEVEL_ERROR, "main",
+                      LOG_ABOUT(.event = EVENT_MODEL_FAILED, .model = entry->name),
+                      "cannot load '%s': %s", entry->name, err.text);
     }
 }
 
@@ -315,7 +317,8 @@ static int reload(void *arg, struct service_reloaded *ret, struct err *err)
         r = configure_access(&next, &access, err);
     if (r < 0) {
         config_fini(&next);
-        log_error("main", "the configuration stays as it was: %s", err->text);
+        log_about(LOG_LEVEL_ERROR, "main", LOG_ABOUT(.event = EVENT_CONFIG_REFUSED),
+                  "the configuration stays as it was: %s", err->text);
     } else {
         reload_compare(&m->born, &m->config, &next, ret);
         service_set_access(m->service, access);
@@ -324,10 +327,10 @@ static int reload(void *arg, struct service_reloaded *ret, struct err *err)
         config_fini(&m->config);
         m->config = next;
         log_set_level(m->config.log_level);
-        log_info("main",
-                 "the configuration is read again: %d changes count, %d for models that "
-                 "are loaded from now on, %d need another start",
-                 ret->n_now, ret->n_later, ret->n_restart);
+        log_about(LOG_LEVEL_INFO, "main", LOG_ABOUT(.event = EVENT_CONFIG_RELOADED),
+                  "the configuration is read again: %d changes count, %d for models that "
+                  "are loaded from now on, %d need another start",
+                  ret->n_now, ret->n_later, ret->n_restart);
         for (int i = 0; i < ret->n_restart; i++)
             log_warning("main", "%s needs another start", ret->restart[i]);
     }
@@ -363,8 +366,9 @@ static void on_signal(uv_poll_t *poll, int status, int events)
             continue;
         }
         uint64_t grace_ms = m->draining ? 0 : m->config.drain_ms;
-        log_info("main", "%s: ending %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM",
-                 grace_ms ? "when the answers are written" : "at once");
+        log_about(LOG_LEVEL_INFO, "main", LOG_ABOUT(.event = EVENT_STOPPING), "%s: ending %s",
+                  info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM",
+                  grace_ms ? "when the answers are written" : "at once");
         if (!m->draining)
             sd_tell_stopping(grace_ms + 1000 * END_S);
         m->draining = true;
@@ -515,10 +519,10 @@ int main(int argc, char **argv)
     }
     log_set_level(moed.config.log_level);
     dump_install();
-    log_info("main", "moed %s", MOED_VERSION);
+    log_about(LOG_LEVEL_INFO, "main", LOG_ABOUT(.event = EVENT_STARTED), "moed %s", MOED_VERSION);
     status = start(&moed, &err);
     if (status != EXIT_SUCCESS) {
-        log_error("main", "%s", err.text);
+        log_about(LOG_LEVEL_ERROR, "main", LOG_ABOUT(.event = EVENT_START_FAILED), "%s", err.text);
         heritage_end(&moed.heritage); /* it says why, and would say it again */
         _exit(status); /* nobody was promised anything, and threads may already run */
     }

@@ -46,7 +46,9 @@ bool watchdog_look(struct watchdog *w, struct models *models)
             continue;
         n_stuck++;
         if (!w->is_told)
-            log_error("main", "model '%s' has work and does not get on with it", entry->name);
+            log_about(LOG_LEVEL_ERROR, "main",
+                      LOG_ABOUT(.event = EVENT_MODEL_HANGS, .model = entry->name),
+                      "model '%s' has work and does not get on with it", entry->name);
     }
     w->is_told = n_stuck > 0;
     return n_stuck == 0;

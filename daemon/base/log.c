@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line is put together on the caller's stack and leaves by one write(2): no lock, no allocation.
+ * A line is put together on the caller's stack and leaves by one system call: no lock, no
+ * allocation.
  */
 #include "base/log.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +17,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/journal.h"
+
 enum {
     SENTENCE_BYTES = 1024, /* before escaping; a longer sentence ends in "…" */
     HEAD_BYTES = 128,
     LINE_BYTES = HEAD_BYTES + 4 * SENTENCE_BYTES + 8,
+    PREFIX_BYTES = 3, /* "<6>" */
+    NAME_BYTES = 256, /* of a model, before escaping */
 };
 
 static const struct {
@@ -34,6 +40,9 @@ enum { N_LEVELS = sizeof levels / sizeof *levels };
 
 static _Atomic enum log_level max_level = LOG_LEVEL_INFO;
 static bool to_journal;
+static int journal_fd = -1; /* never closed: any thread may log until the process is gone */
+static const char *journal_path = "/run/systemd/journal/socket";
+static _Atomic unsigned n_lost; /* lines that journald had no room for */
 static pthread_once_t sink_once = PTHREAD_ONCE_INIT;
 
 /* systemd names device and inode of the stream it reads, so a redirected stderr is told apart. */
@@ -44,6 +53,8 @@ static void find_sink(void)
     struct stat st;
     to_journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
                  fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+    if (to_journal)
+        journal_fd = journal_open();
 }
 
 /* "2026-01-31T12:00:00.123Z info    engine: " or "<6>engine: ". */
@@ -89,7 +100,43 @@ static size_t whole_characters(const char *text, size_t length)
     return start > 0 && ((unsigned char)text[start - 1] & 0xc0) == 0xc0 ? start - 1 : length;
 }
 
-void log_write(enum log_level level, const char *room, const char *fmt, ...)
+/* One try: a journald with a backlog must hold nobody up. What it did not take is counted in its
+ * next line. */
+static int to_journald(enum log_level level, const char *room, const struct log_facts *about,
+                       const char *message)
+{
+    char priority[16], seq[24], peer[16], lost[16], model[4 * NAME_BYTES + 1] = "";
+    unsigned before = atomic_exchange(&n_lost, 0);
+    snprintf(priority, sizeof priority, "%d", levels[level].priority);
+    snprintf(seq, sizeof seq, "%llu", (unsigned long long)about->seq);
+    snprintf(peer, sizeof peer, "%u", about->peer ? *about->peer : 0);
+    snprintf(lost, sizeof lost, "%u", before);
+    if (about->model) {
+        char name[NAME_BYTES];
+        int length = snprintf(name, sizeof name, "%s", about->model);
+        if (length >= (int)sizeof name)
+            name[whole_characters(name, sizeof name - 1)] = '\0';
+        model[put_escaped(model, (const unsigned char *)name)] = '\0';
+    }
+    const struct journal_field field[] = {
+        {"MESSAGE", message},
+        {"MESSAGE_ID", log_event_id(about->event)},
+        {"PRIORITY", priority},
+        {"SYSLOG_IDENTIFIER", "moed"},
+        {"ROOM", room},
+        {"SEQ", about->seq ? seq : NULL},
+        {"PEER", about->peer ? peer : NULL},
+        {"MODEL", *model ? model : NULL},
+        {"LOST", before ? lost : NULL},
+    };
+    int r = journal_send(journal_fd, journal_path, field, sizeof field / sizeof *field);
+    if (r < 0)
+        atomic_fetch_add(&n_lost, before + (r == -EAGAIN));
+    return r;
+}
+
+static void write_line(enum log_level level, const char *room, const struct log_facts *about,
+                       const char *fmt, va_list args)
 {
     if (level > max_level)
         return;
@@ -97,24 +144,55 @@ void log_write(enum log_level level, const char *room, const char *fmt, ...)
     pthread_once(&sink_once, find_sink);
 
     char sentence[SENTENCE_BYTES];
-    va_list args;
-    va_start(args, fmt);
     int length = vsnprintf(sentence, sizeof sentence, fmt, args);
-    va_end(args);
     bool cut = length >= (int)sizeof sentence;
     if (cut)
         sentence[whole_characters(sentence, sizeof sentence - 1)] = '\0';
 
     char line[LINE_BYTES];
-    size_t n = put_head(line, level, room);
-    n += put_escaped(line + n, (const unsigned char *)sentence);
-    if (cut)
-        n += (size_t)sprintf(line + n, "…");
-    line[n++] = '\n';
-    /* One try: a full or closed stderr must hold nobody up. */
-    ssize_t written = write(STDERR_FILENO, line, n);
-    (void)written;
+    size_t head = put_head(line, level, room);
+    size_t n = head + put_escaped(line + head, (const unsigned char *)sentence);
+    n += (size_t)sprintf(line + n, "%s", cut ? "…" : "");
+    int r = journal_fd >= 0 ? to_journald(level, room, about, line + PREFIX_BYTES) : -EBADF;
+    if (r < 0 && r != -EAGAIN) {
+        line[n++] = '\n';
+        /* One try: a full or closed stderr must hold nobody up. */
+        ssize_t written = write(STDERR_FILENO, line, n);
+        (void)written;
+    }
     errno = saved;
+}
+
+void log_write(enum log_level level, const char *room, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    write_line(level, room, LOG_ABOUT(.event = EVENT_NONE), fmt, args);
+    va_end(args);
+}
+
+void log_about(enum log_level level, const char *room, const struct log_facts *about,
+               const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    write_line(level, room, about, fmt, args);
+    va_end(args);
+}
+
+const char *log_event_id(enum event event)
+{
+    static const char *const id[N_EVENTS] = {
+#define EVENT(name, id) [EVENT_##name] = id,
+#include "base/event.def"
+#undef EVENT
+    };
+    return id[event];
+}
+
+void log_set_journal(const char *path)
+{
+    journal_path = path;
 }
 
 void log_set_level(enum log_level level)

@@ -194,9 +194,9 @@ static void complain(struct archive *a, const struct porter_job *job)
     if (now.tv_sec - a->told_s < QUIET_S)
         return;
     a->told_s = now.tv_sec;
-    log_warning("engine", "%s on the disk: %s",
-                job->task == PORTER_KEEP ? "a talk is not kept" : "a kept talk is not read",
-                job->err.text);
+    log_about(LOG_LEVEL_WARNING, "engine", LOG_ABOUT(.event = EVENT_DISK), "%s on the disk: %s",
+              job->task == PORTER_KEEP ? "a talk is not kept" : "a kept talk is not read",
+              job->err.text);
 }
 
 struct seq *archive_serve(struct archive *a)

@@ -65,7 +65,8 @@ int cache_open(struct cache *c, const struct model *model, const struct place *p
     struct err why = {0};
     if (archive_key(model, place, &schema, type, &key, &why) < 0) {
         /* Everything goes on, but for a process's time only. */
-        log_warning("engine", "nothing is kept on the disk: %s", why.text);
+        log_about(LOG_LEVEL_WARNING, "engine", LOG_ABOUT(.event = EVENT_DISK),
+                  "nothing is kept on the disk: %s", why.text);
         return 0;
     }
     r = archive_open(config->porter, &key, c->pool, c->tree, config->max_sequences, c->context,

@@ -142,8 +142,10 @@ bool deposit_adopt(struct vault *vault, struct model *model, struct place *place
     close_blocks(&blocks);
     if (r >= 0)
         return true;
-    log_warning("models", "model '%s': the weights that %s kept are not used: %s", info->name,
-                vault_words(vault), err.text);
+    log_about(LOG_LEVEL_WARNING, "models",
+              LOG_ABOUT(.event = EVENT_WEIGHTS_REFUSED, .model = info->name),
+              "model '%s': the weights that %s kept are not used: %s", info->name,
+              vault_words(vault), err.text);
     drop(vault, number, blocks.n);
     vault_settle(vault); /* their memory is about to be needed */
     return false;

@@ -103,7 +103,8 @@ static void open_store(struct models *m, const char *folder)
 {
     struct err err = {0};
     if (folder && porter_open(folder, m->config.keep_bytes, &m->porter, &err) < 0)
-        log_error("models", "nothing is kept on the disk: %s", err.text);
+        log_about(LOG_LEVEL_ERROR, "models", LOG_ABOUT(.event = EVENT_DISK),
+                  "nothing is kept on the disk: %s", err.text);
     m->config.engine.porter = m->porter;
 }
 
@@ -598,8 +599,9 @@ static int load_weights(struct slot *slot)
     struct err err = {0};
     slot->is_left = deposit_leave(vault, slot->model, &err) == 0;
     if (!slot->is_left)
-        log_warning("models", "model '%s': its weights end with this process: %s", slot->entry.name,
-                    err.text);
+        log_about(LOG_LEVEL_WARNING, "models",
+                  LOG_ABOUT(.event = EVENT_WEIGHTS_UNKEPT, .model = slot->entry.name),
+                  "model '%s': its weights end with this process: %s", slot->entry.name, err.text);
     return 0;
 }
 
@@ -757,7 +759,9 @@ static void take_over(struct slot *slot)
         release(slot);
         entry->error = slot->error;
         set_state(slot, MODELS_FAILED);
-        log_error("models", "model '%s' did not load: %s", entry->name, slot->error.text);
+        log_about(LOG_LEVEL_ERROR, "models",
+                  LOG_ABOUT(.event = EVENT_MODEL_FAILED, .model = entry->name),
+                  "model '%s' did not load: %s", entry->name, slot->error.text);
         return;
     }
     entry->engine = slot->engine;
@@ -768,13 +772,13 @@ static void take_over(struct slot *slot)
     set_state(slot, MODELS_READY);
     struct engine_stat stat;
     engine_stat(entry->engine, &stat);
-    log_info("models",
-             "model '%s' ready in %.2f s: %.1f MB of weights%s on place %s (%s, %d threads), "
-             "context %u tokens, latent cache of %s, %u pages in %.1f MB",
-             entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
-             entry->adopted ? ", taken over," : "", slot->place->ops->kind, slot->place->isa,
-             slot->place->threads, stat.context, mk_type_info[slot->place->cache_type].name,
-             stat.pages_total, (double)stat.cache_bytes / 1e6);
+    log_about(LOG_LEVEL_INFO, "models", LOG_ABOUT(.event = EVENT_MODEL_READY, .model = entry->name),
+              "model '%s' ready in %.2f s: %.1f MB of weights%s on place %s (%s, %d threads), "
+              "context %u tokens, latent cache of %s, %u pages in %.1f MB",
+              entry->name, entry->load_seconds, (double)model_info(slot->model)->weight_bytes / 1e6,
+              entry->adopted ? ", taken over," : "", slot->place->ops->kind, slot->place->isa,
+              slot->place->threads, stat.context, mk_type_info[slot->place->cache_type].name,
+              stat.pages_total, (double)stat.cache_bytes / 1e6);
     if (*slot->words.workers)
         log_info("models", "model '%s': workers: %s", entry->name, slot->words.workers);
     log_info("models", "model '%s': memory: %s", entry->name, slot->words.memory);
@@ -870,7 +874,9 @@ int models_unload(struct models *m, struct models_entry *entry, struct err *err)
     forget_kept(slot);
     release(slot);
     set_state(slot, MODELS_UNLOADED);
-    log_info("models", "model '%s' unloaded", entry->name);
+    log_about(LOG_LEVEL_INFO, "models",
+              LOG_ABOUT(.event = EVENT_MODEL_UNLOADED, .model = entry->name), "model '%s' unloaded",
+              entry->name);
     m->changed(m->arg);
     return 0;
 }

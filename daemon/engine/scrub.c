@@ -70,13 +70,18 @@ static void mend(struct scrub *s, int at)
         s->config.broken(s->config.arg);
     int r = model_mend(s->config.model, at, &err);
     if (r < 0) {
-        log_error("models", "model '%s': %s broke in memory, and stays so: %s",
-                  model_info(s->config.model)->name, words, err.text);
+        log_about(
+            LOG_LEVEL_ERROR, "models",
+            LOG_ABOUT(.event = EVENT_WEIGHTS_BROKEN, .model = model_info(s->config.model)->name),
+            "model '%s': %s broke in memory, and stays so: %s", model_info(s->config.model)->name,
+            words, err.text);
         return;
     }
     atomic_fetch_add(&s->mended, 1);
-    log_warning("models", "model '%s': %s broke in memory and was read from the file again",
-                model_info(s->config.model)->name, words);
+    log_about(LOG_LEVEL_WARNING, "models",
+              LOG_ABOUT(.event = EVENT_WEIGHTS_BROKEN, .model = model_info(s->config.model)->name),
+              "model '%s': %s broke in memory and was read from the file again",
+              model_info(s->config.model)->name, words);
 }
 
 /* A piece of a matrix, or several small ones. False: the round is over. */

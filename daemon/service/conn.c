@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "moed/v1/generate.pb-c.h"
 #include "service/call.h"
 #include "service/server.h"
@@ -41,8 +42,9 @@ void conn_doom(struct conn *conn, enum hub_cause cause, const char *why)
         return;
     conn->doom = why;
     hub_count(conn->hub, COUNTER_BROKEN);
-    hub_complain(conn->hub, cause, "a connection of uid %u ends: %s (%zu bytes unsent, %d calls)",
-                 conn->uid, why, conn->out.n, conn->n_calls);
+    hub_complain(conn->hub, cause, LOG_ABOUT(.peer = &conn->uid),
+                 "a connection of uid %u ends: %s (%zu bytes unsent, %d calls)", conn->uid, why,
+                 conn->out.n, conn->n_calls);
     conn_touch(conn);
 }
 

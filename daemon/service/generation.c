@@ -363,6 +363,7 @@ static void on_due(struct call *call)
     struct generation *g = call->data;
     hub_count(g->hub, COUNTER_SLOW);
     hub_complain(g->hub, CAUSE_SLOW,
+                 LOG_ABOUT(.seq = g->voice[0].engine_call, .peer = &g->uid, .model = g->model),
                  "uid %u does not read a generation: ended with %zu bytes unsent", g->uid,
                  call->conn->out.n + unsent(g));
     fail(g, TTRPC_RESOURCE_EXHAUSTED, "slow reader: the answer was not read for too long");
@@ -548,8 +549,9 @@ static void note_done(struct generation *g, struct voice *a, const struct engine
     a->done = *ev;
     a->done.text[sizeof a->done.text - 1] = '\0';
     if (ev->finish == ENGINE_ERROR)
-        hub_complain(g->hub, CAUSE_ENGINE, "a generation of model '%s' failed: %s", g->model,
-                     a->done.text);
+        hub_complain(g->hub, CAUSE_ENGINE,
+                     LOG_ABOUT(.seq = ev->call, .peer = &g->uid, .model = g->model),
+                     "a generation of model '%s' failed: %s", g->model, a->done.text);
 }
 
 /* When the last of its answers is over. */

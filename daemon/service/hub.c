@@ -16,8 +16,23 @@
 #include "service/call.h"
 #include "service/conn.h"
 
-void hub_complain(struct hub *hub, enum hub_cause cause, const char *fmt, ...)
+static const enum event event_of[N_CAUSES] = {
+    [CAUSE_UID_LIMIT] = EVENT_CLIENT_LIMIT,
+    [CAUSE_UID_REFUSED] = EVENT_CLIENT_REFUSED,
+    [CAUSE_FULL] = EVENT_FULL,
+    [CAUSE_NO_FDS] = EVENT_FULL,
+    [CAUSE_NOT_TTRPC] = EVENT_CLIENT_BROKEN,
+    [CAUSE_TIMEOUT] = EVENT_CLIENT_SLOW,
+    [CAUSE_SLOW] = EVENT_CLIENT_SLOW,
+    [CAUSE_MEMORY] = EVENT_HELD_MEMORY,
+    [CAUSE_ENGINE] = EVENT_GENERATION_FAILED,
+    [CAUSE_SESSION] = EVENT_DISK,
+};
+
+void hub_complain(struct hub *hub, enum hub_cause cause, const struct log_facts *about,
+                  const char *fmt, ...)
 {
+    struct log_facts facts = *about;
     uint32_t kept_back;
     if (!ration_take(&hub->rations[cause], uv_now(hub->loop), &kept_back))
         return;
@@ -26,10 +41,12 @@ void hub_complain(struct hub *hub, enum hub_cause cause, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    facts.event = event_of[cause];
     if (kept_back > 0)
-        log_warning("service", "%s (and %u lines like it were kept back)", text, kept_back);
+        log_about(LOG_LEVEL_WARNING, "service", &facts, "%s (and %u lines like it were kept back)",
+                  text, kept_back);
     else
-        log_warning("service", "%s", text);
+        log_about(LOG_LEVEL_WARNING, "service", &facts, "%s", text);
 }
 
 void hub_leave(struct hub *hub)

@@ -20,6 +20,7 @@ struct voice;
 struct conn;
 struct embedding;
 struct generation;
+struct log_facts;
 struct models;
 struct models_entry;
 struct pressure;
@@ -98,9 +99,10 @@ static inline void hub_count(struct hub *hub, enum counter_id id)
     hub->counters[id]++;
 }
 
-/* One line of warning, unless this cause has had its lines of this minute. */
-void hub_complain(struct hub *hub, enum hub_cause cause, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+/* One line of warning, unless this cause has had its lines of this minute; the event is the
+ * cause's. */
+void hub_complain(struct hub *hub, enum hub_cause cause, const struct log_facts *about,
+                  const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /* One of n_alive is gone; nothing of the hub may be used after. */
 void hub_leave(struct hub *hub);

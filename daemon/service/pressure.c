@@ -41,7 +41,8 @@ static void say(const struct pressure *p, bool is_up)
     char waited[64] = "";
     if (s->some >= 0)
         snprintf(waited, sizeof waited, ", tasks wait for it %.0f %% of the time", s->some);
-    log_write(is_up ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "service",
+    log_about(is_up ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "service",
+              LOG_ABOUT(.event = is_up ? EVENT_MEMORY_SHORT : EVENT_MEMORY_EASES),
               "memory %s short: %.1f of %.1f GB left by %s%s; rung '%s'",
               is_up ? "is" : "gets less", (double)s->left / 1e9, (double)s->all / 1e9, s->limit,
               waited, rung_name(p->ladder.rung));

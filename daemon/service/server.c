@@ -105,14 +105,16 @@ static void welcome(struct hub *hub, int fd)
     struct access_verdict verdict = access_judge(hub->config.access, &peer);
     int most = cred.uid == 0 ? hub->config.max_connections_root : hub->config.max_connections_uid;
     if (n_conns_of(hub, cred.uid) >= most) {
-        hub_complain(hub, CAUSE_UID_LIMIT, "uid %u has %d connections and gets no more", cred.uid,
-                     most);
+        hub_complain(hub, CAUSE_UID_LIMIT, LOG_ABOUT(.peer = &cred.uid),
+                     "uid %u has %d connections and gets no more", cred.uid, most);
     } else {
         if (!verdict.is_allowed)
-            hub_complain(hub, CAUSE_UID_REFUSED, "uid %u is not allowed here", cred.uid);
+            hub_complain(hub, CAUSE_UID_REFUSED, LOG_ABOUT(.peer = &cred.uid),
+                         "uid %u is not allowed here", cred.uid);
         int r = conn_new(hub, fd, cred.uid, &verdict);
         if (r < 0)
-            hub_complain(hub, CAUSE_MEMORY, "cannot take a connection: %s", strerror(-r));
+            hub_complain(hub, CAUSE_MEMORY, LOG_ABOUT(.peer = &cred.uid),
+                         "cannot take a connection: %s", strerror(-r));
         return;
     }
     hub_count(hub, COUNTER_REFUSED);
@@ -123,7 +125,8 @@ static void welcome(struct hub *hub, int fd)
  */
 static void run_out(struct server *server, int listening, int error)
 {
-    hub_complain(server->hub, CAUSE_NO_FDS, "cannot accept a connection: %s", strerror(error));
+    hub_complain(server->hub, CAUSE_NO_FDS, LOG_ABOUT(.event = EVENT_NONE),
+                 "cannot accept a connection: %s", strerror(error));
     hub_count(server->hub, COUNTER_REFUSED);
     if (server->spare >= 0) {
         close(server->spare);
@@ -147,7 +150,8 @@ static void on_listener(uv_poll_t *poll, int status, int events)
         return;
     for (int i = 0; i < ACCEPT_TURN; i++) {
         if (hub->n_conns >= hub->config.max_connections) {
-            hub_complain(hub, CAUSE_FULL, "all %d connections are taken", hub->n_conns);
+            hub_complain(hub, CAUSE_FULL, LOG_ABOUT(.event = EVENT_NONE),
+                         "all %d connections are taken", hub->n_conns);
             server->is_full = true;
             set_polls(server);
             return;

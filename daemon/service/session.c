@@ -191,8 +191,9 @@ static void commit(struct change *change)
     session->is_new = false;
     strcpy(session->unkept, change->is_unkept ? change->err.text : s->uncabinet);
     if (change->is_unkept)
-        hub_complain(s->hub, CAUSE_SESSION, "a session of uid %u is not on the disk: %s",
-                     session->record.uid, change->err.text);
+        hub_complain(s->hub, CAUSE_SESSION, LOG_ABOUT(.peer = &session->record.uid),
+                     "a session of uid %u is not on the disk: %s", session->record.uid,
+                     change->err.text);
 }
 
 static void on_done(struct clerk_job *job)
@@ -307,7 +308,8 @@ int sessions_open(struct hub *hub, const char *folder, struct sessions **ret, st
         strcpy(s->uncabinet, "the daemon has no folder to keep things in (KeepFolder)");
     else if (cabinet_open(folder, &s->cabinet, &why) < 0) {
         strcpy(s->uncabinet, why.text);
-        log_warning("service", "no session is kept on the disk: %s", why.text);
+        log_about(LOG_LEVEL_WARNING, "service", LOG_ABOUT(.event = EVENT_DISK),
+                  "no session is kept on the disk: %s", why.text);
     }
     int r = clerk_open(wake, hub, &s->clerk, err);
     if (r < 0)
