@@ -123,6 +123,12 @@ const struct verb verb_table[] = {
      "count at once, which for models that are loaded from now on, and which need\n"
      "another start. For root and whom Operator= names.\n",
      0, 0, 0, verb_reload},
+    {"log", "[FIELD=VALUE]...", "Show the daemon's log, which the journal keeps",
+     "The last hundred lines, or those since a time. Fields choose some: MODEL=NAME,\n"
+     "PEER=UID, SEQ=N (a request's number), ROOM=NAME, PRIORITY=4 (warnings).\n"
+     "journalctl is run for it; the journal's own rules say who may read what. With\n"
+     "--json there is an object for each line, with all its fields.\n",
+     GROUP_LOG, 0, -1, verb_log},
     {"rpc", "METHOD [JSON]", "Call a method of moed.v1.Engine",
      "The request is a JSON object of the message's fields; \"-\" reads it from\n"
      "standard input. Bytes are lower-case hex, enums go by name, numbers of 64\n"

@@ -49,11 +49,11 @@ struct options {
     const char *help_form; /* NULL: text */
     /* of verbs; NULL, false or 0 where not given */
     const char *model, *system, *raw, *suffix, *tools, *save, *session, *pooling;
-    const char *config;
+    const char *config, *since;
     int32_t *ids; /* heap */
     size_t n_ids;
     bool has_ids, think, add_bos, no_special, hide_special, no_wait, has_top, prompt_logprobs,
-        experts, anyway, normalize;
+        experts, anyway, normalize, follow, explain;
     struct setting settings[MAX_SETTINGS];
     int n_settings;
     int n_answers;   /* 0: not given, that is one */

@@ -24,6 +24,7 @@ enum option_group {
     GROUP_SEVERAL = 16384,
     GROUP_SESSION = 32768,
     GROUP_EMBED = 65536,
+    GROUP_LOG = 131072,
 };
 
 int verb_ask(const struct options *o);
@@ -47,4 +48,5 @@ int verb_replay(const struct options *o);
 int verb_config(const struct options *o);
 int verb_doctor(const struct options *o);
 int verb_reload(const struct options *o);
+int verb_log(const struct options *o);
 int verb_rpc(const struct options *o);
