@@ -177,7 +177,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     int pair[2];
     PROMISE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     PROMISE(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
-    PROMISE(conn_new(&hub, pair[0], 12345) == 0); /* nobody special: may not load or unload */
+    const struct access_verdict nobody_special = {.is_allowed = true}; /* may not load or unload */
+    PROMISE(conn_new(&hub, pair[0], 12345, &nobody_special) == 0);
     turn(UV_RUN_NOWAIT);
     converse(pair[1], data, bytes);
     close(pair[1]);
