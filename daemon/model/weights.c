@@ -16,7 +16,7 @@
 
 enum {
     PIECE_BYTES = 1 << 20, /* stays in a core's cache between reading and packing */
-    RUN_PIECES = 16,       /* of one thread: two that touch the same huge page both clear one */
+    RUN_PIECES = 4,        /* of one thread: two that touch the same huge page both clear one */
     MOST_HANDS = 8,
 };
 

@@ -18,11 +18,14 @@
 #include <uv.h>
 
 #include "base/log.h"
+#include "base/own.h"
 #include "engine/models.h"
 #include "fake_models.h"
 #include "service/bridge.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/pressure.h"
+#include "service/session.h"
 #include "target.h"
 #include "ttrpc.h"
 #include "ttrpc.pb-c.h"
@@ -30,6 +33,7 @@
 static uv_loop_t loop;
 static uv_async_t woken; /* keeps a turn from waiting for ever, and brings the engines' news */
 static struct hub hub;
+static int n_idle; /* who lives when nobody has connected */
 
 static void on_woken(uv_async_t *async)
 {
@@ -69,6 +73,8 @@ static void begin(void)
     hub.loop = &loop;
     hub.n_alive = 1;
     hub.again = on_again;
+    PROMISE(pressure_new(&hub, "off", &hub.pressure, NULL) == 0);
+    n_idle = hub.n_alive;
     PROMISE(models_new(NULL, on_changed, NULL, &hub.models, NULL) == 0);
     hub.n_uses = models_count(hub.models);
     hub.uses = calloc((size_t)hub.n_uses, sizeof *hub.uses);
@@ -174,6 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (!hub.models)
         begin();
     check_splits(data, bytes);
+    PROMISE(sessions_open(&hub, NULL, &hub.sessions, NULL) == 0);
     int pair[2];
     PROMISE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     PROMISE(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
@@ -182,12 +189,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     turn(UV_RUN_NOWAIT);
     converse(pair[1], data, bytes);
     close(pair[1]);
-    while (hub.n_conns > 0 || hub.n_running > 0 || hub.n_alive > 1)
+    while (hub.n_conns > 0 || hub.n_running > 0 || hub.n_alive > n_idle)
         turn(UV_RUN_ONCE);
     PROMISE(!hub.conns && !hub.touched && !hub.peers);
     PROMISE(hub.held_bytes == 0);
     PROMISE(fake_n_requests() == 0);
     for (int i = 0; i < hub.n_uses; i++)
         PROMISE(hub.uses[i].users == 0);
+    sessions_free(TAKE(hub.sessions));
     return 0;
 }
