@@ -96,7 +96,7 @@ static void ask_for(struct sealed *s, size_t page)
     if (atomic_exchange_explicit(&s->asked[page], 1, memory_order_relaxed))
         return;
     char *at = (char *)s->mem + page * HUGE;
-    *(volatile char *)at = *at;
+    madvise(at, (size_t)sysconf(_SC_PAGESIZE), MADV_POPULATE_WRITE); /* leaves what others write */
     if (madvise(at, HUGE, MADV_COLLAPSE) == 0)
         atomic_store_explicit(&s->refused, 0, memory_order_relaxed);
     else if (errno == EINVAL) /* an old kernel, or denied */
