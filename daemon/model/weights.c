@@ -16,7 +16,8 @@
 
 enum {
     PIECE_BYTES = 1 << 20, /* stays in a core's cache between reading and packing */
-    RUN_PIECES = 4,        /* of one thread: two that touch the same huge page both clear one */
+    RUN_PIECES = 16,       /* of one thread: two that touch the same huge page both clear one */
+    RUNS = 64,             /* of a load, at least, that all threads have their part */
     MOST_HANDS = 8,
 };
 
@@ -33,10 +34,11 @@ struct loader {
     bool (*progress)(void *arg, uint64_t done, uint64_t all);
     void *arg;
     uint64_t all;
+    int run_pieces;
     atomic_uint_fast64_t done;
     atomic_bool stop;
 
-    pthread_mutex_t lock; /* of what follows: taken once a piece */
+    pthread_mutex_t lock; /* of what follows: taken once a run */
     struct cursor next;
     int failed; /* the first failure, and its words */
     struct err *err;
@@ -212,13 +214,13 @@ static void advance(const struct loader *l, struct cursor *at)
         *at = (struct cursor){.item = at->item + 1};
 }
 
-/* The next RUN_PIECES, false if all are taken or somebody failed. */
+/* The next run of pieces, false if all are taken or somebody failed. */
 static bool take(struct loader *l, struct cursor *ret)
 {
     pthread_mutex_lock(&l->lock);
     *ret = l->next;
     bool taken = l->next.item < l->plan->n && !atomic_load(&l->stop);
-    for (int i = 0; taken && i < RUN_PIECES && l->next.item < l->plan->n; i++)
+    for (int i = 0; taken && i < l->run_pieces && l->next.item < l->plan->n; i++)
         advance(l, &l->next);
     pthread_mutex_unlock(&l->lock);
     return taken;
@@ -243,7 +245,7 @@ static int load_run(struct hand *h, struct cursor at)
 {
     const struct loader *l = h->loader;
     int r = 0;
-    for (int i = 0; r >= 0 && i < RUN_PIECES && at.item < l->plan->n; i++, advance(l, &at))
+    for (int i = 0; r >= 0 && i < l->run_pieces && at.item < l->plan->n; i++, advance(l, &at))
         r = load_piece(h, &at);
     return r;
 }
@@ -268,6 +270,12 @@ static void *load_pieces(void *arg)
     free(h->piece);
     free(h->floats);
     return NULL;
+}
+
+static int pieces_of_run(uint64_t bytes)
+{
+    uint64_t pieces = bytes / PIECE_BYTES / RUNS;
+    return pieces < 1 ? 1 : pieces > RUN_PIECES ? RUN_PIECES : (int)pieces;
 }
 
 /* All pieces, with the caller and as many threads beside it as the place has more than one. */
@@ -398,6 +406,7 @@ int weights_load(const struct plan *plan, const struct hparams *hp, const struct
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .err = err,
     };
+    l.run_pieces = pieces_of_run(l.all);
     r = load_all(&l);
     if (r == 0)
         r = finish(plan, place, &loaded, format_path(format), err);
