@@ -57,6 +57,15 @@ bool ladder_read(struct ladder *ladder, const struct strain *strain, uint64_t no
     return true;
 }
 
+uint64_t ladder_eases_ns(const struct ladder *ladder, uint64_t now_ns)
+{
+    if (ladder->rung == RUNG_CALM)
+        return 0;
+    uint64_t calm_ns = ladder->calm_ns ? now_ns - ladder->calm_ns : 0;
+    uint64_t left_ns = calm_ns < COMFORT_NS ? COMFORT_NS - calm_ns : 0;
+    return left_ns + (uint64_t)CLIMB_MS * 1000000; /* it is a reading that tells */
+}
+
 uint64_t ladder_wait_ms(const struct ladder *ladder, bool can_wake)
 {
     return ladder->rung > RUNG_CALM ? CLIMB_MS : can_wake ? DOZE_MS : LOOK_MS;

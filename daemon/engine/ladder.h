@@ -30,5 +30,7 @@ struct ladder { /* zeroed: calm */
 
 /* Whether the rung changed. */
 bool ladder_read(struct ladder *ladder, const struct strain *strain, uint64_t now_ns);
+/* How long until it comes down, if readings allow that from now on; 0: it is down. */
+uint64_t ladder_eases_ns(const struct ladder *ladder, uint64_t now_ns);
 /* When the next reading is due, after the last. `can_wake`: something tells when there is need. */
 uint64_t ladder_wait_ms(const struct ladder *ladder, bool can_wake);

@@ -10,6 +10,7 @@
 #include "service/conn.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "service/session_call.h"
 
 enum {
@@ -231,7 +232,8 @@ static void show(struct call *call, const ProtobufCMessage *message)
 /* ---- handlers */
 void method_session_create(struct call *call, struct payload *payload)
 {
-    session_serve(call, payload, &moed__v1__session_create_request__descriptor, create);
+    if (!pressure_refuses(call->hub->pressure, call))
+        session_serve(call, payload, &moed__v1__session_create_request__descriptor, create);
 }
 
 void method_session_update(struct call *call, struct payload *payload)

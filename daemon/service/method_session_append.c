@@ -15,6 +15,7 @@
 #include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "service/seek.h"
 #include "service/session_call.h"
 #include "service/status.h"
@@ -163,5 +164,6 @@ static void append(struct call *call, const ProtobufCMessage *message)
 /* ---- the handler */
 void method_session_append(struct call *call, struct payload *payload)
 {
-    session_serve(call, payload, &moed__v1__session_append_request__descriptor, append);
+    if (!pressure_refuses(call->hub->pressure, call))
+        session_serve(call, payload, &moed__v1__session_append_request__descriptor, append);
 }

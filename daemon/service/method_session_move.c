@@ -15,6 +15,7 @@
 #include "service/conn.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/pressure.h"
 #include "service/reading.h"
 #include "service/seek.h"
 #include "service/session_call.h"
@@ -286,5 +287,6 @@ void method_session_rewind(struct call *call, struct payload *payload)
 
 void method_session_fork(struct call *call, struct payload *payload)
 {
-    session_serve(call, payload, &moed__v1__session_fork_request__descriptor, fork_session);
+    if (!pressure_refuses(call->hub->pressure, call))
+        session_serve(call, payload, &moed__v1__session_fork_request__descriptor, fork_session);
 }

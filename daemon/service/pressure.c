@@ -20,7 +20,6 @@
 #include "place/strain.h"
 #include "service/call.h"
 #include "service/hub.h"
-#include "ttrpc.h"
 
 struct pressure {
     struct hub *hub;
@@ -169,10 +168,9 @@ bool pressure_refuses(const struct pressure *p, struct call *call)
     const struct strain *s = &p->strain;
     if (p->ladder.rung < RUNG_REFUSE)
         return false;
-    call_fail(
-        call, TTRPC_RESOURCE_EXHAUSTED,
-        "memory is short, %.1f of %.1f GB left by %s: no new work is taken; try again in a few "
-        "seconds, or free some",
-        (double)s->left / 1e9, (double)s->all / 1e9, s->limit);
+    call_refuse(call, ladder_eases_ns(&p->ladder, uv_hrtime()),
+                "memory is short, %.1f of %.1f GB left by %s: no new work is taken; try again in a "
+                "few seconds, or free some",
+                (double)s->left / 1e9, (double)s->all / 1e9, s->limit);
     return true;
 }

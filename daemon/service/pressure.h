@@ -24,5 +24,6 @@ void pressure_close(struct pressure *pressure);
 uint64_t pressure_changes(const struct pressure *pressure);
 /* The message borrows. */
 void pressure_describe(const struct pressure *pressure, Moed__V1__Pressure *ret);
-/* On the ladder's last rung a call that would bring new work fails; whether it did. */
+/* On the ladder's last rung a call that would bring new work, or have more kept, is refused with a
+ * time to come back; whether it was. */
 bool pressure_refuses(const struct pressure *pressure, struct call *call);

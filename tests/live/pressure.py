@@ -15,7 +15,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
-from ttrpc import RC, Failure  # noqa: E402
+from ttrpc import RC, Failure, blob  # noqa: E402
 
 MOED, MOECTL, MODEL = sys.argv[1:4]
 del sys.argv[1:4]
@@ -61,6 +61,13 @@ class Pressure(unittest.TestCase):
                               stdout=subprocess.PIPE)
         return json.loads(done.stdout)
 
+    def refuse(self, what):
+        with self.assertRaises(Failure) as refused:
+            what()
+        self.assertEqual(refused.exception.code, 8)
+        self.assertIn("memory is short", refused.exception.words)
+        self.assertTrue(0 < refused.exception.retry_after_ms < 5000)
+
     def test_up_and_down(self):
         self.daemon.start()
         self.conn = self.daemon.ready()
@@ -83,14 +90,16 @@ class Pressure(unittest.TestCase):
         self.assertGreater(model["given_back_bytes"], 0)
         self.assertFalse(model["pages_lost"])
 
+        self.conn.call("SessionCreate", blob(1, "fox"))
         self.press(90)
         running = self.conn.generate(text="A fox", max_tokens=300, ignore_end=True)
         self.assertTrue(running.step())
         self.reach(REFUSE)
-        with self.assertRaises(Failure) as refused:
-            self.conn.ask(text="Once", max_tokens=1)
-        self.assertEqual(refused.exception.code, 8)
-        self.assertIn("memory is short", refused.exception.words)
+        self.refuse(lambda: self.conn.ask(text="Once", max_tokens=1))
+        for method, body in (("SessionCreate", blob(1, "new")), ("SessionFork", blob(1, "fox")),
+                             ("SessionAppend", blob(1, "fox") + blob(3, blob(4, "And then")))):
+            self.refuse(lambda: self.conn.call(method, body))
+        self.conn.call("SessionDelete", blob(1, "fox"))  # which frees some
         self.assertEqual(len(running.run().ids), 300)  # who runs goes on
         told = self.status()["pressure"]
         self.assertEqual((told["rung"], told["some_percent"]), ("refuse", 90))

@@ -100,6 +100,23 @@ static void it_does_not_waver(void **state)
     assert_int_equal(read_often(&ladder, 3, 0, 100, 100), RUNG_CALM);
 }
 
+static void it_says_when_it_comes_down(void **state)
+{
+    (void)state;
+    struct ladder ladder = {0};
+    assert_int_equal(ladder_eases_ns(&ladder, now_ns), 0);
+    read_often(&ladder, 100, 100, 0, 4);
+    read_once(&ladder, 0, 0, 100); /* the first that is calm */
+    while (ladder.rung > RUNG_CALM) {
+        uint64_t told_ns = now_ns + ladder_eases_ns(&ladder, now_ns);
+        enum rung rung = ladder.rung;
+        while (read_once(&ladder, 0, 0, 100) == rung)
+            assert_true(now_ns < told_ns);
+        assert_true(now_ns <= told_ns && now_ns + 250 * MS >= told_ns);
+    }
+    assert_int_equal(ladder_eases_ns(&ladder, now_ns), 0);
+}
+
 static void it_looks_more_often_while_it_is_up(void **state)
 {
     (void)state;
@@ -120,6 +137,7 @@ int main(void)
         cmocka_unit_test(it_climbs_rung_by_rung),
         cmocka_unit_test(it_comes_down_after_a_while),
         cmocka_unit_test(it_does_not_waver),
+        cmocka_unit_test(it_says_when_it_comes_down),
         cmocka_unit_test(it_looks_more_often_while_it_is_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
