@@ -43,7 +43,7 @@ void summary_add(const struct models_entry *entry, char *line, size_t size)
     char progress[128] = "";
     bool loads = entry->state == MODELS_LOADING;
     size_t used = strlen(line);
-    if (entry->in_folder && entry->state != MODELS_LOADING && entry->state != MODELS_READY)
+    if (entry->in_folder && !models_is_in_memory(entry->state))
         return;
     if (loads && entry->bytes_all > 0)
         add_progress(entry, progress, sizeof progress);

@@ -355,6 +355,7 @@ const char *moed_class_name(enum moed_class value)
 
 const char *moed_model_state_name(enum moed_model_state state)
 {
-    static const char *const names[] = {"unloaded", "loading", "ready", "text", "failed"};
+    static const char *const names[] = {"unloaded", "loading", "ready",
+                                        "text",     "failed",  "unloading"};
     return (unsigned)state < sizeof names / sizeof *names ? names[state] : "unknown";
 }

@@ -31,8 +31,15 @@ enum models_state {
     MODELS_READY,
     MODELS_TEXT,   /* a vocabulary only: tokenises, never generates */
     MODELS_FAILED, /* loading failed: see error */
+    MODELS_UNLOADING,
 };
 const char *models_state_name(enum models_state state); /* "unloaded", "loading" … */
+
+/* It is what it is until that is over. */
+static inline bool models_is_in_memory(enum models_state state)
+{
+    return state == MODELS_LOADING || state == MODELS_READY || state == MODELS_UNLOADING;
+}
 
 struct models_config {
     const char *place; /* "cpu", "ref" */
@@ -102,14 +109,14 @@ bool models_is_scanned(const struct models *models, unsigned ticket);
 /* Open what was found, one after the other: `opening` until then, after that it has a model or is
  * FAILED. -EINVAL for what is no file. */
 int models_open(struct models *models, struct models_entry *entry, struct err *err);
-/* Close the file of a found model that is neither loading nor ready and that nobody uses. */
-void models_shut(struct models *models, struct models_entry *entry);
+/* Close the file of a found model that is not in memory and that nobody uses. */
+void models_shut(struct models_entry *entry);
 
 /* Start loading; at once true of what is loading or ready. -ENOTSUP for a text-only model, -EBADF
- * for one that is not open. */
+ * for one that is not open, -EBUSY while it is being unloaded. */
 int models_load(struct models *models, struct models_entry *entry, struct err *err);
-/* Ends its calls (they get ENGINE_CANCELLED only if polled before), frees the weights.
- * Call only when no stream uses entry->engine any more. -EBUSY while loading. */
+/* Start unloading: what is kept of talks is saved, weights are freed, here and in the vault; a
+ * thread does it. Call only when no stream uses entry->engine any more. -EBUSY while loading. */
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
 /* What a loaded model's place is made of; all "" for another. */
 void models_describe(const struct models_entry *entry, struct place_words *ret);

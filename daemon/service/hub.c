@@ -128,6 +128,11 @@ void hub_unload(struct hub *hub, int entry)
     hub->is_dirty = true;
 }
 
+bool hub_is_unloading(const struct hub *hub, int entry)
+{
+    return hub->uses[entry].unloading || models_at(hub->models, entry)->state == MODELS_UNLOADING;
+}
+
 void hub_change(struct hub *hub)
 {
     hub->is_dirty = true;
@@ -144,8 +149,6 @@ static void unload_unused(struct hub *hub)
         use->unloading = false;
         if (models_unload(hub->models, entry, &err) < 0)
             log_error("service", "cannot unload '%s': %s", entry->name, err.text);
-        else
-            log_info("service", "model '%s' unloaded", entry->name);
     }
 }
 
@@ -154,14 +157,14 @@ static bool is_idle(struct hub *hub, int i)
 {
     const struct models_entry *entry = models_at(hub->models, i);
     return entry->in_folder && entry->model && hub->uses[i].users == 0 &&
-           entry->state != MODELS_LOADING && entry->state != MODELS_READY;
+           !models_is_in_memory(entry->state);
 }
 
 static void shut_stale(struct hub *hub)
 {
     for (int i = 0; i < hub->n_uses; i++)
         if (models_at(hub->models, i)->stale && is_idle(hub, i))
-            models_shut(hub->models, models_at(hub->models, i));
+            models_shut(models_at(hub->models, i));
 }
 
 /* Those that were sought last stay open. */
@@ -178,7 +181,7 @@ static void shut_idle(struct hub *hub)
         }
         if (n <= HUB_IDLE_MODELS)
             return;
-        models_shut(hub->models, models_at(hub->models, oldest));
+        models_shut(models_at(hub->models, oldest));
     }
 }
 

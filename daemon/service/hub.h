@@ -122,6 +122,8 @@ void hub_hold(struct hub *hub, int entry);
 void hub_release(struct hub *hub, int entry);
 /* Unload as soon as nobody uses it; generations that run are stopped by the caller. */
 void hub_unload(struct hub *hub, int entry);
+/* It is on its way out, or will be when nobody uses it any more. */
+bool hub_is_unloading(const struct hub *hub, int entry);
 /* A model changed, or draining began: hub_settle will tell every call. */
 void hub_change(struct hub *hub);
 /* Before the loop waits: unloads, shuts, tells, settles connections, evicts. */

@@ -60,6 +60,8 @@ static Moed__V1__ModelState state_of(enum models_state state)
         return MOED__V1__MODEL_STATE__MODEL_TEXT;
     case MODELS_FAILED:
         return MOED__V1__MODEL_STATE__MODEL_FAILED;
+    case MODELS_UNLOADING:
+        return MOED__V1__MODEL_STATE__MODEL_UNLOADING;
     }
     return MOED__V1__MODEL_STATE__MODEL_UNLOADED;
 }

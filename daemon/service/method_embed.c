@@ -88,7 +88,7 @@ static void on_done(struct job *job)
         call_fail(call, status_of(job->code), "%s", job->err.text);
         return;
     }
-    if (entry->state != MODELS_READY || call->hub->uses[job->entry].unloading) {
+    if (entry->state != MODELS_READY || hub_is_unloading(call->hub, job->entry)) {
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is %s: load it first", entry->name,
                   models_state_name(entry->state));
         return;

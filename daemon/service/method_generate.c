@@ -88,7 +88,7 @@ static void go_on(struct call *call)
     struct opening *opening = call->data;
     struct hub *hub = call->hub;
     struct models_entry *entry = models_at(hub->models, opening->entry);
-    if (hub->uses[opening->entry].unloading) {
+    if (hub_is_unloading(hub, opening->entry)) {
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
         return;
     }
@@ -109,6 +109,7 @@ static void go_on(struct call *call)
         return;
     }
     case MODELS_UNLOADED:
+    case MODELS_UNLOADING:
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is not loaded: load it first",
                   entry->name);
         return;
@@ -197,7 +198,7 @@ static void understand(struct call *call, struct models_entry *entry)
     struct opening *opening = call->data;
     struct hub *hub = call->hub;
     opening->entry = hub_index(hub, entry);
-    if (hub->uses[opening->entry].unloading ||
+    if (hub_is_unloading(hub, opening->entry) ||
         (entry->state != MODELS_READY && entry->state != MODELS_LOADING)) {
         go_on(call); /* which says what is wrong */
         return;

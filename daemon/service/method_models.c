@@ -264,17 +264,16 @@ static const struct call_hooks load_hooks = {.changed = on_load_changed};
 static void load(struct call *call, struct models_entry *entry, bool wait)
 {
     struct err err = {0};
-    if (entry->stale && entry->state != MODELS_LOADING && entry->state != MODELS_READY) {
+    if (entry->stale && !models_is_in_memory(entry->state)) {
         call_fail(call, TTRPC_ABORTED, "'%s' was changed, and its old self is in use: try again",
                   entry->name);
         return;
     }
-    if (call->hub->uses[hub_index(call->hub, entry)].unloading) {
+    if (hub_is_unloading(call->hub, hub_index(call->hub, entry))) {
         call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
         return;
     }
-    if (entry->state != MODELS_LOADING && entry->state != MODELS_READY &&
-        pressure_refuses(call->hub->pressure, call))
+    if (!models_is_in_memory(entry->state) && pressure_refuses(call->hub->pressure, call))
         return;
     int r = models_load(call->hub->models, entry, &err);
     if (r < 0) {
@@ -324,7 +323,7 @@ static void reply_unloaded(struct call *call, const struct models_entry *entry)
 static void on_unload_changed(struct call *call)
 {
     const struct models_entry *entry = call->data;
-    if (call->hub->uses[hub_index(call->hub, entry)].unloading)
+    if (hub_is_unloading(call->hub, hub_index(call->hub, entry)))
         return;
     if (entry->state == MODELS_READY)
         call_fail(call, TTRPC_INTERNAL, "model '%s' could not be unloaded", entry->name);
@@ -341,16 +340,17 @@ static void unload(struct call *call, struct models_entry *entry)
                   entry->name);
         return;
     }
-    if (entry->state != MODELS_READY) {
+    int index = hub_index(call->hub, entry);
+    if (entry->state != MODELS_READY && !hub_is_unloading(call->hub, index)) {
         reply_unloaded(call, entry);
         return;
     }
-    int index = hub_index(call->hub, entry);
     generation_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
     embedding_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
     call->data = entry;
     call->hooks = &unload_hooks;
-    hub_unload(call->hub, index);
+    if (entry->state == MODELS_READY)
+        hub_unload(call->hub, index);
 }
 
 void method_unload(struct call *call, struct payload *payload)

@@ -642,7 +642,8 @@ struct models {
 
 const char *models_state_name(enum models_state state)
 {
-    static const char *const names[] = {"unloaded", "loading", "ready", "text", "failed"};
+    static const char *const names[] = {"unloaded", "loading", "ready",
+                                        "text",     "failed",  "unloading"};
     return names[state];
 }
 
@@ -765,9 +766,8 @@ int models_open(struct models *models, struct models_entry *entry, struct err *e
     return err_set(err, -EINVAL, "'%s' is open", entry->name);
 }
 
-void models_shut(struct models *models, struct models_entry *entry)
+void models_shut(struct models_entry *entry)
 {
-    (void)models;
     (void)entry;
 }
 

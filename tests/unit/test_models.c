@@ -146,11 +146,19 @@ static void wait_for_change(void)
 
 static enum models_state settle(struct models *m, struct models_entry *entry)
 {
-    while (entry->state == MODELS_LOADING) {
+    while (entry->state == MODELS_LOADING || entry->state == MODELS_UNLOADING) {
         wait_for_change();
         models_update(m);
     }
     return entry->state;
+}
+
+static void unload(struct models *m, struct models_entry *entry)
+{
+    struct err err = {0};
+    assert_int_equal(models_unload(m, entry, &err), 0);
+    assert_null(entry->engine);
+    assert_int_equal(settle(m, entry), MODELS_UNLOADED);
 }
 
 static struct engine_request *request(void)
@@ -215,7 +223,7 @@ static void a_model_comes_and_goes(void **state)
     assert_ptr_equal(v3, models_find(m, "toy-v3"));
     assert_null(models_find(m, "toy"));
     assert_int_equal(v3->state, MODELS_UNLOADED);
-    assert_int_equal(models_unload(m, v3, &err), 0);
+    unload(m, v3);
 
     for (int round = 0; round < 5; round++) {
         uint32_t generation = v3->generation;
@@ -230,10 +238,12 @@ static void a_model_comes_and_goes(void **state)
         assert_true(answers(v3->engine));
         assert_true(answers(v2->engine));
         assert_int_equal(models_unload(m, v3, &err), 0);
-        assert_int_equal(v3->state, MODELS_UNLOADED);
+        assert_int_equal(v3->state, MODELS_UNLOADING);
         assert_null(v3->engine);
+        assert_int_equal(models_load(m, v3, &err), -EBUSY); /* it is on its way */
+        assert_int_equal(settle(m, v3), MODELS_UNLOADED);
         assert_true(answers(v2->engine));
-        assert_int_equal(models_unload(m, v2, &err), 0);
+        unload(m, v2);
     }
     models_free(m);
 }
@@ -253,8 +263,7 @@ static void a_file_that_changed_fails(void **state)
         assert_non_null(strstr(entry->error.text, e.path));
         assert_null(entry->engine);
     }
-    assert_int_equal(models_unload(m, entry, &err), 0);
-    assert_int_equal(entry->state, MODELS_UNLOADED);
+    unload(m, entry);
     models_free(m);
     edit_fini(&e);
 }
@@ -329,7 +338,7 @@ static void unloaded_in_the_middle(void **state)
                 engine_cancel(entry->engine, call);
         }
         nanosleep(&(struct timespec){.tv_nsec = round * 3000000}, NULL);
-        assert_int_equal(models_unload(m, entry, &err), 0);
+        unload(m, entry);
     }
     models_free(m);
 }
@@ -373,7 +382,7 @@ static void memory_runs_out(void **state)
             n_silent += end == MODELS_READY && !answered;
             if (end == MODELS_READY)
                 assert_true(answers(entry->engine)); /* it lives on */
-            assert_int_equal(models_unload(m, entry, &err), 0);
+            unload(m, entry);
         }
         assert_true(n_failed > 10);
         assert_true(n_silent > 0);
@@ -426,12 +435,16 @@ static void no_thread_can_be_had(void **state)
     atomic_store(&threads.left, 0);
     assert_int_equal(models_load(m, entry, &err), -EAGAIN);
     assert_int_equal(entry->state, MODELS_UNLOADED);
+    assert_int_equal(models_load(m, entry, &err), 0);
+    assert_int_equal(settle(m, entry), MODELS_READY);
+    atomic_store(&threads.left, 0);
+    unload(m, entry);              /* the loop does it */
     for (int n = 1; n <= 5; n++) { /* two workers, two that help to load, the engine */
         atomic_store(&threads.left, n);
         assert_int_equal(models_load(m, entry, &err), 0);
         if (n == 3 || n == 4) { /* nobody is missed */
             assert_int_equal(settle(m, entry), MODELS_READY);
-            assert_int_equal(models_unload(m, entry, &err), 0);
+            unload(m, entry);
             continue;
         }
         assert_int_equal(settle(m, entry), MODELS_FAILED);

@@ -571,8 +571,9 @@ enum moed_model_state {
     MOED_MODEL_READY = 2,
     MOED_MODEL_TEXT = 3, /* a vocabulary only: tokenises, never generates */
     MOED_MODEL_FAILED = 4,
+    MOED_MODEL_UNLOADING = 5,
 };
-/* "unloaded", "loading", "ready", "text", "failed"; "unknown" for others */
+/* "unloaded", "loading", "ready", "text", "failed", "unloading"; "unknown" for others */
 MOED_API const char *moed_model_state_name(enum moed_model_state state);
 
 struct moed_model { /* strings are "" where unknown */
