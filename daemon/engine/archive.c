@@ -2,6 +2,7 @@
 #include "engine/archive.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -14,7 +15,9 @@
 #include "model/digest.h"
 #include "place/place.h"
 
-enum { QUIET_S = 60 }; /* between two lines in the log about a disk that does not work */
+#define QUIET_NS      60000000000u /* between two lines in the log about a disk that does not work */
+#define FIRST_WAIT_NS 250000000u
+#define MOST_WAIT_NS  600000000000u /* before what failed is tried again */
 
 /* A sequence that is away. */
 struct asked {
@@ -36,8 +39,21 @@ struct archive {
     int32_t *token;
     uint8_t *answer;
 
-    int64_t told_s;
+    /* Talks that failed. */
+    uint64_t wait_ns, retry_ns; /* wait 0: there are none */
+    bool is_retry;              /* what is being written failed before */
+    bool is_told;               /* that there are some */
+    bool is_last;               /* nothing follows that could be waited for */
+    uint64_t n_failed;
+    uint64_t told_ns;
 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 static size_t bits_bytes(int n)
 {
@@ -82,7 +98,6 @@ int archive_open(struct porter *porter, const struct rowfile_key *key, struct pa
     a->answer = calloc(bits_bytes(tokens), 1);
     if (!a->asked || !a->token || !a->answer || view_init(&a->view, tokens, 0) < 0)
         return -ENOMEM;
-    a->told_s = -QUIET_S;
     int r = desk_open(porter, sequences + 1, wake, arg, &a->desk);
     if (r == 0)
         *ret = TAKE(a);
@@ -187,28 +202,69 @@ static void settle(struct archive *a, struct seq *seq, const struct porter_job *
     tree_keep(a->tree, view, seq->token, seq->n_known);
 }
 
-static void complain(struct archive *a, const struct porter_job *job)
+/* Whether there was a line. */
+static bool complain(struct archive *a, const char *what, const struct porter_job *job)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec - a->told_s < QUIET_S)
-        return;
-    a->told_s = now.tv_sec;
-    log_about(LOG_LEVEL_WARNING, "engine", LOG_ABOUT(.event = EVENT_DISK), "%s on the disk: %s",
-              job->task == PORTER_KEEP ? "a talk is not kept" : "a kept talk is not read",
+    uint64_t now = now_ns();
+    if (a->told_ns && now - a->told_ns < QUIET_NS)
+        return false;
+    a->told_ns = now;
+    log_about(LOG_LEVEL_WARNING, "engine", LOG_ABOUT(.event = EVENT_DISK), "%s: %s", what,
               job->err.text);
+    return true;
+}
+
+/* It stays unsaved. Who fails for the first time while others wait does not make them wait more. */
+static void note_failure(struct archive *a, const struct porter_job *job)
+{
+    a->n_failed++;
+    if (!a->is_told)
+        a->is_told = complain(a, "a talk is not kept on the disk yet, and tried again later", job);
+    if (a->wait_ns && !a->is_retry)
+        return;
+    a->wait_ns = a->wait_ns ? 2 * a->wait_ns : FIRST_WAIT_NS;
+    if (a->wait_ns > MOST_WAIT_NS)
+        a->wait_ns = MOST_WAIT_NS;
+    a->retry_ns = now_ns() + a->wait_ns;
+}
+
+/* None is left of those that failed: dropped, or saved. */
+static void recover(struct archive *a)
+{
+    if (a->is_told)
+        log_about(LOG_LEVEL_INFO, "engine", LOG_ABOUT(.event = EVENT_DISK),
+                  "no talk waits any more that could not be kept on the disk");
+    a->is_told = false;
+    a->wait_ns = a->retry_ns = 0;
+}
+
+/* What came of the talk that was being written. */
+static void settle_talk(struct archive *a, const struct porter_job *job)
+{
+    enum tree_outcome outcome = TREE_SAVED;
+    if (job->result == -EFBIG) { /* of such a size, never */
+        outcome = TREE_REFUSED;
+        complain(a, "a talk is not kept on the disk", job);
+    } else if (job->result < 0) {
+        outcome = TREE_FAILED;
+        note_failure(a, job);
+    } else if (a->is_retry) {
+        a->retry_ns = 0; /* the disk works again: the next one may be tried at once */
+    }
+    tree_settle(a->tree, &a->view, outcome);
+    let_go(a);
 }
 
 struct seq *archive_serve(struct archive *a)
 {
     struct porter_job job;
     while (desk_take(a->desk, &job)) {
-        if (job.result < 0)
-            complain(a, &job);
         if (job.task == PORTER_KEEP) {
-            let_go(a);
+            settle_talk(a, &job);
             continue;
         }
+        if (job.result < 0)
+            complain(a, "a talk kept on the disk is not read", &job);
         struct asked *asked = &a->asked[job.ticket];
         struct seq *seq = asked->seq;
         settle(a, seq, &job);
@@ -237,10 +293,24 @@ static void hand_over(struct archive *a, int n)
         abort(); /* it has room for all who may be away, and this */
 }
 
-bool archive_save(struct archive *a)
+static bool may_retry(const struct archive *a)
+{
+    return a->wait_ns && now_ns() >= a->retry_ns;
+}
+
+bool archive_save(struct archive *a, bool at_last)
 {
     assert(!a->saving);
-    int n = tree_unsaved(a->tree, &a->view, a->token);
+    if (at_last && !a->is_last)
+        a->retry_ns = 0;
+    a->is_last = at_last;
+    int n = tree_unsaved(a->tree, false, &a->view, a->token);
+    a->is_retry = n == 0 && may_retry(a);
+    if (a->is_retry) {
+        n = tree_unsaved(a->tree, true, &a->view, a->token);
+        if (n == 0)
+            recover(a);
+    }
     if (n > 0)
         hand_over(a, n);
     return n > 0;
@@ -249,7 +319,10 @@ bool archive_save(struct archive *a)
 bool archive_save_idle(struct archive *a, bool all)
 {
     assert(!a->saving);
-    int n = tree_unsaved_idle(a->tree, all, &a->view, a->token);
+    int n = tree_unsaved_idle(a->tree, false, all, &a->view, a->token);
+    a->is_retry = n == 0 && may_retry(a);
+    if (a->is_retry)
+        n = tree_unsaved_idle(a->tree, true, all, &a->view, a->token);
     if (n > 0)
         hand_over(a, n);
     return n > 0;
@@ -258,4 +331,14 @@ bool archive_save_idle(struct archive *a, bool all)
 bool archive_is_saving(const struct archive *a)
 {
     return a->saving;
+}
+
+uint64_t archive_retry_ns(const struct archive *a)
+{
+    return a->wait_ns ? a->retry_ns : UINT64_MAX;
+}
+
+uint64_t archive_n_failed(const struct archive *a)
+{
+    return a->n_failed;
 }

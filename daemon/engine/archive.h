@@ -3,8 +3,10 @@
  * The engine's end of the store: talks that outlive the process.
  *
  * A sequence that may find more on the disk than in memory is away while the porter looks; talks of
- * the tree are handed to him one at a time, when nothing else is to be done. On the engine's
- * thread; pages that are lent to the porter are held here.
+ * the tree are handed to him one at a time, when nothing else is to be done. One that cannot be
+ * written stays unsaved, and is tried again: after a quarter of a second, then after twice as long
+ * each time, up to ten minutes. On the engine's thread; pages that are lent to the porter are held
+ * here.
  */
 #pragma once
 
@@ -42,9 +44,14 @@ bool archive_ask(struct archive *archive, struct seq *seq);
 /* Takes what came back: a sequence that was away, with what is known in its view and tree; NULL:
  * none. */
 struct seq *archive_serve(struct archive *archive);
-/* Hands over the next talk that is not on the disk; false: there is none. */
-bool archive_save(struct archive *archive);
+/* Hands over the next talk that is not on the disk; false: there is none, or not yet. At last what
+ * failed is tried once more, whenever that was. */
+bool archive_save(struct archive *archive, bool at_last);
 /* The same of talks that nobody goes on with, all or those that will soon be dropped:
  * tree_unsaved_idle(). */
 bool archive_save_idle(struct archive *archive, bool all);
 bool archive_is_saving(const struct archive *archive);
+/* When one that failed is to be tried again; UINT64_MAX: there is none. */
+uint64_t archive_retry_ns(const struct archive *archive);
+/* How often a talk could not be written. */
+uint64_t archive_n_failed(const struct archive *archive);

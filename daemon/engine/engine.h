@@ -189,6 +189,7 @@ struct engine_stat { /* a snapshot, any thread */
     uint64_t cache_bytes;      /* of the whole pool */
     uint64_t given_back_bytes; /* to the kernel, because engine_press() asked for it */
     uint64_t pages_lost; /* dropped before they could be written to the disk; 0 without a porter */
+    uint64_t saves_failed; /* talks that could not be written, each time one was tried */
 };
 /* Whether an engine gets on: one that works has another beat from one look to the next, unless it
  * is stuck. Any thread. */

@@ -490,8 +490,10 @@ static void publish(struct stepper *s)
     tally_set(&s->tally.sequences, sched_n_begun(s->sched));
     tally_set(&s->tally.pages_used, page_pool_used(s->cache.pool) - kept);
     tally_set(&s->tally.pages_kept, kept);
-    if (s->cache.archive)
+    if (s->cache.archive) {
         tally_store(&s->tally.lost, tree_n_lost(s->cache.tree));
+        tally_store(&s->tally.unwritten, archive_n_failed(s->cache.archive));
+    }
     outbox_tell(s->outbox);
 }
 
@@ -558,19 +560,21 @@ uint64_t stepper_rest(struct stepper *s)
 {
     if (!TAILQ_EMPTY(&s->seqs))
         return first_deadline(s);
-    if (!s->cache.archive || !s->unsaved || archive_is_saving(s->cache.archive))
+    struct archive *archive = s->cache.archive;
+    if (!archive || archive_is_saving(archive))
         return UINT64_MAX;
-    if (now_ns() < s->stepped_ns + SAVE_AFTER_NS)
-        return s->stepped_ns + SAVE_AFTER_NS;
-    s->unsaved = archive_save(s->cache.archive);
-    return UINT64_MAX;
+    uint64_t next = s->unsaved ? s->stepped_ns + SAVE_AFTER_NS : archive_retry_ns(archive);
+    if (now_ns() < next)
+        return next;
+    s->unsaved = archive_save(archive, false);
+    return s->unsaved ? UINT64_MAX : archive_retry_ns(archive);
 }
 
 bool stepper_save(struct stepper *s)
 {
     take_back(s);
     return s->cache.archive &&
-           (archive_is_saving(s->cache.archive) || archive_save(s->cache.archive));
+           (archive_is_saving(s->cache.archive) || archive_save(s->cache.archive, true));
 }
 
 void stepper_end(struct stepper *s)

@@ -28,6 +28,7 @@ struct entry {
     struct kept kept;     /* what callers hold */
     struct rowfile *file; /* NULL: never found, and goes when room is needed */
     int holder;
+    bool is_sure;         /* a crash does not lose it */
     char name[NAME_ROOM]; /* in the holder's folder */
 };
 
@@ -301,6 +302,7 @@ static int scan_file(struct store *s, int holder, int folder, const char *name)
     }
     e->holder = holder;
     strcpy(e->name, name); /* is_hash: it fits */
+    e->is_sure = true;
     e->kept.bytes = (uint64_t)st.st_size;
     e->kept.used_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     index_add(s, TAKE(e));
@@ -400,7 +402,7 @@ static int make_room(struct store *s, int writer, uint64_t bytes, const struct e
 {
     int more = bytes > 0;
     if (bytes > s->most_bytes)
-        return err_set(err, -ENOSPC, "%llu bytes are more than the store's %llu",
+        return err_set(err, -EFBIG, "%llu bytes are more than the store's %llu",
                        (unsigned long long)bytes, (unsigned long long)s->most_bytes);
     uint64_t own = spared ? spared->kept.bytes : 0;
     while (s->bytes - own > s->most_bytes - bytes || s->n > STORE_MOST_FILES - more) {
@@ -534,7 +536,7 @@ int store_put(struct store *s, const struct rowfile_key *key, const struct rowfi
     if (!named) {
         const struct kept *kept;
         int n = store_find(s, key, text->token, text->n_rows, text->answer, &kept);
-        if (n == text->n_rows) {
+        if (n == text->n_rows && entry_of(kept)->is_sure) {
             entry_of(kept)->kept.used_ns = use_now(s);
             return 1;
         }
@@ -576,6 +578,7 @@ int store_put(struct store *s, const struct rowfile_key *key, const struct rowfi
      * it replaced stays possible: no reason to call it kept. */
     if (fsync(folder) < 0)
         return err_set(err, -errno, "cannot sync a folder: %s", strerror(errno));
+    added->is_sure = true;
     drop_beginnings(s, added);
     return 0;
 }

@@ -46,11 +46,12 @@ int store_scan(struct store *store, struct err *err);
 
 /**
  * Keep rows. Returns 1 if they were there already, as a part of others perhaps; else 0, and those
- * without a name that are a beginning of these are removed.
+ * without a name that are a beginning of these are removed. What failed may be tried again.
  *
  *   text    with a name: replaces the user's rows of that name
  *   page    page[rowfile_pages(n_rows)]
- *   fails   -ENOSPC, -EDQUOT   the disk is full, or named rows leave no room: the words say which
+ *   fails   -EFBIG   more than the store may have in all: it always will
+ *           -ENOSPC, -EDQUOT   the disk is full, or named rows leave no room: the words say which
  *           -EIO … as the disk does; -ENOMEM
  */
 int store_put(struct store *store, const struct rowfile_key *key, const struct rowfile_text *text,

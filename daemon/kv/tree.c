@@ -15,6 +15,14 @@ enum { ANY_HOME = -1 };
 
 TAILQ_HEAD(branches, branch);
 
+enum saving {
+    UNSAVED,
+    GIVEN, /* to be saved: tree_settle() says what came of it */
+    SAVED,
+    FAILED,
+    REFUSED, /* never given again */
+};
+
 struct branch {
     struct page *page;
     struct owner *owner;
@@ -22,9 +30,9 @@ struct branch {
     struct branches children; /* the one used last comes first */
     TAILQ_ENTRY(branch) beside;
     TAILQ_ENTRY(branch) leaf; /* while it has no children */
-    uint64_t used;            /* when, by the tree's clock */
+    uint64_t used, tried;     /* when, by the tree's clock; to be saved */
     int n;                    /* tokens; where a talk ended there may be fewer than a page's */
-    bool is_saved;            /* tree_unsaved() gave it */
+    enum saving saving;
     int32_t token[PAGE_TOKENS];
 };
 
@@ -156,7 +164,7 @@ static void fell(struct tree *tree, struct branch *leaf)
 /* For its memory. */
 static void drop(struct tree *tree, struct branch *leaf)
 {
-    tree->n_lost += !leaf->is_saved;
+    tree->n_lost += leaf->saving != SAVED;
     fell(tree, leaf);
 }
 
@@ -217,7 +225,8 @@ int tree_drop_idle(struct tree *tree, bool saved_only)
         while (leaf) {
             struct branch *at = leaf;
             leaf = TAILQ_PREV(leaf, branches, leaf);
-            while (at && is_leaf(at) && at->page->refs == 1 && (at->is_saved || !saved_only)) {
+            while (at && is_leaf(at) && at->page->refs == 1 &&
+                   (at->saving == SAVED || !saved_only)) {
                 struct branch *parent = at->parent;
                 drop(tree, at);
                 n++;
@@ -425,27 +434,29 @@ void tree_forget(struct tree *tree, struct view *view)
 
 /* ------------------------------------------------------------------ saving */
 
-static struct branch *next_unsaved(const struct tree *tree)
+/* Of those that failed the one that was tried longest ago. */
+static struct branch *next_unsaved(const struct tree *tree, enum saving saving)
 {
-    for (int i = 0; i < tree->n_owners; i++) {
-        struct branch *leaf;
+    struct branch *first = NULL, *leaf;
+    for (int i = 0; i < tree->n_owners; i++)
         if (tree->owner[i].n > 0)
             TAILQ_FOREACH (leaf, &tree->owner[i].leaves, leaf)
-                if (!leaf->is_saved)
-                    return leaf;
-    }
-    return NULL;
+                if (leaf->saving == saving && (!first || leaf->tried < first->tried))
+                    first = leaf;
+    return first;
 }
 
 /* Puts the talk that ends with this branch into the view; 0: the view has no room for it. */
 static int give(struct tree *tree, struct branch *leaf, struct view *view, int32_t *token)
 {
     int n_pages = 0;
-    for (struct branch *branch = leaf; branch; branch = branch->parent) {
-        branch->is_saved = true; /* what it begins with is in it */
+    for (struct branch *branch = leaf; branch; branch = branch->parent)
         n_pages++;
-    }
-    if (n_pages > view->room)
+    bool fits = n_pages <= view->room;
+    for (struct branch *branch = leaf; branch; branch = branch->parent)
+        if (branch->saving != SAVED) /* what it begins with is in it */
+            branch->saving = fits ? GIVEN : REFUSED;
+    if (!fits)
         return 0;
     view->uid = leaf->owner->uid;
     view->n = n_pages;
@@ -460,11 +471,11 @@ static int give(struct tree *tree, struct branch *leaf, struct view *view, int32
     return (n_pages - 1) * PAGE_TOKENS + leaf->n;
 }
 
-int tree_unsaved(struct tree *tree, struct view *view, int32_t *token)
+int tree_unsaved(struct tree *tree, bool again, struct view *view, int32_t *token)
 {
     struct branch *leaf;
     int n = 0;
-    while (n == 0 && (leaf = next_unsaved(tree)))
+    while (n == 0 && (leaf = next_unsaved(tree, again ? FAILED : UNSAVED)))
         n = give(tree, leaf, view, token);
     return n;
 }
@@ -477,7 +488,7 @@ static bool is_near(const struct tree *tree, const struct owner *owner)
            owner->n >= tree->quota - tree->quota / 4;
 }
 
-static struct branch *next_unsaved_idle(const struct tree *tree, bool all)
+static struct branch *next_unsaved_idle(const struct tree *tree, enum saving saving, bool all)
 {
     struct branch *turn = NULL;
     for (int i = 0; i < tree->n_owners; i++) {
@@ -486,7 +497,7 @@ static struct branch *next_unsaved_idle(const struct tree *tree, bool all)
         if (owner->n == 0 || !(all || is_near(tree, owner)))
             continue;
         TAILQ_FOREACH_REVERSE (leaf, &owner->leaves, branches, leaf)
-            if (!leaf->is_saved && leaf->page->refs == 1)
+            if (leaf->saving == saving && leaf->page->refs == 1)
                 break;
         if (leaf && (!turn || goes_before(leaf, turn)))
             turn = leaf;
@@ -494,11 +505,25 @@ static struct branch *next_unsaved_idle(const struct tree *tree, bool all)
     return turn;
 }
 
-int tree_unsaved_idle(struct tree *tree, bool all, struct view *view, int32_t *token)
+int tree_unsaved_idle(struct tree *tree, bool again, bool all, struct view *view, int32_t *token)
 {
     struct branch *leaf;
     int n = 0;
-    while (n == 0 && (leaf = next_unsaved_idle(tree, all)))
+    while (n == 0 && (leaf = next_unsaved_idle(tree, again ? FAILED : UNSAVED, all)))
         n = give(tree, leaf, view, token);
     return n;
+}
+
+void tree_settle(struct tree *tree, const struct view *view, enum tree_outcome outcome)
+{
+    static const enum saving states[] = {
+        [TREE_SAVED] = SAVED, [TREE_FAILED] = FAILED, [TREE_REFUSED] = REFUSED};
+    for (int i = 0; i < view->n; i++) {
+        struct branch *branch = &tree->branch[page_index(tree->pool, view->page[i])];
+        if (!view->page[i]->is_kept || branch->saving != GIVEN)
+            continue; /* it was dropped meanwhile, and kept again perhaps */
+        branch->saving = states[outcome];
+        branch->tried = tree->clock;
+    }
+    tree->clock++;
 }

@@ -45,18 +45,26 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
 /* Takes in the last page too, which is not whole. The view may make more rows, of more tokens. */
 void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
-/* Puts a talk that it did not give yet into an empty view, with one more reference to each page,
- * and its tokens; says how many, 0: there is none, or not one that the view has room for. */
-int tree_unsaved(struct tree *tree, struct view *view, int32_t *token);
+/* Puts a talk that was not saved yet, or of those that failed the one that was tried longest ago,
+ * into an empty view, with one more reference to each page, and its tokens; says how many, 0: there
+ * is none, or not one that the view has room for. */
+int tree_unsaved(struct tree *tree, bool again, struct view *view, int32_t *token);
 /* The same of talks that nobody goes on with: the one that goes first. Of `all`, or of those that
  * will go soon: when three quarters of the pages, or of an owner's quota, are used. */
-int tree_unsaved_idle(struct tree *tree, bool all, struct view *view, int32_t *token);
+int tree_unsaved_idle(struct tree *tree, bool again, bool all, struct view *view, int32_t *token);
+enum tree_outcome {
+    TREE_SAVED,
+    TREE_FAILED,
+    TREE_REFUSED, /* nobody ever takes it */
+};
+/* What came of a talk that was given, whose pages the view has still. */
+void tree_settle(struct tree *tree, const struct view *view, enum tree_outcome outcome);
 /* Drops what nobody but this view and the tree has of its pages: there may be something wrong with
  * them. */
 void tree_forget(struct tree *tree, struct view *view);
 /* Drops idle pages until so many are free for the view, or none is idle. */
 void tree_make_room(struct tree *tree, const struct view *view, int pages);
-/* Drops all idle pages, or those that were given out to be saved; how many. */
+/* Drops all idle pages, or those that are saved; how many. */
 int tree_drop_idle(struct tree *tree, bool saved_only);
-/* Pages that were dropped before they were given out to be saved. */
+/* Pages that were dropped before they were saved. */
 uint64_t tree_n_lost(const struct tree *tree);

@@ -268,6 +268,11 @@ static struct engine_stat stat_of(const struct life *life)
     return stat;
 }
 
+/* Until `holds` or half a minute is over. */
+#define WAIT_FOR(holds)                                                                            \
+    for (int i = 0; i < 3000 && !(holds); i++)                                                     \
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL)
+
 static void wait_for_files(const struct life *life, int n)
 {
     for (int i = 0; i < 3000 && n_files(life) < n; i++)
@@ -302,11 +307,6 @@ static void what_is_dropped_is_on_the_disk(void **state)
     assert_int_equal(stat_of(&life).pages_lost, 0);
     die(&life, false);
 }
-
-/* Until `holds` or half a minute is over. */
-#define WAIT_FOR(holds)                                                                            \
-    for (int i = 0; i < 3000 && !(holds); i++)                                                     \
-    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL)
 
 /* Rung by rung; what was saved is known again in the end. */
 static void memory_is_given_back(void **state)
@@ -397,6 +397,40 @@ static void a_full_store_costs_nothing_else(void **state)
     die(&life, false);
 }
 
+/* While something is in the way of a user's files, until it is not: by itself, or at the end. */
+static void what_cannot_be_written_is_tried_again(void **state)
+{
+    (void)state;
+    char path[96];
+    snprintf(path, sizeof path, "%s/%d", folder, ALICE);
+    for (int at_last = 0; at_last < 2; at_last++) {
+        struct life life;
+        be_born(&life, 1, 1 << 30);
+        close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600));
+        free(ask(&life.bench, words(ALICE, 100, 100, 1)));
+        free(ask(&life.bench, words(BOB + (uint32_t)at_last, 100, 100, 1)));
+        uint64_t tried = at_last ? 1 : 3;
+        WAIT_FOR(stat_of(&life).saves_failed >= tried && n_files(&life) == 1 + at_last);
+        assert_true(stat_of(&life).saves_failed >= tried);
+        assert_int_equal(n_files(&life), 1 + at_last); /* nobody else waits for it */
+        assert_int_equal(unlink(path), 0);
+        if (!at_last)
+            wait_for_files(&life, 2);
+        assert_int_equal(stat_of(&life).pages_lost, 0);
+        die(&life, true);
+        be_born(&life, 1, 1 << 30);
+        struct answer *a = ask(&life.bench, words(ALICE, 100, 100, 1));
+        assert_int_equal(a->last.n_cached, 99);
+        free(a);
+        die(&life, false);
+        if (!at_last) {
+            char away[112];
+            snprintf(away, sizeof away, "%s/away", folder);
+            assert_int_equal(rename(path, away), 0);
+        }
+    }
+}
+
 /* At any moment, also while the porter has the sequence's pages; they come back all of them. */
 static void calls_end_while_they_are_away(void **state)
 {
@@ -470,6 +504,7 @@ int main(int argc, char **argv)
         TEST(memory_is_given_back),
         TEST(a_changed_file_is_not_believed),
         TEST(a_full_store_costs_nothing_else),
+        TEST(what_cannot_be_written_is_tried_again),
         TEST(calls_end_while_they_are_away),
         TEST(rows_of_other_arithmetic_are_others),
     };

@@ -409,13 +409,15 @@ static void one_talk(struct tree *tree, struct page_pool *pool, uint32_t uid, in
     view_fini(&t.view, pool);
 }
 
-/* How long the next talk is that the tree gives away to be saved; it must be that user's. */
-static int given(struct tree *tree, struct page_pool *pool, uint32_t uid, int first)
+/* How long the next talk is that the tree gives away to be saved, perhaps not for the first time;
+ * it must be that user's. */
+static int try_to_save(struct tree *tree, struct page_pool *pool, bool again, uint32_t uid,
+                       int first, enum tree_outcome outcome)
 {
     struct talk t = {0};
     assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
     int idle = page_pool_idle(pool);
-    t.n_made = tree_unsaved(tree, &t.view, t.token);
+    t.n_made = tree_unsaved(tree, again, &t.view, t.token);
     assert_int_equal(t.view.n, view_pages(t.n_made));
     assert_int_equal(page_pool_idle(pool), idle - t.view.n); /* nobody else takes them meanwhile */
     assert_true(t.n_made == 0 || t.view.uid == uid);
@@ -424,9 +426,15 @@ static int given(struct tree *tree, struct page_pool *pool, uint32_t uid, int fi
         t.is_answer[i] = t.view.page[i / PAGE_TOKENS]->answers >> i % PAGE_TOKENS & 1;
     }
     check_rows(&t);
+    tree_settle(tree, &t.view, outcome);
     view_fini(&t.view, pool);
     assert_int_equal(page_pool_idle(pool), idle);
     return t.n_made;
+}
+
+static int given(struct tree *tree, struct page_pool *pool, uint32_t uid, int first)
+{
+    return try_to_save(tree, pool, false, uid, first, TREE_SAVED);
 }
 
 static void talks_are_given_to_be_saved_once(void **state)
@@ -447,11 +455,40 @@ static void talks_are_given_to_be_saved_once(void **state)
     struct talk t = {0};
     assert_int_equal(view_init(&t.view, 4 * PAGE_TOKENS, 0), 0);
     one_talk(tree, pool, 8, 300, 10, 0);
-    assert_int_equal(tree_unsaved(tree, &t.view, t.token), 10); /* the other has five pages */
+    assert_int_equal(tree_unsaved(tree, false, &t.view, t.token),
+                     10); /* the other has five pages */
     view_fini(&t.view, pool);
     assert_int_equal(given(tree, pool, 0, 0), 0);
     tree_close(tree);
     assert_int_equal(page_pool_used(pool), 0);
+    page_pool_close(pool);
+}
+
+/* They are not lost for it, come again in turns, and go as unsaved if their memory is needed. */
+static void what_is_not_saved_is_given_again(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(12);
+    struct tree *tree = open_tree(pool, 12);
+    one_talk(tree, pool, 7, 100, 40, 0);
+    one_talk(tree, pool, 7, 300, 40, 0);
+    one_talk(tree, pool, 8, 500, 40, 0);
+    assert_int_equal(try_to_save(tree, pool, false, 7, 300, TREE_FAILED), 40);
+    assert_int_equal(try_to_save(tree, pool, false, 7, 100, TREE_FAILED), 40);
+    assert_int_equal(try_to_save(tree, pool, false, 8, 500, TREE_REFUSED), 40);
+    assert_int_equal(given(tree, pool, 0, 0), 0);
+    assert_int_equal(tree_drop_idle(tree, true), 0); /* none is saved */
+    assert_int_equal(try_to_save(tree, pool, true, 7, 300, TREE_FAILED), 40);
+    assert_int_equal(try_to_save(tree, pool, true, 7, 100, TREE_FAILED), 40);
+    assert_int_equal(try_to_save(tree, pool, true, 7, 300, TREE_SAVED), 40);
+    assert_int_equal(tree_drop_idle(tree, true), 2);
+    assert_int_equal(tree_n_lost(tree), 0);
+    one_talk(tree, pool, 7, 100, 60, 0); /* what goes on is another talk */
+    assert_int_equal(given(tree, pool, 7, 100), 60);
+    assert_int_equal(try_to_save(tree, pool, true, 0, 0, TREE_SAVED), 0);
+    assert_int_equal(tree_drop_idle(tree, false), 4);
+    assert_int_equal(tree_n_lost(tree), 2); /* which nobody took */
+    tree_close(tree);
     page_pool_close(pool);
 }
 
@@ -460,8 +497,9 @@ static int given_idle(struct tree *tree, struct page_pool *pool, bool all, int f
 {
     struct talk t = {0};
     assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
-    int n = tree_unsaved_idle(tree, all, &t.view, t.token);
+    int n = tree_unsaved_idle(tree, false, all, &t.view, t.token);
     assert_true(n == 0 || t.token[0] == first);
+    tree_settle(tree, &t.view, TREE_SAVED);
     view_fini(&t.view, pool);
     return n;
 }
@@ -828,6 +866,7 @@ int main(void)
         cmocka_unit_test(the_end_of_a_talk_that_goes_on_is_known),
         cmocka_unit_test(what_went_wrong_is_forgotten),
         cmocka_unit_test(talks_are_given_to_be_saved_once),
+        cmocka_unit_test(what_is_not_saved_is_given_again),
         cmocka_unit_test(what_goes_soon_is_given_first),
         cmocka_unit_test(idle_pages_are_dropped),
         cmocka_unit_test(it_does_what_a_list_would_do),
