@@ -83,7 +83,6 @@ static void on_done(struct job *job)
     struct embed_job *e = (struct embed_job *)job;
     struct call *call = job->call;
     const struct models_entry *entry = models_at(call->hub->models, job->entry);
-    call->data = NULL;
     if (job->code < 0) {
         call_fail(call, status_of(job->code), "%s", job->err.text);
         return;
@@ -104,64 +103,22 @@ static void free_embed(struct job *job)
     ask_free(e->ask);
 }
 
-static void on_end(struct call *call)
-{
-    if (call->data)
-        job_drop(call->data);
-}
-
-static const struct call_hooks hooks = {.end = on_end};
-
-/* While the model is sought, the job is not one of the pool's. */
-static void on_end_before(struct call *call)
-{
-    struct embed_job *e = call->data;
-    if (e)
-        free_embed(&e->job);
-    free(e);
-}
-
-static const struct call_hooks hooks_before = {.end = on_end_before};
-
-static void begin(struct call *call, struct models_entry *entry)
-{
-    struct embed_job *e = TAKE(call->data);
-    int r = job_start(&e->job, call, hub_index(call->hub, entry), entry->model);
-    if (r < 0) {
-        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
-        return;
-    }
-    call->data = &e->job;
-    call->hooks = &hooks;
-}
-
 void method_embed(struct call *call, struct payload *payload)
 {
     if (pressure_refuses(call->hub->pressure, call))
         return;
-    const char *name;
-    char model[256] = "";
-    size_t n;
-    if (!ttrpc_peek(payload->data, payload->n, 1, &name, &n) || n >= sizeof model ||
-        !ttrpc_is_utf8(name, n) || (n > 0 && memchr(name, 0, n))) {
-        call_fail(call, TTRPC_INVALID_ARGUMENT, "the request is broken, or its model no name");
+    char model[SEEK_NAME_BYTES];
+    if (!seek_name(call, payload, model))
         return;
-    }
-    if (n > 0)
-        memcpy(model, name, n);
     struct embed_job *e = calloc(1, sizeof *e);
     if (!e) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");
         return;
     }
-    uint64_t bytes = payload->n;
     e->request = *payload;
     *payload = (struct payload){0};
     e->job.run = run_embed;
     e->job.done = on_done;
     e->job.free = free_embed;
-    call->data = &e->job;
-    call->hooks = &hooks_before;
-    if (call_charge(call, bytes))
-        seek(call, model, SEEK_OPEN, begin);
+    job_seek(&e->job, call, model, e->request.n);
 }

@@ -16,9 +16,7 @@
 #include "service/job.h"
 #include "service/method.h"
 #include "service/pressure.h"
-#include "service/seek.h"
 #include "service/session_call.h"
-#include "service/status.h"
 #include "service/turn.h"
 
 struct appending {
@@ -40,17 +38,21 @@ static int run_appending(struct job *job)
     return ask_new(job->model, part, n + 1, &a->ask, &job->err);
 }
 
-static void appending_fini(struct appending *a)
+static void free_appending(struct job *job)
 {
+    struct appending *a = (struct appending *)job;
     turn_leave(a->turn);
     line_unref(a->more);
     ask_free(a->ask);
 }
 
-static void free_appending(struct job *job)
+static void appending_free(struct appending *a)
 {
-    appending_fini((struct appending *)job);
+    if (a)
+        free_appending(&a->job);
+    free(a);
 }
+OWN_DEFINE(appending, appending_free);
 
 /* The call's data while its turn is written. */
 static void on_append_end(struct call *call)
@@ -75,7 +77,6 @@ static void on_append_asked(struct job *job)
     static const struct call_hooks none;
     struct appending *a = (struct appending *)job;
     struct call *call = job->call;
-    call->data = NULL;
     call->hooks = &none;
     int r = job->code;
     if (r == 0)
@@ -91,37 +92,6 @@ static void on_append_asked(struct job *job)
     turn_end(turn, MOED__V1__FINISH__FINISH_NONE, NULL, on_appended, call);
 }
 
-static void on_job_end(struct call *call)
-{
-    job_drop(call->data);
-}
-
-static const struct call_hooks job_hooks = {.end = on_job_end};
-
-static void on_sought_end(struct call *call)
-{
-    struct appending *a = call->data;
-    appending_fini(a);
-    free(a);
-}
-
-static const struct call_hooks sought_hooks = {.end = on_sought_end};
-
-static void understand(struct call *call, struct models_entry *entry)
-{
-    static const struct call_hooks none;
-    struct appending *a = call->data;
-    call->data = NULL;
-    call->hooks = &none;
-    int r = job_start(&a->job, call, hub_index(call->hub, entry), entry->model);
-    if (r < 0) {
-        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
-        return;
-    }
-    call->data = &a->job;
-    call->hooks = &job_hooks;
-}
-
 static void append(struct call *call, const ProtobufCMessage *message)
 {
     const Moed__V1__SessionAppendRequest *request = (const void *)message;
@@ -129,15 +99,12 @@ static void append(struct call *call, const ProtobufCMessage *message)
     Moed__V1__InSession in = MOED__V1__IN_SESSION__INIT;
     struct err err = {0};
     char model[RECORD_MOST_MODEL + 1] = "";
-    struct appending *a = calloc(1, sizeof *a);
+    OWN(appending) *a = calloc(1, sizeof *a);
     if (!a || !more) {
-        free(a);
         call_fail(call, more ? TTRPC_RESOURCE_EXHAUSTED : TTRPC_INVALID_ARGUMENT,
                   more ? "no memory for the request" : "session_append.more is missing");
         return;
     }
-    call->data = a;
-    call->hooks = &sought_hooks;
     a->job.run = run_appending;
     a->job.done = on_append_asked;
     a->job.free = free_appending;
@@ -158,7 +125,7 @@ static void append(struct call *call, const ProtobufCMessage *message)
     if (r < 0)
         session_fail(call, r, &err);
     else
-        seek(call, model, SEEK_OPEN, understand);
+        job_seek(&TAKE(a)->job, call, model, n);
 }
 
 /* ---- the handler */

@@ -15,7 +15,6 @@
 #include "service/ask.h"
 #include "service/call.h"
 #include "service/field.h"
-#include "service/hub.h"
 #include "service/job.h"
 #include "service/method.h"
 #include "service/reason.h"
@@ -208,7 +207,6 @@ static void on_done(struct job *job)
 {
     struct text_job *t = (struct text_job *)job;
     struct call *call = job->call;
-    call->data = NULL;
     if (job->code < 0)
         call_fail(call, status_of(job->code), "%s", job->err.text);
     else
@@ -222,64 +220,22 @@ static void free_text(struct job *job)
     payload_fini(&t->response);
 }
 
-static void on_end(struct call *call)
-{
-    if (call->data)
-        job_drop(call->data);
-}
-
-static const struct call_hooks hooks = {.end = on_end};
-
-/* While the model is sought, the job is not one of the pool's. */
-static void on_end_before(struct call *call)
-{
-    struct text_job *t = call->data;
-    if (t)
-        free_text(&t->job);
-    free(t);
-}
-
-static const struct call_hooks hooks_before = {.end = on_end_before};
-
-static void begin(struct call *call, struct models_entry *entry)
-{
-    struct text_job *t = TAKE(call->data);
-    int r = job_start(&t->job, call, hub_index(call->hub, entry), entry->model);
-    if (r < 0) {
-        call_fail(call, status_of(r), "cannot start work on the request: %s", strerror(-r));
-        return;
-    }
-    call->data = &t->job;
-    call->hooks = &hooks;
-}
-
 static void start(struct call *call, struct payload *payload, int (*run)(struct job *job))
 {
-    const char *name;
-    char model[256] = "";
-    size_t n;
-    if (!ttrpc_peek(payload->data, payload->n, 1, &name, &n) || n >= sizeof model ||
-        !ttrpc_is_utf8(name, n) || (n > 0 && memchr(name, 0, n))) {
-        call_fail(call, TTRPC_INVALID_ARGUMENT, "the request is broken, or its model no name");
+    char model[SEEK_NAME_BYTES];
+    if (!seek_name(call, payload, model))
         return;
-    }
-    if (n > 0)
-        memcpy(model, name, n);
     struct text_job *t = calloc(1, sizeof *t);
     if (!t) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");
         return;
     }
-    uint64_t bytes = payload->n;
     t->request = *payload;
     *payload = (struct payload){0};
     t->job.run = run;
     t->job.done = on_done;
     t->job.free = free_text;
-    call->data = &t->job;
-    call->hooks = &hooks_before;
-    if (call_charge(call, bytes))
-        seek(call, model, SEEK_OPEN, begin);
+    job_seek(&t->job, call, model, t->request.n);
 }
 
 void method_tokenize(struct call *call, struct payload *payload)

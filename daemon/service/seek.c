@@ -20,7 +20,7 @@ struct seeking {
     bool is_listing, was_listed; /* waits for the ticket; has waited */
     bool was_opened;             /* tried to, once */
     bool has_name;
-    char name[256];
+    char name[SEEK_NAME_BYTES];
 };
 
 static void give_back(struct call *call)
@@ -139,4 +139,19 @@ void seek(struct call *call, const char *name, unsigned want,
     call->data = s;
     call->hooks = &hooks;
     go_on(call);
+}
+
+bool seek_name(struct call *call, const struct payload *request, char ret[SEEK_NAME_BYTES])
+{
+    const char *name;
+    size_t n;
+    if (!ttrpc_peek(request->data, request->n, 1, &name, &n) || n >= SEEK_NAME_BYTES ||
+        !ttrpc_is_utf8(name, n) || (n > 0 && memchr(name, 0, n))) {
+        call_fail(call, TTRPC_INVALID_ARGUMENT, "the request is broken, or its model no name");
+        return false;
+    }
+    if (n > 0)
+        memcpy(ret, name, n);
+    ret[n] = '\0';
+    return true;
 }

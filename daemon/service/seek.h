@@ -5,8 +5,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct call;
 struct models_entry;
+struct payload;
+
+enum { SEEK_NAME_BYTES = 256 };
 
 enum seek_want {
     SEEK_LISTED = 1, /* list the folders first, also if the name is known */
@@ -24,3 +29,6 @@ enum seek_want {
  */
 void seek(struct call *call, const char *name, unsigned want,
           void (*found)(struct call *call, struct models_entry *entry));
+/* The name that the first field of a request gives its model, "" without one. False: it is no name,
+ * or this no message, and the call has been failed. */
+bool seek_name(struct call *call, const struct payload *request, char ret[SEEK_NAME_BYTES]);
