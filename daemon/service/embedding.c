@@ -72,6 +72,10 @@ void embedding_start(struct call *call, int entry, struct engine_request *taken,
     request->is_embedding = true;
     request->max_tokens = 1; /* no pages are promised for more */
     int r = engine_submit(e->engine, request, &e->engine_call, &err);
+    if (r == -EBUSY) {
+        call_refuse(call, engine_retry_ns(e->engine), "%s", err.text);
+        return;
+    }
     if (r < 0) {
         call_fail(call, status_of(r), "%s", err.text);
         return;

@@ -77,23 +77,62 @@ static int run_embed(struct job *job)
     return r;
 }
 
-/* ---- on the loop */
+/* ---- on the loop; while the model loads, a call waits */
+struct waiting {
+    struct engine_request *request;
+    bool normalize;
+    int entry;
+};
+
+static void waiting_free(struct waiting *w)
+{
+    if (w)
+        engine_request_free(w->request);
+    free(w);
+}
+
+static void go_on(struct call *call)
+{
+    struct waiting *w = call->data;
+    struct hub *hub = call->hub;
+    const struct models_entry *entry = models_at(hub->models, w->entry);
+    if (hub_is_unloading(hub, w->entry)) {
+        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
+    } else if (entry->state == MODELS_READY) {
+        struct waiting last = *w;
+        free(TAKE(call->data));
+        call_charge(call, 0);
+        embedding_start(call, last.entry, last.request, last.normalize);
+    } else if (entry->state != MODELS_LOADING) {
+        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is %s: load it first", entry->name,
+                  models_state_name(entry->state));
+    }
+}
+
+static void on_end(struct call *call)
+{
+    waiting_free(call->data);
+}
+
+static const struct call_hooks hooks = {.changed = go_on, .end = on_end};
+
 static void on_done(struct job *job)
 {
     struct embed_job *e = (struct embed_job *)job;
     struct call *call = job->call;
-    const struct models_entry *entry = models_at(call->hub->models, job->entry);
     if (job->code < 0) {
         call_fail(call, status_of(job->code), "%s", job->err.text);
         return;
     }
-    if (entry->state != MODELS_READY || hub_is_unloading(call->hub, job->entry)) {
-        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is %s: load it first", entry->name,
-                  models_state_name(entry->state));
+    struct waiting *w = calloc(1, sizeof *w);
+    if (!w) {
+        call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the request");
         return;
     }
-    call_charge(call, 0);
-    embedding_start(call, job->entry, TAKE(e->ask->request), e->normalize);
+    *w = (struct waiting){TAKE(e->ask->request), e->normalize, job->entry};
+    call->data = w;
+    call->hooks = &hooks;
+    go_on(call);
 }
 
 static void free_embed(struct job *job)

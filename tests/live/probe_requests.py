@@ -2,10 +2,12 @@
 """What requests may say: models, ids, every field at its bounds, states of models."""
 import math
 import os
+import struct
 
 from probe import (EXHAUSTED, INVALID, NOT_FOUND, PATH, PRECONDITION, case, check, endless, equal,
                    fake_case, refused, short, xxh3)
-from ttrpc import RC, RESPONSE, Answer, Conn, blob, fields, float32, generate, num, packed, read
+from ttrpc import (RC, RESPONSE, Answer, Conn, Failure, blob, fields, float32, generate, num, packed,
+                   read)
 
 
 # ---- what requests say
@@ -189,6 +191,10 @@ def watch(conn):
         equal((event["seq"] or 0, event["model"]["name"]), (seq, name))
 
 
+def embed(text, model="fake"):
+    return blob(1, model) + blob(2, text) + blob(4, "mean")
+
+
 @fake_case
 def errors(conn):
     """an engine's error ends the stream with words, a full queue refuses at once"""
@@ -198,6 +204,12 @@ def errors(conn):
     equal((answer.failure.code, answer.finish, len(answer.tokens)), (13, 4, 3))
     check("non-finite" in answer.last["error"], answer.last["error"])
     refused(conn, conn.open("Generate", generate(text="!busy"), RC), EXHAUSTED, "queue")
+    for method, body in (("Generate", generate(text="!busy")), ("Embed", embed("!busy"))):
+        try:
+            conn.response(conn.open(method, body, RC if method == "Generate" else 0))
+            raise AssertionError("%s was not refused" % method)
+        except Failure as failure:
+            equal((failure.code, failure.retry_after_ms), (EXHAUSTED, 7000), method)
 
 
 @fake_case
@@ -221,8 +233,14 @@ def states(conn):
     stream = conn.open("Load", blob(1, "plain"))
     equal(read("One", conn.response(stream))["model"]["state"], 1, "state while loading")
     waits = Answer(conn, conn.open("Generate", generate(text="waited", model="plain"), RC))
+    vector = conn.open("Embed", embed("waited", "plain"))
+    gone = Conn(PATH)
+    gone.open("Embed", embed("waited", "plain"))
+    gone.close()
     equal(conn.call("Load", blob(1, "plain") + num(2, 1), "One")["model"]["state"], 2)
     equal(waits.run().text, "waited")
+    equal([struct.unpack("<2f", value) for number, _, value in fields(conn.response(vector))
+           if number == 1], [(3, 4)])
 
 
 @fake_case
