@@ -24,8 +24,8 @@ bool bridge_poll(struct hub *hub)
         struct engine_event ev;
         int n = 0;
         while (n < TURN_EVENTS && engine_poll(engine, &ev)) {
-            generation_event(hub, engine, &ev);
-            embedding_event(hub, engine, &ev);
+            if (!generation_event(hub, engine, &ev))
+                embedding_event(hub, engine, &ev);
             n++;
         }
         is_more |= n == TURN_EVENTS;

@@ -588,16 +588,16 @@ static int take(struct generation *g, struct voice *a, const struct engine_event
     return ev->kind == ENGINE_DONE ? voice_end(a) : voice_take(a, ev);
 }
 
-void generation_event(struct hub *hub, const struct engine *engine, const struct engine_event *ev)
+bool generation_event(struct hub *hub, const struct engine *engine, const struct engine_event *ev)
 {
     struct voice *a = find_voice(hub, engine, ev->call);
     if (!a)
-        return;
+        return false;
     struct generation *g = a->generation;
     bool is_token = ev->kind == ENGINE_TOKEN, is_done = ev->kind == ENGINE_DONE;
     if (ev->kind == ENGINE_READING) {
         note_reading(g, a, ev);
-        return;
+        return true;
     }
     g->is_reading = g->is_reading && !is_token && !is_done;
     g->n_tokens += is_token;
@@ -615,6 +615,7 @@ void generation_event(struct hub *hub, const struct engine *engine, const struct
         conn_touch(g->call->conn);
     if (is_done && is_over(g))
         settle(g);
+    return true;
 }
 
 /* ---- birth */

@@ -41,8 +41,8 @@ struct generation *generation_find(struct hub *hub, const uint8_t *id, uint32_t 
  * then the stream fails with `code` and the words (a literal).
  */
 void generation_stop(struct generation *g, int code, Moed__V1__Finish finish, const char *words);
-/* An event of an engine; those of unknown calls are dropped. */
-void generation_event(struct hub *hub, const struct engine *engine, const struct engine_event *ev);
+/* An event of an engine. False: its call is not a generation's. */
+bool generation_event(struct hub *hub, const struct engine *engine, const struct engine_event *ev);
 /* Stops all of a model's. */
 void generation_stop_all(struct hub *hub, int entry, int code, const char *words);
 /* Frees those whose DONE will never be polled. */
