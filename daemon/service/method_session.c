@@ -70,15 +70,18 @@ static void update(struct call *call, const ProtobufCMessage *message)
                 : session_name_check(call->hub->sessions, call->conn->uid, name, &err);
     if (r == 0)
         r = settings_of(request->settings, &settings, &err);
-    if (r == 0)
-        r = session_room(call->hub->sessions, call->conn->uid, false, settings ? settings->n : 0,
-                         &err);
     if (r < 0) {
         session_fail(call, r, &err);
         return;
     }
     if (!session_take(call, session, request->revision))
         return;
+    r = session_expect(call->hub->sessions, session, settings ? settings->n : 0, &err);
+    if (r < 0) {
+        session_let_go(call->hub->sessions, session);
+        session_fail(call, r, &err);
+        return;
+    }
     strcpy(session->next_name, name);
     struct edit *edit = edit_of(call, session, -1);
     if (!edit)

@@ -14,6 +14,14 @@ void saying_fini(struct saying *saying)
     *saying = (struct saying){0};
 }
 
+uint64_t saying_bytes(const struct saying *saying)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < saying->n; i++)
+        n += line_bytes(saying->line[i]);
+    return n;
+}
+
 static int reserve(struct saying *saying, size_t n, struct err *err)
 {
     saying->line = calloc(n + 1, sizeof(struct line *));

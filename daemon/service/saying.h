@@ -22,6 +22,7 @@ struct saying { /* zeroed is nothing */
     uint64_t vocabulary; /* digest of the one that ids are of; 0: they do not matter */
 };
 void saying_fini(struct saying *saying);
+uint64_t saying_bytes(const struct saying *saying);
 
 /* The first n_held messages are the session's, a line each. If its last is an answer that was cut
  * and others follow, it goes on no more. -EINVAL: there is nothing to answer, or an answer is put

@@ -83,10 +83,11 @@ int session_room(struct sessions *s, uint32_t uid, bool one_more, uint64_t bytes
     uint64_t own = bytes, all = bytes;
     int n = one_more;
     for (const struct session *one = s->first; one; one = one->next) {
-        all += one->record.transcript.bytes;
+        uint64_t held = one->record.transcript.bytes + one->coming;
+        all += held;
         if (one->record.uid != uid)
             continue;
-        own += one->record.transcript.bytes;
+        own += held;
         n++;
     }
     if (n > config->max_sessions_uid)
@@ -101,6 +102,14 @@ int session_room(struct sessions *s, uint32_t uid, bool one_more, uint64_t bytes
         return err_set(err, -ENOSPC, "the sessions of all users hold %" PRIu64 " bytes, the most",
                        config->session_bytes);
     return 0;
+}
+
+int session_expect(struct sessions *s, struct session *session, uint64_t bytes, struct err *err)
+{
+    int r = session_room(s, session->record.uid, false, bytes, err);
+    if (r == 0)
+        session->coming = bytes;
+    return r;
 }
 
 /* ---- holding */
@@ -143,10 +152,16 @@ int session_hold(struct session *session, uint64_t revision, struct err *err)
     return 0;
 }
 
-void session_let_go(struct sessions *s, struct session *session)
+static void release(struct session *session)
 {
     session->is_held = false;
     session->next_name[0] = '\0';
+    session->coming = 0;
+}
+
+void session_let_go(struct sessions *s, struct session *session)
+{
+    release(session);
     if (session->is_new)
         session_drop(s, session);
 }
@@ -202,8 +217,7 @@ static void on_done(struct clerk_job *job)
     struct sessions *s = change->sessions;
     if (change->code == 0 && !change->deletes)
         commit(change);
-    change->session->is_held = false;
-    change->session->next_name[0] = '\0';
+    release(change->session);
     if (change->session->is_new || (change->code == 0 && change->deletes)) {
         session_drop(s, change->session);
         change->session = NULL;

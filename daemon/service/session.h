@@ -24,6 +24,7 @@ struct session {
     struct record record;
     bool is_held;
     char next_name[RECORD_MOST_NAME + 1]; /* while it is held, perhaps; nobody else may take it */
+    uint64_t coming;                      /* bytes that the holder may add: they count as there */
     bool is_new;                          /* its first change is not through: nobody else sees it */
     char
         unkept[sizeof(((struct err *)0)->text)]; /* why it is not on the disk as it is; "": it is */
@@ -46,9 +47,13 @@ struct session *session_find(struct sessions *sessions, uint32_t uid, const char
 /* A user's, one after the other, in no order: NULL gives the first, and is what follows the last.
  */
 struct session *session_next(struct sessions *sessions, uint32_t uid, struct session *after);
-/* -ENOSPC: the user has as many as he may have, or so much in them that `bytes` more do not fit. */
+/* -ENOSPC: the user has as many as he may have, or so much in them, or coming, that `bytes` more do
+ * not fit. */
 int session_room(struct sessions *sessions, uint32_t uid, bool one_more, uint64_t bytes,
                  struct err *err);
+/* The same of a session that is held, and if they fit they are coming. */
+int session_expect(struct sessions *sessions, struct session *session, uint64_t bytes,
+                   struct err *err);
 /* -EEXIST, -EINVAL: another session has the name, or it is none. "" is for any. */
 int session_name_check(struct sessions *sessions, uint32_t uid, const char *name, struct err *err);
 /* A new one, held; session_drop() it if nothing comes of it. NULL: no memory. */

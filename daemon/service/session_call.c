@@ -109,6 +109,7 @@ void session_serve(struct call *call, struct payload *payload,
     *payload = (struct payload){0};
     call->data = wish;
     call->hooks = &wish_hooks;
+    call_charge(call, wish->payload.n);
 }
 
 struct session *session_wanted(struct call *call, const char *which)
@@ -201,6 +202,7 @@ int edit_add(struct edit *edit, const char *name, uint64_t bytes, struct err *er
     struct session *session = session_add(sessions, uid, name);
     if (!session)
         return err_set(err, -ENOMEM, "no memory for a session");
+    session->coming = bytes;
     r = change_draft(&edit->change, session, -1);
     edit->is_new = r == 0;
     if (r < 0)

@@ -61,7 +61,7 @@ void line_unref(struct line *line)
         free(line);
 }
 
-static uint64_t bytes_of(const struct line *line)
+uint64_t line_bytes(const struct line *line)
 {
     return line ? sizeof line + sizeof *line + line->n : 0;
 }
@@ -77,14 +77,14 @@ int transcript_add(struct transcript *t, struct line *taken)
         t->line = more;
         t->room = room;
     }
-    t->bytes += bytes_of(line);
+    t->bytes += line_bytes(line);
     t->line[t->n++] = TAKE(line);
     return 0;
 }
 
 void transcript_set(struct transcript *t, struct line *settings)
 {
-    t->bytes += bytes_of(settings) - bytes_of(t->settings);
+    t->bytes += line_bytes(settings) - line_bytes(t->settings);
     line_unref(t->settings);
     t->settings = settings;
 }

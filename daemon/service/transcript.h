@@ -36,7 +36,8 @@ struct line *line_new(enum line_kind kind, uint32_t n_tokens, const void *data, 
 struct line *line_of_message(Moed__V1__Message *message);
 struct line *line_of_tokens(int32_t *ids, size_t n);
 struct line *line_ref(struct line *line);
-void line_unref(struct line *line); /* NULL is taken */
+void line_unref(struct line *line);           /* NULL is taken */
+uint64_t line_bytes(const struct line *line); /* that count; 0 of NULL */
 OWN_DEFINE(line, line_unref);
 
 struct transcript {        /* zeroed is empty */

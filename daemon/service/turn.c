@@ -164,6 +164,9 @@ int turn_take(struct turn *turn, int entry, const char *model, const struct voca
     if (own && its && own != its)
         return err_set(err, -ENOTSUP,
                        "the session's tokens are of another vocabulary than model '%s' has", model);
+    int r = session_expect(turn->hub->sessions, turn->session, saying_bytes(&ask->saying), err);
+    if (r < 0)
+        return r;
     if (strlen(model) >= sizeof turn->model)
         return err_set(err, -ENOTSUP, "the model's name has more than %d bytes", RECORD_MOST_MODEL);
     strcpy(turn->model, model);

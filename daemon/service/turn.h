@@ -32,7 +32,8 @@ int turn_model(const struct turn *turn, char *name, size_t size, struct err *err
 int turn_n_parts(const struct turn *turn);
 void turn_parts(const struct turn *turn, struct ask_part *dst);
 /* Takes from an ask what the session gets. The model, an entry of the hub, is held from here on.
- * -ENOTSUP: the session's ids are of another vocabulary. */
+ * -ENOTSUP: the session's ids are of another vocabulary; -ENOSPC: the user's sessions have no room.
+ */
 int turn_take(struct turn *turn, int entry, const char *model, const struct vocab *vocab,
               struct ask *ask, struct err *err);
 /* What ids of the answer's calls are made of. */

@@ -3,8 +3,8 @@
  * The real service on scripted models (tests/unit/fake_models.h): what the prober is run against
  * when a real model would be slow or could not do as it is told. Usage: fake_moed SOCKET
  *
- * Timeouts are a fraction of the real ones, so that tests of them end; FAKE_LOAD_MS is how long a
- * load takes. SIGTERM drains.
+ * Timeouts and the room of sessions are a fraction of the real ones, so that tests of them end;
+ * FAKE_LOAD_MS is how long a load takes. SIGTERM drains.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -66,6 +66,7 @@ int main(int argc, char **argv)
     config.slow_reader_ms = 1500;
     config.frame_ms = 3000;
     config.write_stall_ms = 6000;
+    config.session_bytes_uid = 8 << 20;
     const char *load_ms = getenv("FAKE_LOAD_MS");
     fake_set_load_ms(load_ms ? atoi(load_ms) : 0);
     if (service_new(&loop, &config, &service, &err) < 0 ||

@@ -7,9 +7,10 @@ import threading
 import time
 import traceback
 
-from probe import (MIB, PATH, UNIMPLEMENTED, case, check, code_of, endless, equal, fake_case,
+from probe import (EXHAUSTED, MIB, PATH, UNIMPLEMENTED, case, check, code_of, endless, equal, fake_case,
                    is_closed, pid_of_daemon, ping, refused, resident, room_for, silent)
-from ttrpc import RC, REQUEST, RO, Answer, Closed, Conn, envelope, frame, generate, n_fds, read
+from ttrpc import (RC, REQUEST, RO, Answer, Closed, Conn, blob, envelope, frame, generate, in_session,
+                   n_fds, num, read)
 
 
 # ---- memory, descriptors, floods
@@ -115,6 +116,29 @@ def many_calls(conn):
     silent(conn)
     with Conn(PATH) as other:
         check(other.stats()["counter"]["calls_open"] >= most, "the calls are not open")
+
+
+@fake_case
+def sessions_in_flight(conn):
+    """what is yet to come into a user's sessions takes its room already"""
+    def turn(other, name, words="!hang"):
+        said = num(1, 1) + blob(2, words) + blob(5, "thought " * (3 * MIB // 8))
+        body = blob(2, blob(1, said)) + in_session(name, create=True)
+        return other.open("Generate", body, RC)
+
+    n = conn.hello()["limit"]["session_bytes_per_uid"]["value"] // (3 * MIB)
+    with Conn(PATH) as other:
+        for i in range(n):
+            Answer(other, turn(other, "fox %d" % i)).step()
+        refused(conn, turn(conn, "owl"), EXHAUSTED, "your sessions would hold")
+        settings = blob(2, blob(7, "x" * 3 * MIB))
+        refused(conn, conn.open("SessionCreate", settings), EXHAUSTED, "your sessions would hold")
+    until = time.monotonic() + 20
+    while conn.stats()["counter"]["generations_running"] > 0:
+        check(time.monotonic() < until, "they go on")
+        time.sleep(0.02)
+    equal(code_of(conn, turn(conn, "owl", "hoot"))[0], 0, "when the others have gone")
+    conn.call("SessionDelete", blob(1, "owl"))
 
 
 @case
