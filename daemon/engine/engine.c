@@ -233,8 +233,8 @@ bool engine_look(const struct engine *e, uint64_t call, struct engine_look *ret)
     const struct slot *slot = slots_find(&e->slots, call);
     if (!slot)
         return false;
-    uint64_t now = now_ns();
     uint64_t begun = atomic_load(&slot->begun_ns), first = atomic_load(&slot->first_ns);
+    uint64_t now = now_ns(); /* behind them: it would not be later than what the engine notes now */
     *ret = (struct engine_look){
         .position = begun ? 0 : atomic_load(&slot->position),
         .n_cached = atomic_load(&slot->n_cached),
