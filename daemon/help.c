@@ -104,6 +104,20 @@ static const struct paper_part parts[] = {
                                  "set by systemd, which hands over the socket and is told\n"
                                  "when it is served and how far models are loaded\n"}},
      1},
+    {"D-Bus",
+     "Where the system's systemd has started it, or Bus=system is set, the daemon is "
+     "org.moed.Moed1\n"
+     "on the system's bus, for root and members of the group moed. The object /org/moed/Moed1 "
+     "tells\n"
+     "State, Models, LoadingPercent, MemoryBytes, MemoryPressure, RunningRequests and\n"
+     "WaitingRequests, and when they change; never what is asked or answered. LoadModel, "
+     "UnloadModel\n"
+     "and Reload are for root, for who is an Operator in moed.conf(5), and for whom polkit allows\n"
+     "org.moed.load, org.moed.unload or org.moed.manage:\n\n"
+     "  busctl introspect org.moed.Moed1 /org/moed/Moed1\n"
+     "  busctl call org.moed.Moed1 /org/moed/Moed1 org.moed.Manager1 LoadModel s NAME\n\n"
+     "Requests are served without a bus as well; moectl status says if there should be one.\n",
+     NULL, 0},
     {"Examples",
      "Look at a model file, count what serving it would take, and serve it:\n\n"
      "  moed --check DeepSeek-V2-Lite.Q4_K_M.gguf\n"
@@ -123,6 +137,7 @@ static const struct paper_kind kinds[] = {
     {"ISA", "c avx2 avx512 amx", NULL},
     {"WHICH", "auto performance all", NULL},
     {"FORMAT", "float int8", NULL},
+    {"BUS", "auto system no", NULL},
 };
 
 int help_print(const char *form)

@@ -28,6 +28,7 @@
 #include "base/own.h"
 #include "config.h"
 #include "configure.h"
+#include "deputy.h"
 #include "engine/budget.h"
 #include "engine/models.h"
 #include "heritage.h"
@@ -63,6 +64,8 @@ struct moed {
     int signal_fd;
     bool draining;
     struct heritage heritage;
+    struct deputy deputy;
+    char notice[512]; /* the last one */
     struct models *models;
     struct service *service;
 };
@@ -291,8 +294,24 @@ static void on_woken(uv_async_t *async)
     if (!m->service)
         return;
     service_wake(m->service);
+    deputy_touch(&m->deputy);
     if (!m->draining && !uv_is_active((uv_handle_t *)&m->status))
         uv_timer_start(&m->status, tell_status, STATUS_MS, 0);
+}
+
+/* Models, memory or the end. */
+static void on_news(void *arg)
+{
+    struct moed *m = arg;
+    deputy_touch(&m->deputy);
+}
+
+static const char *notice(void *arg)
+{
+    struct moed *m = arg;
+    const char *first = m->heritage.notice, *then = deputy_trouble(&m->deputy);
+    snprintf(m->notice, sizeof m->notice, "%s%s%s", first, *first && *then ? "; " : "", then);
+    return m->notice;
 }
 
 /* On the loader's or an engine's thread. The service may be gone by then, the handle never is. */
@@ -343,6 +362,7 @@ static int reload(void *arg, struct service_reloaded *ret, struct err *err)
 static void on_drained(void *arg)
 {
     struct moed *m = arg;
+    deputy_close(&m->deputy);
     service_close(m->service);
     m->service = NULL;
     uv_close((uv_handle_t *)&m->signals, NULL);
@@ -447,12 +467,13 @@ static int start(struct moed *m, struct err *err)
     config_copy(&m->config, &m->born); /* to be borrowed from: a reload leaves it alone */
     if (heritage_take(&m->config, &m->heritage, err) < 0)
         return EXIT_FAILURE;
-    limits.notice = m->heritage.notice;
+    limits.notice = notice;
+    limits.changed = on_news;
     limits.keep_folder = *m->born.keep_folder && !m->heritage.is_safe ? m->born.keep_folder : NULL;
     limits.pressure_file = m->born.pressure_file;
     limits.access = m->access;
     limits.reload = reload;
-    limits.reload_arg = m;
+    limits.arg = m;
     struct models_config models = models_config(&m->config);
     models.special = configure_special;
     models.special_arg = m;
@@ -469,6 +490,14 @@ static int start(struct moed *m, struct err *err)
     models_sweep_vault(m->models);
     if (service_start(m->service, m->models, err) < 0 || listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
+    m->deputy = (struct deputy){.models = m->models,
+                                .service = m->service,
+                                .access = (const struct access *const *)&m->access,
+                                .draining = &m->draining,
+                                .reload = reload,
+                                .arg = m};
+    if (deputy_open(&m->deputy, m->config.bus, &m->loop, err) < 0)
+        return EX_CONFIG;
     if (!m->heritage.is_safe)
         load_models(m);
     models_scan(m->models); /* so that what is wrong with a folder is said now */

@@ -2,8 +2,8 @@
  *
  * What a supervisor hands over and wants to hear: sockets, readiness, a line of status.
  *
- * Loop thread. The only user of libsystemd; sd_stub.c stands in for builds without it. Without a
- * supervisor in the environment everything here does nothing.
+ * Loop thread. Beside bus/ the only user of libsystemd; sd_stub.c stands in for builds without it.
+ * Without a supervisor in the environment everything here does nothing.
  */
 #pragma once
 

@@ -15,6 +15,7 @@
 #include "engine/models.h"
 #include "service/call.h"
 #include "service/conn.h"
+#include "service/order.h"
 
 static const enum event event_of[N_CAUSES] = {
     [CAUSE_UID_LIMIT] = EVENT_CLIENT_LIMIT,
@@ -228,6 +229,9 @@ void hub_settle(struct hub *hub)
             unload_unused(hub);
             shut_stale(hub);
             tell_calls(hub); /* whoever waited for a file to be opened takes it now */
+            orders_changed(hub);
+            if (hub->config.changed)
+                hub->config.changed(hub->config.arg);
             shut_idle(hub);
         }
         settle_touched(hub);

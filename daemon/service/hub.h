@@ -23,6 +23,7 @@ struct generation;
 struct log_facts;
 struct models;
 struct models_entry;
+struct order;
 struct pressure;
 struct server;
 struct sessions;
@@ -83,6 +84,7 @@ struct hub {
     struct embedding *embeddings;            /* likewise */
     int n_running;                           /* of both */
     struct voice *by_call[HUB_CALL_BUCKETS]; /* by the engine's number */
+    struct order *orders;                    /* that are not done */
 
     uint64_t held_bytes; /* what clients make us hold: input, requests, unsent output */
     uint64_t started_ms;

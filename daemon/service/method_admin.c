@@ -23,7 +23,7 @@ void method_reload(struct call *call, struct payload *payload)
         call_fail(call, TTRPC_UNIMPLEMENTED, "this daemon has no configuration to reload");
         return;
     }
-    int r = config->reload(config->reload_arg, &done, &err);
+    int r = config->reload(config->arg, &done, &err);
     if (r < 0) {
         call_fail(call, r == -EINVAL ? TTRPC_FAILED_PRECONDITION : status_of(r),
                   "the configuration stays as it was: %s", err.text);

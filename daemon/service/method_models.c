@@ -17,11 +17,10 @@
 #include "moed/v1/models.pb-c.h"
 #include "service/call.h"
 #include "service/conn.h"
-#include "service/embedding.h"
 #include "service/field.h"
-#include "service/generation.h"
 #include "service/hub.h"
 #include "service/method.h"
+#include "service/order.h"
 #include "service/pressure.h"
 #include "service/seek.h"
 #include "service/status.h"
@@ -264,23 +263,13 @@ static const struct call_hooks load_hooks = {.changed = on_load_changed};
 static void load(struct call *call, struct models_entry *entry, bool wait)
 {
     struct err err = {0};
-    if (entry->stale && !models_is_in_memory(entry->state)) {
-        call_fail(call, TTRPC_ABORTED, "'%s' was changed, and its old self is in use: try again",
-                  entry->name);
-        return;
-    }
-    if (hub_is_unloading(call->hub, hub_index(call->hub, entry))) {
-        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is being unloaded", entry->name);
-        return;
-    }
     if (!models_is_in_memory(entry->state) && pressure_refuses(call->hub->pressure, call))
         return;
-    int r = models_load(call->hub->models, entry, &err);
+    int r = order_load(call->hub, entry, &err);
     if (r < 0) {
-        call_fail(call, status_of(r), "cannot load '%s': %s", entry->name, err.text);
+        call_fail(call, status_of(r), "%s", err.text);
         return;
     }
-    hub_change(call->hub);
     if (!wait || entry->state != MODELS_LOADING) {
         reply_loaded(call, entry);
         return;
@@ -322,35 +311,30 @@ static void reply_unloaded(struct call *call, const struct models_entry *entry)
 
 static void on_unload_changed(struct call *call)
 {
-    const struct models_entry *entry = call->data;
-    if (hub_is_unloading(call->hub, hub_index(call->hub, entry)))
+    struct err err = {0};
+    int r = order_unloaded(call->hub, call->data, &err);
+    if (r == -EINPROGRESS)
         return;
-    if (entry->state == MODELS_READY)
-        call_fail(call, TTRPC_INTERNAL, "model '%s' could not be unloaded", entry->name);
+    if (r < 0)
+        call_fail(call, status_of(r), "%s", err.text);
     else
-        reply_unloaded(call, entry);
+        reply_unloaded(call, call->data);
 }
 
 static const struct call_hooks unload_hooks = {.changed = on_unload_changed};
 
 static void unload(struct call *call, struct models_entry *entry)
 {
-    if (entry->state == MODELS_LOADING) {
-        call_fail(call, TTRPC_FAILED_PRECONDITION, "model '%s' is loading: wait for it first",
-                  entry->name);
-        return;
-    }
-    int index = hub_index(call->hub, entry);
-    if (entry->state != MODELS_READY && !hub_is_unloading(call->hub, index)) {
+    struct err err = {0};
+    int r = order_unload(call->hub, entry, &err);
+    if (r == 0) {
         reply_unloaded(call, entry);
-        return;
+    } else if (r == -EINPROGRESS) {
+        call->data = entry;
+        call->hooks = &unload_hooks;
+    } else {
+        call_fail(call, status_of(r), "%s", err.text);
     }
-    generation_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
-    embedding_stop_all(call->hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
-    call->data = entry;
-    call->hooks = &unload_hooks;
-    if (entry->state == MODELS_READY)
-        hub_unload(call->hub, index);
 }
 
 void method_unload(struct call *call, struct payload *payload)

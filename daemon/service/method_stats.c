@@ -177,7 +177,7 @@ static void report_stats(struct call *call, bool experts)
     response.has_uptime_seconds = response.has_resident_bytes = true;
     response.uptime_seconds = (double)(uv_now(hub->loop) - hub->started_ms) * 1e-3;
     response.resident_bytes = resident_bytes();
-    response.notice = (char *)(hub->config.notice ? hub->config.notice : "");
+    response.notice = (char *)(hub->config.notice ? hub->config.notice(hub->config.arg) : "");
     response.vault = (char *)models_vault(hub->models);
     Moed__V1__Pressure pressure;
     pressure_describe(hub->pressure, &pressure);

@@ -15,7 +15,6 @@
 
 #include "base/log.h"
 #include "base/own.h"
-#include "engine/ladder.h"
 #include "engine/models.h"
 #include "place/strain.h"
 #include "service/call.h"
@@ -139,6 +138,11 @@ void pressure_close(struct pressure *p)
         uv_close((uv_handle_t *)&p->poll[i], on_closed);
 }
 
+enum rung pressure_rung(const struct pressure *p)
+{
+    return p->ladder.rung;
+}
+
 uint64_t pressure_changes(const struct pressure *p)
 {
     return p->changes;
@@ -163,14 +167,22 @@ void pressure_describe(const struct pressure *p, Moed__V1__Pressure *ret)
     ret->limit = (char *)s->limit;
 }
 
-bool pressure_refuses(const struct pressure *p, struct call *call)
+int pressure_check(const struct pressure *p, struct err *err)
 {
     const struct strain *s = &p->strain;
     if (p->ladder.rung < RUNG_REFUSE)
-        return false;
-    call_refuse(call, ladder_eases_ns(&p->ladder, uv_hrtime()),
-                "memory is short, %.1f of %.1f GB left by %s: no new work is taken; try again in a "
-                "few seconds, or free some",
-                (double)s->left / 1e9, (double)s->all / 1e9, s->limit);
-    return true;
+        return 0;
+    return err_set(err, -ENOMEM,
+                   "memory is short, %.1f of %.1f GB left by %s: no new work is taken; try again "
+                   "in a few seconds, or free some",
+                   (double)s->left / 1e9, (double)s->all / 1e9, s->limit);
+}
+
+bool pressure_refuses(const struct pressure *p, struct call *call)
+{
+    struct err err = {0};
+    int r = pressure_check(p, &err);
+    if (r < 0)
+        call_refuse(call, ladder_eases_ns(&p->ladder, uv_hrtime()), "%s", err.text);
+    return r < 0;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/ladder.h"
 #include "moed/v1/stats.pb-c.h"
 
 struct call;
@@ -20,10 +21,13 @@ int pressure_new(struct hub *hub, const char *path, struct pressure **ret, struc
 /* Its memory goes with its last handle. NULL is taken. */
 void pressure_close(struct pressure *pressure);
 
+enum rung pressure_rung(const struct pressure *pressure);
 /* Of the rung, since the start. */
 uint64_t pressure_changes(const struct pressure *pressure);
 /* The message borrows. */
 void pressure_describe(const struct pressure *pressure, Moed__V1__Pressure *ret);
-/* On the ladder's last rung a call that would bring new work, or have more kept, is refused with a
- * time to come back; whether it was. */
+/* -ENOMEM with words on the ladder's last rung: no new work is taken. */
+int pressure_check(const struct pressure *pressure, struct err *err);
+/* There a call that would bring some, or have more kept, is refused with a time to come back;
+ * whether it was. */
 bool pressure_refuses(const struct pressure *pressure, struct call *call);

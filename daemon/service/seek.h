@@ -1,29 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the name in a request to the model: at once where it is known, else when the folders have
- * been listed or the file has been opened. Loop thread.
+ * A call's search for the model that its request names. Loop thread.
  */
 #pragma once
 
 #include <stdbool.h>
 
+#include "service/quest.h"
+
 struct call;
-struct models_entry;
 struct payload;
-
-enum { SEEK_NAME_BYTES = 256 };
-
-enum seek_want {
-    SEEK_LISTED = 1, /* list the folders first, also if the name is known */
-    SEEK_OPEN = 2,   /* with entry->model */
-    SEEK_ANYWAY = 4, /* with SEEK_OPEN: also if it cannot be opened; the entry says why */
-};
 
 /**
  * Find a model and go on; meanwhile the call's data and hooks are the seeker's, and after that what
  * they were.
  *
- *   name    "" is the first one; NULL: no model is wanted, only the listing
+ *   name    as in quest_begin(); `want` is of enum quest_want
  *   found   gets the entry (NULL without a name), now or in a later turn; not called if the call
  * has been failed: NOT_FOUND, or FAILED_PRECONDITION where its file cannot be opened
  */

@@ -16,6 +16,7 @@
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/order.h"
 #include "service/pressure.h"
 #include "service/server.h"
 #include "service/session.h"
@@ -166,6 +167,12 @@ void service_set_access(struct service *service, const struct access *access)
     service->hub.config.access = access;
 }
 
+void service_order(struct service *service, enum service_order what, const char *model,
+                   void (*done)(void *arg, const struct err *err), void *arg)
+{
+    order_give(&service->hub, what, model, done, arg);
+}
+
 int service_listen_path(struct service *service, const char *path, struct err *err)
 {
     return server_listen_path(service->hub.server, path, err);
@@ -174,6 +181,11 @@ int service_listen_path(struct service *service, const char *path, struct err *e
 int service_listen_fd(struct service *service, int fd, struct err *err)
 {
     return server_listen_fd(service->hub.server, fd, err);
+}
+
+const char *service_pressure(const struct service *service)
+{
+    return rung_name(pressure_rung(service->hub.pressure));
 }
 
 /* ---- draining */
@@ -264,6 +276,7 @@ void service_close(struct service *service)
         return;
     struct hub *hub = &service->hub;
     struct server *server = TAKE(hub->server);
+    orders_close(hub);
     server_close(server);
     pressure_close(TAKE(hub->pressure));
     while (hub->conns)

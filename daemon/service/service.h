@@ -52,11 +52,14 @@ struct service_config {
     const char *keep_folder;     /* borrowed; sessions are kept there; NULL: as long as we are */
     const char *pressure_file;   /* borrowed for service_new; how long tasks wait for memory; NULL,
                                     "": the group's and the machine's; "off": nobody looks */
-    const char *notice;          /* what is not as usual, for who asks; borrowed; NULL: nothing */
     const struct access *access; /* borrowed; NULL: whoever can open the socket */
     /* What Reload does, and what came of it; NULL: there is nothing to reload. */
     int (*reload)(void *arg, struct service_reloaded *ret, struct err *err);
-    void *reload_arg;
+    /* What is not as usual, for who asks; "": nothing. NULL: the same. */
+    const char *(*notice)(void *arg);
+    /* A model changed, memory got short or less so, draining began; in the loop. NULL: nobody. */
+    void (*changed)(void *arg);
+    void *arg; /* of these */
 };
 void service_config_init(struct service_config *config);
 
@@ -92,6 +95,21 @@ int service_listen_fd(struct service *service, int fd, struct err *err);
  */
 void service_drain(struct service *service, int64_t deadline_ms, void (*done)(void *arg),
                    void *arg);
+enum service_order {
+    SERVICE_LIST,  /* list the folders once more */
+    SERVICE_LOAD,  /* begin to load, unless it is loading or ready */
+    SERVICE_UNLOAD /* end what runs on it, until it is gone */
+};
+/**
+ * Do for somebody in this process what a call on the socket may ask for; who may is his business.
+ *
+ *   model   its name; "" is the first one; SERVICE_LIST wants none
+ *   done    is called once, from the loop, perhaps before this returns: a code of 0, or why not
+ */
+void service_order(struct service *service, enum service_order what, const char *model,
+                   void (*done)(void *arg, const struct err *err), void *arg);
+/* How short memory is: "calm", ... */
+const char *service_pressure(const struct service *service);
 /* How many calls run now, for status lines. */
 int service_running(const struct service *service);
 
