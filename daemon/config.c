@@ -384,11 +384,11 @@ int config_find(const char *name, const struct config_key **ret, struct err *err
                    nearest->section, nearest->key);
 }
 
-/* What a folder of kept talks is, is decided once for all models. */
+/* What a folder of kept talks is, and what all share, is decided once for all models. */
 static bool is_of_model(const struct config_key *key)
 {
     return strcmp(key->section, "Engine") == 0 && strcmp(key->key, "KeepFolder") != 0 &&
-           strcmp(key->key, "KeepBytes") != 0;
+           strcmp(key->key, "KeepBytes") != 0 && strcmp(key->key, "SharedPrompt") != 0;
 }
 
 static int take_value(void *arg, const char *section, const char *name, const char *value)

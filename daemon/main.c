@@ -479,6 +479,8 @@ static int start(struct moed *m, struct err *err)
     models.special_arg = m;
     models.vault = m->heritage.vault;
     models.keep_folder = limits.keep_folder;
+    models.shared = m->born.shared_prompts.items;
+    models.n_shared = m->born.shared_prompts.n;
     raise_descriptor_limit();
     if (open_handles(m, err) < 0 || service_new(&m->loop, &limits, &m->service, err) < 0)
         return EXIT_FAILURE;

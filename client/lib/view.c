@@ -475,6 +475,7 @@ static const struct moed_model_stats *const *lay_model_stats(struct view *view,
             .broken = m->broken,
             .mended = m->mended,
             .saves_failed = m->saves_failed,
+            .pages_shared = m->pages_shared,
         };
         for (size_t j = 0; j < 3 && j < m->n_queued_by_class; j++)
             stats[i].queued_by_class[j] = m->queued_by_class[j];

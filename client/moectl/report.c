@@ -186,6 +186,7 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     set_count(object, "given_back_bytes", s->given_back_bytes);
     set_count(object, "pages_lost", s->pages_lost);
     set_count(object, "saves_failed", s->saves_failed);
+    set_count(object, "pages_shared", s->pages_shared);
     set_word(object, "workers", s->workers);
     set_word(object, "memory", s->memory);
     set_word(object, "nodes", s->nodes);

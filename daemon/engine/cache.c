@@ -7,13 +7,17 @@
 #include "engine/archive.h"
 #include "engine/budget.h"
 #include "engine/engine.h"
+#include "engine/preamble.h"
 #include "kv/tree.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "place/mem.h"
 #include "place/place.h"
 
-enum { LOOK_AFTER_NS = 100000000 }; /* for something to save ahead, where there was nothing */
+enum {
+    LOOK_AFTER_NS = 100000000, /* for something to save ahead, where there was nothing */
+    SHARED_PART = 8,           /* of the pages one in so many, at most, stays for what all share */
+};
 
 /* Every sequence at full context, with what one uid leaves to others beside them, but no more than
  * half of what is left now that the weights are in; at least what the budget promised. Only
@@ -27,6 +31,29 @@ static uint64_t default_bytes(const struct engine_config *config, int context, s
     uint64_t all = (uint64_t)view_pages(context) * page_bytes * sequences;
     uint64_t most = mem_available(limit, sizeof limit) / 2;
     return all < most ? all : least > most ? least : most;
+}
+
+/* What is shared stays when it is there: the rest must be enough for a talk as long as the context.
+ */
+static int share(struct cache *c, const struct preambles *preambles, int *pages)
+{
+    for (int i = 0; i < preambles->n; i++) {
+        const struct preamble *p = &preambles->at[i];
+        int more = p->n / PAGE_TOKENS;
+        if (more == 0 || *pages + more > c->n_pages / SHARED_PART) {
+            log_warning("engine",
+                        "of SharedPrompt=%s %d tokens are not shared: they are %d whole pages, of "
+                        "%d in all for what is shared %d are left",
+                        p->path, p->n, more, c->n_pages / SHARED_PART,
+                        c->n_pages / SHARED_PART - *pages);
+            continue;
+        }
+        int r = tree_share(c->tree, p->token, p->n);
+        if (r < 0)
+            return r;
+        *pages += more;
+    }
+    return 0;
 }
 
 static int open_pages(struct cache *c, const struct place *place, const struct kv_schema *schema,
@@ -45,8 +72,12 @@ static int open_pages(struct cache *c, const struct place *place, const struct k
     r = tree_open(c->pool, (int)((int64_t)c->n_pages * config->keep_percent / 100), &c->tree);
     if (r < 0)
         return err_set(err, r, "no memory to remember %d pages", c->n_pages);
-    if ((int64_t)c->n_pages * PAGE_TOKENS < c->context)
-        c->context = c->n_pages * PAGE_TOKENS;
+    int shared = 0;
+    r = config->shared ? share(c, config->shared, &shared) : 0;
+    if (r < 0)
+        return err_set(err, r, "no memory for what all share");
+    if ((int64_t)(c->n_pages - shared) * PAGE_TOKENS < c->context)
+        c->context = (c->n_pages - shared) * PAGE_TOKENS;
     return 0;
 }
 

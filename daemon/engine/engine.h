@@ -23,6 +23,7 @@ struct meters;
 struct model;
 struct porter;
 struct place;
+struct preambles;
 struct engine;
 struct usage;
 
@@ -42,6 +43,9 @@ struct engine_config {
     int keep_percent;      /* of the cache, at most, for what one uid said before; 0: nothing */
     struct porter *porter; /* to whom that is handed when there is time, and who is asked for it;
                               must outlive the engine; NULL: it lasts as long as the engine */
+    const struct preambles *shared; /* what all uids may find known, made by whom it may be; of an
+                                       eighth of the cache at most; of no use after engine_open();
+                                       NULL: nothing */
 };
 
 /* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted.
@@ -189,6 +193,7 @@ struct engine_stat { /* a snapshot, any thread */
     uint64_t cache_bytes;      /* of the whole pool */
     uint64_t given_back_bytes; /* to the kernel, because engine_press() asked for it */
     uint64_t pages_lost; /* dropped before they could be written to the disk; 0 without a porter */
+    uint32_t pages_shared; /* of preambles; not among those used or kept */
     uint64_t saves_failed; /* talks that could not be written, each time one was tried */
 };
 /* Whether an engine gets on: one that works has another beat from one look to the next, unless it

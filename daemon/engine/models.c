@@ -79,8 +79,12 @@ int models_new(const struct models_config *config, void (*changed)(void *arg), v
     if (!m)
         return err_set(err, -ENOMEM, "no memory for the list of models");
     m->config = *config;
-    m->host = (struct residence_host){
-        .vault = config->vault, .scrub_ns = config->scrub_ns, .changed = changed, .arg = arg};
+    m->host = (struct residence_host){.vault = config->vault,
+                                      .scrub_ns = config->scrub_ns,
+                                      .shared = config->shared,
+                                      .n_shared = config->n_shared,
+                                      .changed = changed,
+                                      .arg = arg};
     shelf_init(&m->shelf, &m->roster, changed, arg);
     m->place = strdup(config->place);
     m->isa = config->isa ? strdup(config->isa) : NULL;

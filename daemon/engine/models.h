@@ -53,6 +53,9 @@ struct models_config {
     uint64_t keep_bytes;     /* at most so much lies there */
     struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
                                 must outlive the models */
+    char *const *shared; /* [n_shared] files of system prompts that all users share, read at each
+                            load; must outlive the models */
+    int n_shared;
     uint64_t scrub_ns; /* how often kept weights are compared with their checksums; 0: never */
     /* Asked at each load for what counts for this model instead, on the loop thread; but for what
      * is kept, which is one for all. The strings are copied. NULL: the above. */

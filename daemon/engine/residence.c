@@ -15,6 +15,7 @@
 #include "engine/budget.h"
 #include "engine/deposit.h"
 #include "engine/engine.h"
+#include "engine/preamble.h"
 #include "engine/scrub.h"
 #include "model/kept.h"
 #include "model/model.h"
@@ -121,6 +122,16 @@ static int load_weights(struct residence *r)
     return 0;
 }
 
+static int open_engine(struct residence *r)
+{
+    struct preambles preambles __attribute__((cleanup(preambles_fini))) = {0};
+    struct engine_config config = r->config.engine;
+    preambles_read(&preambles, r->host->shared, r->host->n_shared, r->model);
+    config.shared = &preambles;
+    return engine_open(r->model, r->place, &config, r->host->changed, r->host->arg, &r->engine,
+                       &r->error);
+}
+
 static int load(struct residence *r)
 {
     const struct models_config *config = &r->config;
@@ -145,8 +156,7 @@ static int load(struct residence *r)
     if (code == 0)
         code = model_ident(r->model, r->ident, &r->error);
     if (code == 0)
-        code = engine_open(r->model, r->place, &config->engine, r->host->changed, r->host->arg,
-                           &r->engine, &r->error);
+        code = open_engine(r);
     if (code == 0)
         describe(r);
     return code;

@@ -25,6 +25,8 @@ struct vault;
 struct residence_host {  /* the same for all models */
     struct vault *vault; /* NULL: none */
     uint64_t scrub_ns;   /* 0: nobody looks at kept weights */
+    char *const *shared; /* [n_shared] files of preambles */
+    int n_shared;
     void (*changed)(void *arg);
     void *arg;
 };

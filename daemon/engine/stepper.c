@@ -486,10 +486,11 @@ static void publish(struct stepper *s)
 {
     for (int i = 0; i < N_CLASSES; i++)
         tally_set(&s->tally.queued[i], sched_n_queued(s->sched, i));
-    int kept = page_pool_idle(s->cache.pool);
+    int kept = page_pool_idle(s->cache.pool), shared = page_pool_pinned(s->cache.pool);
     tally_set(&s->tally.sequences, sched_n_begun(s->sched));
-    tally_set(&s->tally.pages_used, page_pool_used(s->cache.pool) - kept);
+    tally_set(&s->tally.pages_used, page_pool_used(s->cache.pool) - kept - shared);
     tally_set(&s->tally.pages_kept, kept);
+    tally_set(&s->tally.pages_shared, shared);
     if (s->cache.archive) {
         tally_store(&s->tally.lost, tree_n_lost(s->cache.tree));
         tally_store(&s->tally.unwritten, archive_n_failed(s->cache.archive));
@@ -644,6 +645,7 @@ int stepper_open(struct model *model, struct place *place, const struct engine_c
         r = open_usage(s, err);
     if (r == 0)
         r = cache_open(&s->cache, model, place, s->forward, &s->config, wake, arg, err);
+    s->config.shared = NULL; /* lent until here */
     if (r == 0)
         *ret = TAKE(s);
     return r;

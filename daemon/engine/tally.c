@@ -67,6 +67,7 @@ void tally_read(const struct tally *tally, struct engine_stat *ret)
     ret->plan_ns = READ(tally, plan_ns);
     ret->given_back_bytes = READ(tally, given_back);
     ret->pages_lost = READ(tally, lost);
+    ret->pages_shared = READ(tally, pages_shared);
     ret->saves_failed = READ(tally, unwritten);
     ret->sequences = READ(tally, sequences);
     ret->pages_used = READ(tally, pages_used);

@@ -18,7 +18,7 @@ struct page_pool {
     struct page *page;
     struct home home[TOPO_MAX_NODES]; /* each has pages up to its end */
     int n_homes;
-    int total, used, idle;
+    int total, used, idle, pinned;
     int n_warm; /* free pages that were used and not given back since */
     size_t page_bytes;
     void *mem;
@@ -135,6 +135,11 @@ int page_pool_idle(const struct page_pool *pool)
     return pool->idle;
 }
 
+int page_pool_pinned(const struct page_pool *pool)
+{
+    return pool->pinned;
+}
+
 /* A page of one home. */
 static struct page *take(struct page_pool *pool, int at)
 {
@@ -174,7 +179,7 @@ struct page *page_take(struct page_pool *pool, uint32_t uid, int home)
 
 static bool is_idle(const struct page *page)
 {
-    return page->is_kept && page->refs == 1;
+    return page->is_kept && !page->is_pinned && page->refs == 1;
 }
 
 void page_ref(struct page_pool *pool, struct page *page)
@@ -217,10 +222,18 @@ void page_keep(struct page_pool *pool, struct page *page)
     page->is_kept = true;
 }
 
+void page_pin(struct page_pool *pool, struct page *page)
+{
+    page_keep(pool, page);
+    page->is_pinned = true;
+    pool->pinned++;
+}
+
 void page_drop(struct page_pool *pool, struct page *page)
 {
     pool->idle -= is_idle(page);
-    page->is_kept = false;
+    pool->pinned -= page->is_pinned;
+    page->is_kept = page->is_pinned = false;
     page_unref(pool, page);
 }
 

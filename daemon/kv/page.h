@@ -3,11 +3,11 @@
  * The latent cache as pages: each holds the rows of 32 consecutive tokens of all layers.
  *
  * The schema says what a row is; an architecture declares it, so a new kind of cache row needs
- * nothing here. Pages are counted: sequences of one user share those that are whole, and where
- * somebody goes on in the middle of one, it is copied first. Owned by the engine's thread. Where a
- * place has several nodes of memory, each is the home of some pages, and a view takes its pages at
- * one home while there are any. Memory is reserved at open and touched only when a page is first
- * used; a page given to another user is cleared first.
+ * nothing here. Pages are counted: sequences share those that are whole (tree.h says which), and
+ * where somebody goes on in the middle of one, it is copied first. Owned by the engine's thread.
+ * Where a place has several nodes of memory, each is the home of some pages, and a view takes its
+ * pages at one home while there are any. Memory is reserved at open and touched only when a page is
+ * first used; a page given to another user is cleared first.
  */
 #pragma once
 
@@ -37,7 +37,8 @@ struct page {
     uint32_t answers; /* a bit a token: its row was made by the arithmetic of answers */
     int16_t home;
     bool dirty;   /* was used before, and not given back since */
-    bool is_kept; /* one of the references is page_keep()'s */
+    bool is_kept; /* one of the references is page_keep()'s, or: */
+    bool is_pinned;
     void *data;
     struct page *next_free;
 };
@@ -59,8 +60,9 @@ int page_pool_quiet_home(const struct page_pool *pool);
 const void *page_pool_memory(const struct page_pool *pool, size_t *bytes);
 int page_pool_total(const struct page_pool *pool);
 int page_pool_used(const struct page_pool *pool);
-/* Those of the used ones that are kept and that nobody else has a reference to. */
+/* Those of the used ones that are kept and that nobody else has a reference to; that are pinned. */
 int page_pool_idle(const struct page_pool *pool);
+int page_pool_pinned(const struct page_pool *pool);
 
 /* Lets the kernel have the memory of free pages; bytes that it took. */
 size_t page_pool_give_back(struct page_pool *pool);
@@ -71,10 +73,12 @@ void page_ref(struct page_pool *pool, struct page *page);
 void page_unref(struct page_pool *pool, struct page *page);
 /* A reference of one who will drop it when somebody needs the memory. One a page. */
 void page_keep(struct page_pool *pool, struct page *page);
+/* The same of one who will not, whoever needs it: the page is never idle. */
+void page_pin(struct page_pool *pool, struct page *page);
 void page_drop(struct page_pool *pool, struct page *page);
 /* From 0 to below the total. */
 int page_index(const struct page_pool *pool, const struct page *page);
 /* A bit for each of the first tokens. */
 uint32_t page_rows(int tokens);
-/* The rows of the first tokens become those of another page of the same user. */
+/* The rows of the first tokens become those of another page that the user may know. */
 void page_copy(struct page_pool *pool, struct page *page, const struct page *from, int tokens);

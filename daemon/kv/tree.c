@@ -7,50 +7,11 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/queue.h>
 
+#include "kv/branch.h"
 #include "place/mem.h"
 
 enum { ANY_HOME = -1 };
-
-TAILQ_HEAD(branches, branch);
-
-enum saving {
-    UNSAVED,
-    GIVEN, /* to be saved: tree_settle() says what came of it */
-    SAVED,
-    FAILED,
-    REFUSED, /* never given again */
-};
-
-struct branch {
-    struct page *page;
-    struct owner *owner;
-    struct branch *parent;    /* NULL: a talk begins with it */
-    struct branches children; /* the one used last comes first */
-    TAILQ_ENTRY(branch) beside;
-    TAILQ_ENTRY(branch) leaf; /* while it has no children */
-    uint64_t used, tried;     /* when, by the tree's clock; to be saved */
-    int n;                    /* tokens; where a talk ended there may be fewer than a page's */
-    enum saving saving;
-    int32_t token[PAGE_TOKENS];
-};
-
-struct owner {
-    uint32_t uid;
-    int n;                    /* branches; 0: nobody */
-    struct branches children; /* how talks begin */
-    struct branches leaves;   /* the one used last comes first */
-};
-
-struct tree {
-    struct page_pool *pool;
-    size_t branch_bytes, owner_bytes;
-    struct branch *branch; /* by the index of its page */
-    struct owner *owner;   /* [n_owners], with room for one a page */
-    int n_owners, quota;
-    uint64_t clock, n_lost;
-};
 
 int tree_open(struct page_pool *pool, int quota, struct tree **ret)
 {
@@ -60,6 +21,8 @@ int tree_open(struct page_pool *pool, int quota, struct tree **ret)
     size_t total = (size_t)page_pool_total(pool);
     tree->pool = pool;
     tree->quota = quota;
+    TAILQ_INIT(&tree->shared.children);
+    TAILQ_INIT(&tree->shared.leaves);
     tree->branch_bytes = total * sizeof *tree->branch;
     tree->owner_bytes = total * sizeof *tree->owner;
     void *branches = NULL, *owners = NULL;
@@ -71,6 +34,23 @@ int tree_open(struct page_pool *pool, int quota, struct tree **ret)
     if (r == 0)
         *ret = TAKE(tree);
     return r;
+}
+
+int tree_share(struct tree *tree, const int32_t *token, int n)
+{
+    struct listed *more =
+        reallocarray(tree->listed, (size_t)tree->n_listed + 1, sizeof *tree->listed);
+    if (!more)
+        return -ENOMEM;
+    tree->listed = more;
+    struct listed *listed = &more[tree->n_listed];
+    listed->n = n / PAGE_TOKENS * PAGE_TOKENS;
+    listed->token = malloc(((size_t)n + 1) * sizeof *token);
+    if (!listed->token)
+        return -ENOMEM;
+    memcpy(listed->token, token, (size_t)n * sizeof *token);
+    tree->n_listed++;
+    return 0;
 }
 
 static struct owner *find_owner(const struct tree *tree, uint32_t uid)
@@ -95,14 +75,15 @@ static struct owner *add_owner(struct tree *tree, uint32_t uid)
     return owner;
 }
 
+/* Where children of that parent are, perhaps among others. */
 static struct branches *siblings(struct owner *owner, struct branch *parent)
 {
-    return parent ? &parent->children : &owner->children;
+    return parent && parent->owner == owner ? &parent->children : &owner->children;
 }
 
 static bool is_leaf(const struct branch *branch)
 {
-    return TAILQ_EMPTY(&branch->children);
+    return TAILQ_EMPTY(&branch->children) && branch->n_guests == 0;
 }
 
 static void touch(struct tree *tree, struct branch *branch)
@@ -128,11 +109,16 @@ static struct branch *grow(struct tree *tree, struct owner *owner, struct branch
     memcpy(branch->token, token, (size_t)n * sizeof *token);
     TAILQ_INIT(&branch->children);
     if (parent && is_leaf(parent))
-        TAILQ_REMOVE(&owner->leaves, parent, leaf);
+        TAILQ_REMOVE(&parent->owner->leaves, parent, leaf);
+    if (parent && parent->owner != owner)
+        parent->n_guests++;
     TAILQ_INSERT_HEAD(siblings(owner, parent), branch, beside);
     TAILQ_INSERT_HEAD(&owner->leaves, branch, leaf);
     owner->n++;
-    page_keep(tree->pool, page);
+    if (owner == &tree->shared)
+        page_pin(tree->pool, page);
+    else
+        page_keep(tree->pool, page);
     return branch;
 }
 
@@ -156,6 +142,8 @@ static void fell(struct tree *tree, struct branch *leaf)
     TAILQ_REMOVE(siblings(leaf->owner, parent), leaf, beside);
     TAILQ_REMOVE(&leaf->owner->leaves, leaf, leaf);
     leaf->owner->n--;
+    if (parent && parent->owner != leaf->owner)
+        parent->n_guests--;
     if (parent && is_leaf(parent))
         become_leaf(parent);
     page_drop(tree->pool, leaf->page);
@@ -183,11 +171,6 @@ static struct branch *oldest_idle(const struct owner *owner, int home)
     return away;
 }
 
-static bool goes_before(const struct branch *a, const struct branch *b)
-{
-    return a->owner->n != b->owner->n ? a->owner->n > b->owner->n : a->used < b->used;
-}
-
 static struct branch *whose_turn(const struct tree *tree, uint32_t uid, int home)
 {
     const struct owner *own = find_owner(tree, uid);
@@ -197,7 +180,7 @@ static struct branch *whose_turn(const struct tree *tree, uint32_t uid, int home
     for (int i = 0; i < tree->n_owners; i++) {
         const struct owner *owner = &tree->owner[i];
         struct branch *idle = owner->n > 0 ? oldest_idle(owner, home) : NULL;
-        if (idle && (!turn || goes_before(idle, turn)))
+        if (idle && (!turn || branch_goes_before(idle, turn)))
             turn = idle;
     }
     return turn;
@@ -225,7 +208,7 @@ int tree_drop_idle(struct tree *tree, bool saved_only)
         while (leaf) {
             struct branch *at = leaf;
             leaf = TAILQ_PREV(leaf, branches, leaf);
-            while (at && is_leaf(at) && at->page->refs == 1 &&
+            while (at && at->owner == owner && is_leaf(at) && at->page->refs == 1 &&
                    (at->saving == SAVED || !saved_only)) {
                 struct branch *parent = at->parent;
                 drop(tree, at);
@@ -248,12 +231,23 @@ void tree_close(struct tree *tree)
         return;
     if (tree->branch && tree->owner)
         make_room(tree, 0, ANY_HOME, page_pool_total(tree->pool));
+    while (!TAILQ_EMPTY(&tree->shared.leaves))
+        fell(tree, TAILQ_FIRST(&tree->shared.leaves));
+    for (int i = 0; i < tree->n_listed; i++)
+        free(tree->listed[i].token);
+    free(tree->listed);
     mem_free(tree->branch, tree->branch_bytes);
     mem_free(tree->owner, tree->owner_bytes);
     free(tree);
 }
 
 /* ------------------------------------------------------------------ finding and keeping */
+
+/* Whether what all share could go on behind this branch. */
+static bool may_be_shared(const struct tree *tree, const struct branch *branch)
+{
+    return !branch || branch->owner == &tree->shared;
+}
 
 static int n_same(const int32_t *a, const int32_t *b, int n)
 {
@@ -270,13 +264,15 @@ static int n_alike(uint32_t answers, uint32_t others, int n)
     return odd ? __builtin_ctz(odd) : n;
 }
 
-/* Who shares the most tokens, at most n, and if `answers` is given rows that were made so. */
-static struct branch *closest(const struct branches *list, const int32_t *token, int n,
-                              const uint32_t *answers, int *same)
+/* Who shares more than *same tokens, the most of all but at most n, and if `answers` is given rows
+ * that were made so. */
+static struct branch *closest(struct owner *owner, struct branch *parent, const int32_t *token,
+                              int n, const uint32_t *answers, int *same)
 {
     struct branch *best = NULL, *branch;
-    *same = 0;
-    TAILQ_FOREACH (branch, list, beside) {
+    TAILQ_FOREACH (branch, siblings(owner, parent), beside) {
+        if (branch->parent != parent)
+            continue;
         int shared = n_same(branch->token, token, n < branch->n ? n : branch->n);
         if (answers)
             shared = n_alike(branch->page->answers, *answers, shared);
@@ -290,10 +286,10 @@ static struct branch *closest(const struct branches *list, const int32_t *token,
     return best;
 }
 
-static void append(struct view *view, struct page *page)
+static void append(const struct page_pool *pool, struct view *view, struct page *page)
 {
-    if (view->n == 0)
-        view->home = page->home;
+    if (view->n == 0) /* not that of what many share, or all of them would be there */
+        view->home = page->is_pinned ? page_pool_quiet_home(pool) : page->home;
     view->page[view->n] = page;
     view->data[view->n++] = page->data;
 }
@@ -307,33 +303,41 @@ static bool append_copy(struct tree *tree, struct view *view, struct page *from,
     struct page *page = page_take(tree->pool, view->uid, home);
     if (page) {
         page_copy(tree->pool, page, from, tokens);
-        append(view, page);
+        append(tree->pool, view, page);
     }
     page_unref(tree->pool, from);
     return page;
 }
 
+/* What the view may go on with: something of its uid's, or what all share. */
+static struct branch *next_known(struct tree *tree, const struct view *view, const int32_t *token,
+                                 int n, const uint32_t *answers, int *same)
+{
+    struct owner *owner = find_owner(tree, view->uid);
+    struct branch *branch = NULL, *shared = NULL;
+    if (owner)
+        branch = closest(owner, view->branch, token, n, answers, same);
+    if (may_be_shared(tree, view->branch))
+        shared = closest(&tree->shared, view->branch, token, n, answers, same);
+    return shared ? shared : branch;
+}
+
 int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n,
                 const uint32_t *answers)
 {
-    struct owner *owner = find_owner(tree, view->uid);
-    if (!owner)
-        return 0;
-    const struct branches *next = &owner->children;
     for (int known = 0;; known += PAGE_TOKENS) {
-        int same, most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
-        struct branch *branch = closest(next, token + known, most,
-                                        answers ? &answers[known / PAGE_TOKENS] : NULL, &same);
+        int same = 0, most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
+        const uint32_t *word = answers ? &answers[known / PAGE_TOKENS] : NULL;
+        struct branch *branch = next_known(tree, view, token + known, most, word, &same);
         if (!branch)
             return known;
         touch(tree, branch);
         if (same < PAGE_TOKENS)
             return append_copy(tree, view, branch->page, same) ? known + same : known;
         page_ref(tree->pool, branch->page);
-        append(view, branch->page);
+        append(tree->pool, view, branch->page);
         view->branch = branch;
         view->n_kept++;
-        next = &branch->children;
     }
 }
 
@@ -351,7 +355,8 @@ static struct branch *find_holder(struct owner *owner, struct branch *parent,
 {
     struct branch *branch;
     TAILQ_FOREACH (branch, siblings(owner, parent), beside)
-        if (branch->n >= n && begins_with(branch->token, branch->page->answers, token, page, n))
+        if (branch->parent == parent && branch->n >= n &&
+            begins_with(branch->token, branch->page->answers, token, page, n))
             return branch;
     return NULL;
 }
@@ -362,10 +367,36 @@ static struct branch *find_outgrown(struct owner *owner, struct branch *parent,
 {
     struct branch *branch;
     TAILQ_FOREACH (branch, siblings(owner, parent), beside)
-        if (branch->n < n &&
+        if (branch->parent == parent && branch->n < n &&
             begins_with(token, page->answers, branch->token, branch->page, branch->n))
             return branch;
     return NULL;
+}
+
+/* Whether the view's next page, whole, and all before it are of a beginning that all share. */
+static bool is_listed(const struct tree *tree, const struct view *view, const int32_t *token)
+{
+    int from = view->n_kept * PAGE_TOKENS, end = from + PAGE_TOKENS;
+    if (!may_be_shared(tree, view->branch) || view->page[view->n_kept]->answers)
+        return false;
+    for (int i = 0; i < tree->n_listed; i++) {
+        const struct listed *listed = &tree->listed[i];
+        if (listed->n >= end &&
+            n_same(listed->token + from, token + from, PAGE_TOKENS) == PAGE_TOKENS &&
+            n_same(listed->token, token, from) == from)
+            return true;
+    }
+    return false;
+}
+
+/* The branch of the view's next page, which nobody pays for. */
+static struct branch *shared_branch(struct tree *tree, struct view *view, const int32_t *token)
+{
+    struct page *page = view->page[view->n_kept];
+    struct branch *branch = find_holder(&tree->shared, view->branch, page, token, PAGE_TOKENS);
+    if (branch)
+        touch(tree, branch);
+    return branch ? branch : grow(tree, &tree->shared, view->branch, page, token, PAGE_TOKENS);
 }
 
 /* The branch of the view's next page, n rows of it; NULL if its owner has no room for one. */
@@ -398,7 +429,10 @@ void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n
 {
     while (n / PAGE_TOKENS > view->n_kept) {
         int i = view->n_kept;
-        struct branch *branch = branch_of(tree, view, token + i * PAGE_TOKENS, PAGE_TOKENS);
+        const int32_t *next = token + i * PAGE_TOKENS;
+        struct branch *branch = is_listed(tree, view, token)
+                                    ? shared_branch(tree, view, next)
+                                    : branch_of(tree, view, next, PAGE_TOKENS);
         if (!branch)
             return;
         if (branch->page != view->page[i]) {
@@ -430,100 +464,4 @@ void tree_forget(struct tree *tree, struct view *view)
         view->n_kept--;
         fell(tree, last);
     }
-}
-
-/* ------------------------------------------------------------------ saving */
-
-/* Of those that failed the one that was tried longest ago. */
-static struct branch *next_unsaved(const struct tree *tree, enum saving saving)
-{
-    struct branch *first = NULL, *leaf;
-    for (int i = 0; i < tree->n_owners; i++)
-        if (tree->owner[i].n > 0)
-            TAILQ_FOREACH (leaf, &tree->owner[i].leaves, leaf)
-                if (leaf->saving == saving && (!first || leaf->tried < first->tried))
-                    first = leaf;
-    return first;
-}
-
-/* Puts the talk that ends with this branch into the view; 0: the view has no room for it. */
-static int give(struct tree *tree, struct branch *leaf, struct view *view, int32_t *token)
-{
-    int n_pages = 0;
-    for (struct branch *branch = leaf; branch; branch = branch->parent)
-        n_pages++;
-    bool fits = n_pages <= view->room;
-    for (struct branch *branch = leaf; branch; branch = branch->parent)
-        if (branch->saving != SAVED) /* what it begins with is in it */
-            branch->saving = fits ? GIVEN : REFUSED;
-    if (!fits)
-        return 0;
-    view->uid = leaf->owner->uid;
-    view->n = n_pages;
-    int i = n_pages;
-    for (struct branch *branch = leaf; branch; branch = branch->parent) {
-        i--;
-        page_ref(tree->pool, branch->page);
-        view->page[i] = branch->page;
-        view->data[i] = branch->page->data;
-        memcpy(token + i * PAGE_TOKENS, branch->token, (size_t)branch->n * sizeof *token);
-    }
-    return (n_pages - 1) * PAGE_TOKENS + leaf->n;
-}
-
-int tree_unsaved(struct tree *tree, bool again, struct view *view, int32_t *token)
-{
-    struct branch *leaf;
-    int n = 0;
-    while (n == 0 && (leaf = next_unsaved(tree, again ? FAILED : UNSAVED)))
-        n = give(tree, leaf, view, token);
-    return n;
-}
-
-/* Whose owner keeps so much, or where all do, that somebody's turn is near. */
-static bool is_near(const struct tree *tree, const struct owner *owner)
-{
-    int total = page_pool_total(tree->pool);
-    return page_pool_used(tree->pool) >= total - total / 4 ||
-           owner->n >= tree->quota - tree->quota / 4;
-}
-
-static struct branch *next_unsaved_idle(const struct tree *tree, enum saving saving, bool all)
-{
-    struct branch *turn = NULL;
-    for (int i = 0; i < tree->n_owners; i++) {
-        const struct owner *owner = &tree->owner[i];
-        struct branch *leaf;
-        if (owner->n == 0 || !(all || is_near(tree, owner)))
-            continue;
-        TAILQ_FOREACH_REVERSE (leaf, &owner->leaves, branches, leaf)
-            if (leaf->saving == saving && leaf->page->refs == 1)
-                break;
-        if (leaf && (!turn || goes_before(leaf, turn)))
-            turn = leaf;
-    }
-    return turn;
-}
-
-int tree_unsaved_idle(struct tree *tree, bool again, bool all, struct view *view, int32_t *token)
-{
-    struct branch *leaf;
-    int n = 0;
-    while (n == 0 && (leaf = next_unsaved_idle(tree, again ? FAILED : UNSAVED, all)))
-        n = give(tree, leaf, view, token);
-    return n;
-}
-
-void tree_settle(struct tree *tree, const struct view *view, enum tree_outcome outcome)
-{
-    static const enum saving states[] = {
-        [TREE_SAVED] = SAVED, [TREE_FAILED] = FAILED, [TREE_REFUSED] = REFUSED};
-    for (int i = 0; i < view->n; i++) {
-        struct branch *branch = &tree->branch[page_index(tree->pool, view->page[i])];
-        if (!view->page[i]->is_kept || branch->saving != GIVEN)
-            continue; /* it was dropped meanwhile, and kept again perhaps */
-        branch->saving = states[outcome];
-        branch->tried = tree->clock;
-    }
-    tree->clock++;
 }

@@ -5,9 +5,8 @@
  * A page enters when its last row is made, or its talk is over, and stays until its memory is
  * needed; one that is not whole goes as well when another has all its rows and more. A page is
  * found by its owner and all tokens from the first one on, compared in full; a tree belongs to one
- * model's engine and is used on its thread. Another uid's pages are never found. (What an
- * administrator lets all share would be an owner more, whose pages everybody looks for behind his
- * own.)
+ * model's engine and is used on its thread. Another uid's pages are never found, but for those
+ * whose tokens are all listed by tree_share(): these belong to nobody, whoever made them, and stay.
  *
  * Rows of answers are made by other arithmetic than rows of prompts. Two pages are the same only
  * if they, and those before them, have the same tokens and the same rows as answers: then they
@@ -32,6 +31,10 @@ int tree_open(struct page_pool *pool, int quota, struct tree **ret);
 /* Drops all pages. Views must have gone. */
 void tree_close(struct tree *tree);
 OWN_DEFINE(tree, tree_close);
+
+/* Before the first page: those of this beginning are everybody's, made as a prompt's, as far as
+ * they are whole. -ENOMEM. */
+int tree_share(struct tree *tree, const int32_t *token, int n);
 
 /* Puts the longest known beginning of these tokens into an empty view: whole pages, shared, and a
  * copy of the page in whose middle they part. Says how many tokens that is: less than n. Of pages

@@ -104,7 +104,8 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->cache_bytes = s->cache_bytes;
     m->given_back_bytes = s->given_back_bytes;
     m->pages_lost = s->pages_lost;
-    m->has_saves_failed = true;
+    m->has_saves_failed = m->has_pages_shared = true;
+    m->pages_shared = s->pages_shared;
     m->saves_failed = s->saves_failed;
     struct scrub_stat scrub;
     models_scrubbed(entry, &scrub);

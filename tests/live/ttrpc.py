@@ -79,6 +79,7 @@ MESSAGES = {
                    8: ("queued", "int"), 9: ("pages_used", "int"), 10: ("pages_total", "int"),
                    13: ("memory", "str"), 15: ("cached_tokens", "int"), 16: ("pages_kept", "int"),
                    27: ("given_back_bytes", "int"), 28: ("pages_lost", "int"),
+                   43: ("saves_failed", "int"), 44: ("pages_shared", "int"),
                    17: ("queued_by_class", ["int"]), 18: ("refused", "int"),
                    19: ("plan_seconds", "double"), 5: ("prefill_seconds", "double"),
                    6: ("decode_seconds", "double")},

@@ -5,7 +5,8 @@
 usage: isolation.py MOED MODEL [--pairs N] [--minutes N] [--users N] [--seed N]        as root
 
 Time: what another user has just asked takes as long as what nobody has; the same asked by himself is
-there to show that the difference would be seen. Text: users talk at the same time, each with a word
+there to show that the difference would be seen. Once more behind a system prompt that the administrator
+lets all share. Text: users talk at the same time, each with a word
 of his own; none reads another's, and every answer has the bytes that it has when he is alone on a
 daemon with the same history. The last line counts what held.
 """
@@ -23,6 +24,7 @@ from ttrpc import Conn  # noqa: E402
 
 FIRST_UID = 50001
 PROMPT = 400        # tokens of a timed prompt
+SHARED = "You are the clerk of a small town, and answer briefly, politely and truthfully. " * 8
 TALKS, TURNS = 25, 4  # of a user in an epoch: together less than the cache holds
 NEAR = 0.07
 
@@ -60,14 +62,16 @@ def timed(conn, prompt):
     return time.perf_counter() - begin, answer.usage["cached_tokens"] or 0
 
 
-def times(daemon, options, check):
+def times(daemon, options, check, shared=None):
     rng = random.Random(options.seed)
     with daemon, daemon.ready():
         alice, bob = connect(daemon, FIRST_UID), connect(daemon, FIRST_UID + 1)
+        front = alice.ask(text=shared, max_tokens=1, return_prompt=True).prompt if shared else []
+        front = front[:len(front) // 32 * 32]  # the rest of a page each has for himself
         first = rng.sample(range(300, 300 + 2 * options.pairs + 40), 2 * options.pairs + 40)
-        asked, fresh, own, known = [], [], [], 0
+        asked, fresh, own, known, least = [], [], [], 0, len(front)
         for i in range(options.pairs + 20):  # the first are not counted
-            hers, nobodys = ([first.pop()] + [rng.randrange(300, 2000) for _ in range(PROMPT - 1)]
+            hers, nobodys = (front + [first.pop()] + [rng.randrange(300, 2000) for _ in range(PROMPT - 1)]
                              for _ in range(2))
             timed(alice, hers)
             both = [(asked, hers), (fresh, nobodys)]
@@ -75,11 +79,16 @@ def times(daemon, options, check):
             for times_of, prompt in both:
                 took, cached = timed(bob, prompt)
                 times_of.append(took)
-                known += cached
+                known += max(cached - len(front), 0)
+                least = min(least, cached)
             own.append(timed(bob, hers)[0])
         asked, fresh, own = asked[20:], fresh[20:], own[20:]
         auc, control = above(asked, fresh), above(fresh, own)
-        check("of what others asked %d tokens are known" % known, known == 0)
+        where = " behind what all share" if shared else ""
+        check("of what others asked%s %d tokens are known" % (where, known), known == 0)
+        if shared:
+            check("of the %d tokens that all share %d are" % (len(front), least),
+                  least == len(front))
         check("time tells it from what nobody asked with %.3f, 0.5 +- %.2f expected" % (auc, NEAR),
               abs(auc - 0.5) <= NEAR)
         check("and what he asked himself with %.3f, 0.9 at least" % control, control >= 0.9)
@@ -163,7 +172,17 @@ def main():
     def make():
         return Daemon(options.moed, options.model, args=["--log-level", "warning"])
 
+    def make_shared():
+        daemon = make()
+        prompt, config = (os.path.join(daemon.room, name) for name in ("prompt", "moed.conf"))
+        for path, words in ((prompt, SHARED), (config, "[Engine]\nSharedPrompt=%s\n" % prompt)):
+            with open(path, "w") as file:
+                file.write(words)
+        daemon.args += ["--config", config]
+        return daemon
+
     times(make(), options, check)
+    times(make_shared(), options, check, SHARED)
     texts(make, options, check)
     print("%d passed, %d failed" % (check.passed, check.failed))
     return 1 if check.failed else 0

@@ -7,6 +7,8 @@
  */
 #include "engine_bench.h"
 
+#include "engine/preamble.h"
+
 enum { ALICE = 1000, BOB = 1001 };
 
 /* Tokens in a row, of which the first `same` are those of every such prompt. */
@@ -261,6 +263,51 @@ static void what_is_kept_gives_way(void **state)
     end(&forgetful);
 }
 
+/* Two pages of the beginning and no more; in a cache so small that who has all the rest of it must
+ * not need theirs. */
+static void what_is_listed_is_known_to_all(void **state)
+{
+    (void)state;
+    enum { PAGES = 40, LISTED = 70 };
+    struct engine_request *listed = words(0, LISTED, LISTED, 1);
+    struct preamble preamble = {.path = "test", .token = listed->prompt, .n = LISTED};
+    struct preambles preambles = {.at = &preamble, .n = 1};
+    struct engine_config config = usual;
+    struct bench b, plain;
+    struct engine_stat stat;
+    start(&plain, 1, &config);
+    engine_stat(plain.engine, &stat);
+    config.cache_bytes = stat.cache_bytes / stat.pages_total * PAGES;
+    config.shared = &preambles;
+    start(&b, 1, &config);
+    engine_stat(b.engine, &stat);
+    assert_int_equal(stat.context, (PAGES - 2) * 32);
+    for (int i = 0; i < 4; i++) {
+        uint32_t uid = i % 2 ? BOB : ALICE;
+        struct answer *a = ask(&b, words(uid, 100 + i / 2 * 20, 200, 20));
+        struct answer *same = ask(&plain, words(uid, 100 + i / 2 * 20, 200, 20));
+        assert_same_answer(a, same);
+        assert_int_equal(a->last.n_cached, i == 0 ? 0 : i == 1 ? 64 : 100);
+        free(a);
+        free(same);
+    }
+    struct answer *a = ask(&b, words(BOB, 0, (int)stat.context, 0)); /* all of it is his */
+    assert_int_equal(a->last.finish, ENGINE_LENGTH);
+    free(a);
+    a = ask(&b, words(BOB, 0, (int)stat.context - 1, 0));
+    assert_int_equal(a->n, 1);
+    free(a);
+    assert_idle(&b);
+    engine_stat(b.engine, &stat);
+    assert_int_equal(stat.pages_shared, 2);
+    a = ask(&b, words(BOB + 1, 100, 200, 1));
+    assert_int_equal(a->last.n_cached, 64);
+    free(a);
+    end(&b);
+    end(&plain);
+    engine_request_free(listed);
+}
+
 int main(int argc, char **argv)
 {
     if (!bench_load(argc, argv))
@@ -272,6 +319,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_prompt_is_read_once),
         cmocka_unit_test(what_is_cancelled_stays_known),
         cmocka_unit_test(what_is_kept_gives_way),
+        cmocka_unit_test(what_is_listed_is_known_to_all),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     bench_unload();

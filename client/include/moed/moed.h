@@ -726,6 +726,7 @@ struct moed_model_stats {
     uint64_t scrubbed_bytes; /* of kept weights, compared with their checksums so far */
     uint64_t broken, mended; /* matrices: with a wrong one; of them read from the file again */
     uint64_t saves_failed;   /* talks that could not be written, each time one was tried */
+    uint32_t pages_shared;   /* beside those: of prompts that the administrator lets all share */
 };
 struct moed_generation { /* a running call */
     size_t size;
