@@ -44,11 +44,6 @@ void batch_clear(struct batch *b)
     b->n_seqs = b->n_prompt = 0;
 }
 
-int batch_room(const struct batch *b)
-{
-    return b->max_rows - b->rows.n;
-}
-
 void batch_add(struct batch *b, struct seq *seq, int n)
 {
     int waiting = seq_n_waiting(seq);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The rows of one step: a row for each decoding sequence, then chunks of prompts.
+ * The rows of one step: a row for each decoding sequence, or chunks of prompts.
  *
  * Owned by the engine's thread; all room is asked for once.
  */
@@ -29,7 +29,6 @@ int batch_init(struct batch *batch, int max_rows); /* -ENOMEM */
 void batch_fini(struct batch *batch);
 
 void batch_clear(struct batch *batch);
-int batch_room(const struct batch *batch);
 /* Appends up to n of the sequence's waiting tokens, as far as their rows are made alike; its pages
  * must be in place. Call with sequences in a fixed order, those first that are writing. The row of
  * its last token is wanted, and of a prompt whose log-probabilities were asked for all: at most

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "engine/pass.h"
 #include "model/forward.h"
 #include "model/model.h"
 #include "place/mem.h"
@@ -20,22 +21,20 @@ int budget_make(const struct model *model, struct place *place, const struct eng
     if (info->text_only)
         return err_set(err, -ENOTSUP, "%s holds a vocabulary and no weights", info->path);
     struct forward_size size;
-    int rows =
-        config->step_rows > config->max_sequences ? config->step_rows : config->max_sequences;
-    int r =
-        forward_measure(model, place, rows, config->max_sequences + ENGINE_PROMPT_ROWS, &size, err);
+    struct pass_size steps = pass_size(config, TRACK_LONG);
+    int r = forward_measure(model, place, steps.rows, steps.wanted, &size, err);
     if (r < 0)
         return r;
 
     uint64_t talk = info->context < BUDGET_TOKENS ? info->context : BUDGET_TOKENS;
     struct budget b = {
         .weights = size.weights,
-        .scratch = size.scratch,
+        .scratch = size.scratch + pass_beside_bytes(config, model),
         .cache = config->cache_bytes ? config->cache_bytes : pages_of(talk) * size.page,
         .cache_1k = size.page * 1000 / PAGE_TOKENS,
         .place = place->ops->kind,
         .cache_format = mk_type_info[place->cache_type].name,
-        .step_rows = rows,
+        .step_rows = steps.rows,
     };
     b.required = b.weights + b.scratch + b.cache;
     b.available = mem_available(b.limit, sizeof b.limit);

@@ -51,6 +51,13 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* The engine's thread has something to look at. */
+static void nudge(struct engine *e)
+{
+    stepper_nudge(e->stepper);
+    sem_post(&e->work);
+}
+
 /* ------------------------------------------------------------------ the engine's thread */
 
 static void accept_commands(struct engine *e)
@@ -105,7 +112,7 @@ static void *engine_main(void *arg)
 
 static void porter_is_back(void *arg)
 {
-    sem_post(&((struct engine *)arg)->work);
+    nudge(arg);
 }
 
 static int start_thread(struct engine *e)
@@ -185,7 +192,7 @@ int engine_submit(struct engine *e, struct engine_request *request, uint64_t *ca
         abort(); /* it has room for every slot */
     *call = slot->call;
     atomic_fetch_add_explicit(&e->given, 1, memory_order_relaxed);
-    sem_post(&e->work);
+    nudge(e);
     return 0;
 }
 
@@ -195,7 +202,7 @@ void engine_cancel(struct engine *e, uint64_t call)
     if (!slot)
         return;
     atomic_store(&slot->cancelled, true);
-    sem_post(&e->work);
+    nudge(e);
 }
 
 void engine_pause(struct engine *e, uint64_t call, bool paused)
@@ -204,13 +211,13 @@ void engine_pause(struct engine *e, uint64_t call, bool paused)
     if (!slot)
         return;
     atomic_store(&slot->paused, paused);
-    sem_post(&e->work);
+    nudge(e);
 }
 
 void engine_press(struct engine *e, enum rung rung)
 {
     if (stepper_press(e->stepper, rung))
-        sem_post(&e->work);
+        nudge(e);
 }
 
 bool engine_poll(struct engine *e, struct engine_event *ret)

@@ -29,7 +29,7 @@ struct usage;
 
 enum { ENGINE_MAX_TOP = 20, ENGINE_TEXT_BYTES = 192, ENGINE_RUNS = 48, ENGINE_NUMBERS = 48 };
 
-/* Rows of prompts in a step that may have logits, beside one of each sequence. */
+/* Rows of prompts in a step that may have logits, beside the last of each. */
 enum { ENGINE_PROMPT_ROWS = 32 };
 
 /* Rows of a prompt in a step that are made as those of answers, for one who replays. */
@@ -38,7 +38,7 @@ enum { ENGINE_REPLAY_ROWS = 16 };
 struct engine_config {
     int max_sequences;     /* together in a step; more wait in the queue */
     int max_queue;         /* waiting requests; one more is refused with -EBUSY */
-    int step_rows;         /* rows of one step: decoding sequences first, then prompt chunks */
+    int step_rows;         /* of prompts in a step, at most */
     uint64_t cache_bytes;  /* latent cache; 0: as much as max_sequences short talks need */
     int keep_percent;      /* of the cache, at most, for what one uid said before; 0: nothing */
     struct porter *porter; /* to whom that is handed when there is time, and who is asked for it;

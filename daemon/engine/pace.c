@@ -2,101 +2,98 @@
 #include "engine/pace.h"
 
 enum {
-    FIRST_ROWS = 8,  /* as long as nothing is known */
-    MOST_SINCE = 32, /* steps until answers are measured again */
-    NEW_PART = 4,    /* of an average, that the last measurement is: a quarter */
-    MANY = 64,       /* rows, whose part of what their past takes is small */
-    DEAR = 4,        /* times what one of many takes */
-    MOST_GROWTH = 2, /* of an average, by one measurement: somebody else may have had the cores */
+    MOST_NS = 50000000, /* of prompts, within a step of answers */
+    LEAST_ROWS = 128,
+    NEW_PART = 4, /* of an average, that the last measurement is: a quarter */
 };
 
-static int size_of(int n)
-{
-    int i = 0;
-    for (; n >= 16; n /= 2)
-        i += 8;
-    return i + n < PACE_SIZES ? i + n : PACE_SIZES - 1;
-}
-
-static void average(double *known, double measured)
-{
-    if (*known <= 0) {
-        *known = measured;
-        return;
-    }
-    if (measured > MOST_GROWTH * *known)
-        measured = MOST_GROWTH * *known;
-    *known += (measured - *known) / NEW_PART;
-}
-
-uint64_t pace_answers_ns(const struct pace *p, int n_answers)
-{
-    int i = size_of(n_answers);
-    return p->since[i] < MOST_SINCE ? (uint64_t)p->answers_ns[i] : 0;
-}
-
-static int few_rows(const struct pace *p, uint64_t limit_ns)
-{
-    int before = p->rows >= FIRST_ROWS ? p->rows : FIRST_ROWS / 2;
-    double rows = p->row_ns > 0 ? (double)limit_ns / p->row_ns : FIRST_ROWS;
-    if (rows > 2 * before) /* the fewer rows, the more each takes: so this ends near the limit */
-        rows = 2 * before;
-    return rows < 1 ? 1 : (int)rows;
-}
-
-static int least(int a, int b)
+static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
 
-int pace_rows(struct pace *p, uint64_t limit_ns, int waiting, int most, bool now)
+static void average(double *known, double measured)
 {
-    int few = least(few_rows(p, limit_ns), most), many = least(waiting, most);
-    bool is_dear = p->many_row_ns > 0 && p->row_ns > DEAR * p->many_row_ns;
-    p->is_short = few >= MANY || few >= many || !is_dear;
-    if (p->is_short) {
-        p->saved_ns = 0;
-        return few;
-    }
-    p->saved_ns += (double)limit_ns;
-    if (!now && p->saved_ns < p->many_row_ns * many)
-        return 0;
-    p->saved_ns = 0;
-    return many;
+    *known = *known > 0 ? *known + (measured - *known) / NEW_PART : measured;
 }
 
-void pace_forget(struct pace *p)
+static bool works(const struct pace *p, enum track track)
 {
-    p->row_ns = 0;
+    return p->at[track].rows > 0;
 }
 
-void pace_all_rows(struct pace *p)
+static bool prompts_work(const struct pace *p)
 {
-    p->is_short = false;
+    return works(p, TRACK_SHORT) || works(p, TRACK_LONG);
 }
 
-uint64_t pace_learn(struct pace *p, int n_answers, int n_rows, uint64_t ns)
+void pace_start(struct pace *p, enum track track, int rows, bool is_owed)
 {
-    int i = size_of(n_answers);
-    if (n_rows == 0) {
-        average(&p->answers_ns[i], (double)ns);
-        p->since[i] = 0;
-        return 0;
+    p->at[track].rows = rows;
+    p->at[track].is_owed = is_owed;
+    p->at[track].ns = p->at[track].op_ns = 0;
+    if (track == TRACK_ANSWERS)
+        p->beside_ns = 0;
+    else if (!works(p, track == TRACK_SHORT ? TRACK_LONG : TRACK_SHORT) || p->ahead_ns > 0)
+        p->ahead_ns = 0; /* the short one goes first */
+    p->met = (p->met && track != TRACK_LONG) || works(p, TRACK_ANSWERS);
+}
+
+enum track pace_next(const struct pace *p)
+{
+    enum track prompts = works(p, TRACK_SHORT) && (!works(p, TRACK_LONG) || p->ahead_ns <= 0)
+                             ? TRACK_SHORT
+                             : TRACK_LONG;
+    if (!prompts_work(p))
+        return works(p, TRACK_ANSWERS) ? TRACK_ANSWERS : N_TRACKS;
+    if (!works(p, TRACK_ANSWERS))
+        return prompts;
+    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= MOST_NS ||
+                p->at[prompts].is_owed;
+    return p->owed_ns > 0 && fits ? prompts : TRACK_ANSWERS;
+}
+
+void pace_spend(struct pace *p, enum track track, uint64_t ns)
+{
+    p->at[track].ns += ns;
+    if (ns > p->at[track].op_ns)
+        p->at[track].op_ns = ns;
+    if (track == TRACK_ANSWERS) {
+        int64_t most = prompts_work(p) ? MOST_NS : 0; /* nobody saves up while he is away */
+        p->owed_ns += (int64_t)(ns - ns / 4);
+        p->owed_ns = p->owed_ns < most ? p->owed_ns : most;
+        return;
     }
-    double answers_ns = 0;
-    if (n_answers > 0) {
-        p->since[i]++;
-        answers_ns = p->answers_ns[i];
-        if (answers_ns <= 0)
-            answers_ns = (double)ns * n_answers / (n_answers + n_rows);
+    if (works(p, TRACK_ANSWERS)) {
+        p->owed_ns -= (int64_t)ns;
+        p->beside_ns += ns;
     }
-    double prompt_ns = (double)ns > answers_ns ? (double)ns - answers_ns : 0;
-    if (n_rows >= MANY)
-        average(&p->many_row_ns, (prompt_ns > 1 ? prompt_ns : 1) / n_rows);
-    if (p->is_short) {
-        average(&p->row_ns, (prompt_ns > 1 ? prompt_ns : 1) / n_rows);
-        if (n_rows > p->rows)
-            p->rows = n_rows;
-    }
-    return (uint64_t)prompt_ns;
+    if (works(p, TRACK_SHORT) && works(p, TRACK_LONG))
+        p->ahead_ns += track == TRACK_SHORT ? (int64_t)ns : -(int64_t)ns;
+}
+
+/* Beside answers: by how long its ops were. */
+static void learn_rows(struct pace *p)
+{
+    uint64_t limit = least((uint64_t)p->answers_ns, MOST_NS), op = p->at[TRACK_LONG].op_ns;
+    double ratio = (double)limit / (double)(op + 1);
+    ratio = ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio;
+    p->rows = (int)(p->at[TRACK_LONG].rows * ratio);
+}
+
+void pace_stop(struct pace *p, enum track track, bool is_done)
+{
+    if (is_done && track == TRACK_ANSWERS)
+        average(&p->answers_ns, (double)p->at[track].ns);
+    else if (is_done)
+        average(&p->row_ns, (double)p->at[track].ns / p->at[track].rows);
+    if (is_done && track == TRACK_LONG && p->met && p->answers_ns > 0)
+        learn_rows(p);
+    p->at[track].rows = 0;
+}
+
+int pace_rows(const struct pace *p, int most)
+{
+    int rows = p->rows > LEAST_ROWS ? p->rows : LEAST_ROWS;
+    return rows < most ? rows : most;
 }

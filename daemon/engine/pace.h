@@ -1,36 +1,42 @@
 /* SPDX-License-Identifier: MIT
  *
- * How long rows take, as measured: how many rows of prompts go beside answers without holding them
- * up. Pure; the engine's thread's.
+ * How steps that are under way at once share the machine, op by op, as measured.
+ *
+ * Answers go on in one step, prompts are read in two others: what is soon done does not wait for
+ * what is long. Of the time that answers and prompts are both at work, answers have the larger
+ * half; within a step of answers prompts get 50 ms at most, or one op; but short ones of somebody
+ * who has no answers there their whole half. Pure; the engine's thread's.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { PACE_SIZES = 72 };
+enum track { TRACK_ANSWERS, TRACK_SHORT, TRACK_LONG, N_TRACKS };
 
-struct pace {
-    /* A step of answers alone, by how many: each number to 15, then eighths of an octave up to 2047
-     * and more; 0: not known. */
-    double answers_ns[PACE_SIZES];
-    int since[PACE_SIZES]; /* steps with prompts beside so many since that was measured */
-    double row_ns;         /* of a prompt where few are read at a time; 0: not known */
-    int rows;              /* the most that were read so */
-    double many_row_ns;    /* where many are; 0: not known */
-    double saved_ns;       /* that prompts could have taken, and did not */
-    bool is_short;         /* the next step's rows are few, to keep it short */
+struct pace { /* zeroed knows nothing */
+    struct {
+        int rows;           /* of the step under way; 0: there is none */
+        uint64_t ns, op_ns; /* it has had so far; its longest op */
+        bool is_owed;       /* somebody's who has no answers under way */
+    } at[N_TRACKS];
+    int64_t owed_ns;    /* to prompts, by answers; below 0: the other way round */
+    int64_t ahead_ns;   /* of the long step, the short one */
+    uint64_t beside_ns; /* what prompts have had since the step of answers began */
+    bool met;           /* answers were under way beside the long step */
+    int rows;           /* of a long step beside answers; 0: not known */
+    double answers_ns;  /* a step of answers; 0: not known */
+    double row_ns;      /* of a prompt */
 };
 
-/* What so many answers take alone; 0: to be measured, by a step of nothing else. */
-uint64_t pace_answers_ns(const struct pace *pace, int n_answers);
-/* How many of the waiting rows take no longer than that: at least 1, at most `most`. But each time
- * a prompt goes on, its whole past is looked at; where that makes few rows dear, many are read at
- * once, and 0 until they have saved up as much time as they take; with `now` they do not wait. */
-int pace_rows(struct pace *pace, uint64_t limit_ns, int waiting, int most, bool now);
-/* Another prompt is read now: what few of its rows take is to be seen. */
-void pace_forget(struct pace *pace);
-/* As many rows as there is room for. */
-void pace_all_rows(struct pace *pace);
-/* A step of so many answers and rows of prompts took that long: says how much of it the prompts. */
-uint64_t pace_learn(struct pace *pace, int n_answers, int n_rows, uint64_t ns);
+/* A step of so many rows, at least one, is under way. */
+void pace_start(struct pace *pace, enum track track, int rows, bool is_owed);
+/* Whose op is next; N_TRACKS: nothing is under way. */
+enum track pace_next(const struct pace *pace);
+/* An op took that long. */
+void pace_spend(struct pace *pace, enum track track, uint64_t ns);
+/* The step is over, or given up. */
+void pace_stop(struct pace *pace, enum track track, bool is_done);
+/* How many rows a long step may have beside answers, so that an op takes no longer than a step of
+ * those, and 50 ms: at most `most`, but so many at least that reading weights for them pays. */
+int pace_rows(const struct pace *pace, int most);

@@ -27,8 +27,9 @@ struct seq {
     int n_tokens;
     int n_cached;              /* tokens whose latents are in the cache */
     int n_known;               /* of them, when its turn came */
+    int n_hoped;               /* when it came */
     bool is_recalled, is_away; /* n_known is known; the porter looks for more */
-    bool is_over;              /* its end was told while it was away */
+    bool is_over;              /* its end was told while it was away, or busy */
     int limit;                 /* tokens in all, prompt included */
     uint32_t *answers; /* a word a page of the prompt, as struct page has it: how its rows must be
                           made; NULL: as those of prompts, or as they are known */

@@ -9,12 +9,12 @@
 #include <time.h>
 
 #include "engine/archive.h"
-#include "engine/batch.h"
 #include "engine/cache.h"
 #include "engine/haste.h"
 #include "engine/meter.h"
 #include "engine/news.h"
 #include "engine/outbox.h"
+#include "engine/pass.h"
 #include "engine/sched.h"
 #include "engine/score.h"
 #include "engine/seq.h"
@@ -30,6 +30,7 @@
 enum {
     SAVE_AFTER_NS = 1000000000, /* without a step */
     NUMBER_NS = 250000000,      /* from one count of who waits to the next */
+    LOOK_NS = 2000000,          /* from one look at who waits to the next, while ops run */
 };
 
 struct share { /* of a step */
@@ -44,11 +45,12 @@ struct stepper {
     struct outbox *outbox;
     struct tally tally;
     atomic_int rung;
-    bool is_shed; /* there is no scratch to give back */
+    atomic_bool is_news; /* there is something to look at */
+    bool is_shed;        /* there is no scratch to give back */
     struct meters meters;
     struct usage *usage; /* NULL: no experts */
 
-    struct forward *forward;
+    struct pass pass[N_TRACKS];
     struct cache cache;
     bool unsaved; /* the tree has grown since all of it was handed to the archive */
     uint64_t stepped_ns, numbered_ns;
@@ -57,7 +59,6 @@ struct stepper {
     TAILQ_HEAD(, seq) seqs; /* all, in order of arrival */
     struct share *share;    /* [max_sequences] of the step that is planned */
     int n_shares;
-    struct batch batch;
     struct candidates candidates;
     float *logits;
     float *hidden;   /* of a row, behind the last norm */
@@ -76,6 +77,16 @@ static struct seq *seq_of(struct sched_task *task)
     return (struct seq *)((char *)task - offsetof(struct seq, task));
 }
 
+/* Of a sequence that is busy. */
+static struct pass *pass_of(struct stepper *s, const struct seq *seq)
+{
+    for (enum track track = 0; track < N_TRACKS; track++)
+        for (int i = 0; s->pass[track].is_on && i < s->pass[track].batch.n_seqs; i++)
+            if (s->pass[track].batch.seq[i] == seq)
+                return &s->pass[track];
+    abort();
+}
+
 /* ------------------------------------------------------------------ coming and going */
 
 /* Sends the last event of a sequence and frees it, or leaves it to the archive. */
@@ -87,14 +98,24 @@ static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, c
     tally_end(&s->tally, how, now);
     TAILQ_REMOVE(&s->seqs, seq, beside);
     sched_remove(s->sched, &seq->task);
-    if (seq->is_away) {
-        seq->is_over = true; /* its pages are lent */
+    if (seq->is_away || seq->task.is_busy) { /* its pages are lent, or in use */
+        seq->is_over = true;
+        if (seq->task.is_busy)
+            pass_of(s, seq)->n_over++;
         return;
     }
     if (how == ENGINE_ERROR) /* where numbers ran away, who asks again starts anew */
         tree_forget(s->cache.tree, &seq->view);
     else
         tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
+    seq_free(seq, s->cache.pool);
+    s->cache.looked_ns = 0;
+}
+
+/* A step is over whose sequence was told to be over before. */
+static void let_go(struct stepper *s, struct seq *seq)
+{
+    tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
     seq_free(seq, s->cache.pool);
     s->cache.looked_ns = 0;
 }
@@ -142,6 +163,8 @@ void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *req
         tally_end(&s->tally, ENGINE_ERROR, now_ns());
         return;
     }
+    if (!request->prompt_logprobs && !request->is_embedding)
+        seq->n_hoped = tree_peek(s->cache.tree, request->uid, seq->token, n_prompt, seq->answers);
     TAILQ_INSERT_TAIL(&s->seqs, seq, beside);
     uint64_t now = now_ns();
     if (seq->task.deadline_ns && now + sched_wait_ns(&seq->task, now) > seq->task.deadline_ns)
@@ -171,8 +194,24 @@ static void look_at_seqs(struct stepper *s, uint64_t now)
             continue;
         }
         seq->task.rests = seq->is_away || slots_is_paused(s->slots, seq->call);
+        if (seq->task.is_busy)
+            continue;
         seq->task.writes = seq_is_decoding(seq);
-        seq->task.n_rows = seq_n_waiting(seq);
+        seq->task.n_rows = seq_n_waiting(seq) - (seq->is_recalled ? 0 : seq->n_hoped);
+    }
+}
+
+/* Nobody is left to whom a step matters. */
+static void give_up_idle_passes(struct stepper *s)
+{
+    for (enum track track = 0; track < N_TRACKS; track++) {
+        struct pass *pass = &s->pass[track];
+        if (!pass->is_on || pass->n_over < pass->batch.n_seqs)
+            continue;
+        for (int i = 0; i < pass->batch.n_seqs; i++)
+            let_go(s, pass->batch.seq[i]);
+        sched_stop(s->sched, track, false);
+        pass->is_on = false;
     }
 }
 
@@ -268,13 +307,14 @@ static bool begin(struct stepper *s, struct seq *seq)
 
 /* Shares out a step; false: it is to be done again, since nobody is left of those who kept others
  * out. */
-static bool plan(struct stepper *s)
+static bool plan(struct stepper *s, enum track track)
 {
     struct sched_task *task;
     int rows, n_scored = 0;
     bool is_left = false;
     s->n_shares = 0;
-    sched_plan(s->sched, n_unpromised(s));
+    if (!sched_plan(s->sched, track))
+        return true;
     while ((task = sched_next(s->sched, &rows))) {
         struct seq *seq = seq_of(task);
         if (!task->has_begun && !begin(s, seq)) {
@@ -293,39 +333,55 @@ static bool plan(struct stepper *s)
     return s->n_shares > 0 || !is_left;
 }
 
-static void add_rows(struct stepper *s, const struct share *share)
+static void add_rows(struct stepper *s, struct batch *batch, const struct share *share)
 {
     struct view *view = &share->seq->view;
     int n = share->seq->n_cached + share->rows;
     tree_make_room(s->cache.tree, view, view_pages(n) - view->n);
     if (view_grow(view, s->cache.pool, n) < 0)
         abort(); /* pages were promised when it began */
-    batch_add(&s->batch, share->seq, share->rows);
+    batch_add(batch, share->seq, share->rows);
 }
 
-/* Answers first, home by home: then workers have shares of rows whose pages are near. Rows of
- * prompts that are made as those of answers come behind them. */
-static void fill_batch(struct stepper *s)
+/* Rows that are made as those of answers come first, home by home: then workers have shares of rows
+ * whose pages are near. */
+static void fill_batch(struct stepper *s, struct batch *batch)
 {
-    batch_clear(&s->batch);
+    batch_clear(batch);
     for (int home = 0; home < page_pool_homes(s->cache.pool); home++)
         for (int i = 0; i < s->n_shares; i++)
-            if (s->share[i].seq->task.writes && s->share[i].seq->view.home == home)
-                add_rows(s, &s->share[i]);
-    for (int i = 0; i < s->n_shares; i++)
-        if (!s->share[i].seq->task.writes && seq_is_writing(s->share[i].seq))
-            add_rows(s, &s->share[i]);
+            if (seq_is_writing(s->share[i].seq) && s->share[i].seq->view.home == home)
+                add_rows(s, batch, &s->share[i]);
     for (int i = 0; i < s->n_shares; i++)
         if (!seq_is_writing(s->share[i].seq))
-            add_rows(s, &s->share[i]);
+            add_rows(s, batch, &s->share[i]);
+}
+
+/* Begins the steps that can be begun. */
+static void start_passes(struct stepper *s)
+{
+    for (enum track track = 0; track < N_TRACKS; track++) {
+        struct pass *pass = &s->pass[track];
+        if (pass->is_on)
+            continue;
+        do
+            sched_look(s->sched, n_unpromised(s));
+        while (!plan(s, track));
+        if (s->n_shares == 0)
+            continue;
+        fill_batch(s, &pass->batch);
+        sched_start(s->sched);
+        pass_start(pass, now_ns());
+    }
 }
 
 /* Fetches the logits behind the sequence's first n tokens; false: they are not finite, and it is
  * over. */
-static bool fetch_logits(struct stepper *s, struct seq *seq, int logits, int n, double *log_sum)
+static bool fetch_logits(struct stepper *s, const struct pass *pass, struct seq *seq, int logits,
+                         int n, double *log_sum)
 {
     char reason[ENGINE_TEXT_BYTES];
-    forward_logits(s->forward, logits, s->logits);
+    forward_logits(pass->forward, logits, s->logits);
     *log_sum = sample_log_sum(s->logits, model_hparams(s->model)->vocab);
     if (isfinite(*log_sum))
         return true;
@@ -335,14 +391,15 @@ static bool fetch_logits(struct stepper *s, struct seq *seq, int logits, int n, 
 }
 
 /* Tells how probable the tokens behind the prompt's n last rows were; false: it is over. */
-static bool score_prompt(struct stepper *s, struct seq *seq, int logits, int n)
+static bool score_prompt(struct stepper *s, const struct pass *pass, struct seq *seq, int logits,
+                         int n)
 {
     int top = seq->request->top_logprobs > 0 ? seq->request->top_logprobs : 0;
     for (int at = seq->n_cached - n + 1; at <= seq->n_cached; at++, logits++) {
         double log_sum;
         if (at == seq->n_tokens)
             return true; /* what follows the last is yet to be drawn */
-        if (!fetch_logits(s, seq, logits, at, &log_sum))
+        if (!fetch_logits(s, pass, seq, logits, at, &log_sum))
             return false;
         struct engine_event event = {
             .call = seq->call, .kind = ENGINE_PROMPT, .id = seq->token[at]};
@@ -365,10 +422,10 @@ static int32_t choose(struct stepper *s, struct seq *seq)
 }
 
 /* Chooses and tells; the sequence may be over then. */
-static void step_sequence(struct stepper *s, struct seq *seq, int logits)
+static void step_sequence(struct stepper *s, const struct pass *pass, struct seq *seq, int logits)
 {
     double log_sum;
-    if (!fetch_logits(s, seq, logits, seq->n_tokens, &log_sum))
+    if (!fetch_logits(s, pass, seq, logits, seq->n_tokens, &log_sum))
         return;
     int32_t id = choose(s, seq);
     if (id < 0) {
@@ -394,7 +451,8 @@ static void step_sequence(struct stepper *s, struct seq *seq, int logits)
     }
     if (seq_is_full(seq))
         finish(s, seq, ENGINE_LENGTH, NULL);
-    else if (haste_is_over(seq, s->stepped_ns, speed_token_ns(&s->speed, s->batch.rows.n_decode)))
+    else if (haste_is_over(seq, s->stepped_ns,
+                           speed_token_ns(&s->speed, pass->batch.rows.n_decode)))
         finish(s, seq, ENGINE_TIME, NULL);
 }
 
@@ -422,10 +480,10 @@ static void tell_mean(struct stepper *s, const struct seq *seq)
 }
 
 /* Takes the step's rows from there on into an embedding, which may be over then. */
-static void embed_rows(struct stepper *s, struct seq *seq, int row, int n)
+static void embed_rows(struct stepper *s, const struct pass *pass, struct seq *seq, int row, int n)
 {
     for (int end = row + n; row < end; row++) {
-        forward_hidden(s->forward, row, s->hidden);
+        forward_hidden(pass->forward, row, s->hidden);
         mean_add(&seq->mean, s->hidden);
     }
     if (seq_n_waiting(seq) > 0)
@@ -438,34 +496,62 @@ static void embed_rows(struct stepper *s, struct seq *seq, int row, int n)
     finish(s, seq, ENGINE_STOP, NULL);
 }
 
-static void after_step(struct stepper *s, uint64_t start_ns)
+/* The sequence's rows from the batch's row `row` on are there. */
+static void end_rows(struct stepper *s, const struct pass *pass, int i, int row)
 {
-    struct batch *b = &s->batch;
-    int prompt_rows = 0, decode_rows = 0, row = 0;
+    const struct batch *b = &pass->batch;
+    struct seq *seq = b->seq[i];
+    seq->task.is_busy = false;
+    keep_rows(s, seq, b->n_rows[i]);
+    if (seq->is_over) {
+        let_go(s, seq);
+        return;
+    }
+    if (!seq_is_decoding(seq))
+        news_reading(s->slots, s->outbox, seq, s->stepped_ns);
+    if (seq->request->is_embedding)
+        embed_rows(s, pass, seq, row, b->n_rows[i]);
+    else if (b->prompt[i] < 0 || score_prompt(s, pass, seq, b->prompt[i], b->n_rows[i]))
+        if (b->logits[i] >= 0)
+            step_sequence(s, pass, seq, b->logits[i]);
+}
+
+static void after_step(struct stepper *s, enum track track)
+{
+    struct pass *pass = &s->pass[track];
+    const struct batch *b = &pass->batch;
+    bool answers = track == TRACK_ANSWERS;
+    pass->is_on = false;
     s->stepped_ns = now_ns();
-    uint64_t ns = s->stepped_ns - start_ns;
-    speed_note(&s->speed, b->rows.n - b->rows.n_decode, b->rows.n_decode, ns);
-    for (int i = 0; i < b->n_seqs; i++) {
-        struct seq *seq = b->seq[i];
-        *(seq_is_decoding(seq) ? &decode_rows : &prompt_rows) += b->n_rows[i];
-        keep_rows(s, seq, b->n_rows[i]);
-        if (!seq_is_decoding(seq))
-            news_reading(s->slots, s->outbox, seq, s->stepped_ns);
-        if (seq->request->is_embedding)
-            embed_rows(s, seq, row, b->n_rows[i]);
-        else if (b->prompt[i] < 0 || score_prompt(s, seq, b->prompt[i], b->n_rows[i]))
-            if (b->logits[i] >= 0)
-                step_sequence(s, seq, b->logits[i]);
-        row += b->n_rows[i];
+    speed_note(&s->speed, answers ? 0 : b->rows.n, answers ? b->rows.n : 0,
+               s->stepped_ns - pass->start_ns);
+    for (int i = 0, row = 0, n; i < b->n_seqs; i++, row += n) {
+        n = b->n_rows[i];
+        end_rows(s, pass, i, row);
     }
     s->unsaved = true;
-
-    uint64_t prompt_ns = sched_charge(s->sched, ns);
+    sched_stop(s->sched, track, true);
     tally_add(&s->tally.steps, 1);
-    tally_add(&s->tally.prompt_tokens, (uint64_t)prompt_rows);
-    tally_add(&s->tally.decoded_tokens, (uint64_t)decode_rows);
-    tally_add(&s->tally.prefill_ns, prompt_ns);
-    tally_add(&s->tally.decode_ns, ns - prompt_ns);
+    tally_add(answers ? &s->tally.decoded_tokens : &s->tally.prompt_tokens, (uint64_t)b->rows.n);
+    tally_add(answers ? &s->tally.decode_ns : &s->tally.prefill_ns, pass->ns);
+}
+
+/* Runs ops until a step is over or there is something to look at; false: nothing is under way. */
+static bool go_on(struct stepper *s, uint64_t until_ns)
+{
+    enum track track;
+    uint64_t ns, now = now_ns();
+    while ((track = sched_turn(s->sched)) != N_TRACKS) {
+        bool is_done = pass_go_on(&s->pass[track], now, &ns);
+        now += ns;
+        sched_charge(s->sched, track, ns);
+        if (is_done)
+            after_step(s, track);
+        if (is_done || now >= until_ns ||
+            atomic_exchange_explicit(&s->is_news, false, memory_order_acquire))
+            return true;
+    }
+    return false;
 }
 
 /* Who waits where, a few times a second. */
@@ -498,6 +584,11 @@ static void publish(struct stepper *s)
     outbox_tell(s->outbox);
 }
 
+static void rest_passes(struct stepper *s)
+{
+    forward_rest(s->pass[TRACK_LONG].forward); /* of the place, whoever says so */
+}
+
 /* What the ladder asks for. */
 static void relieve(struct stepper *s, bool at_rest)
 {
@@ -507,7 +598,8 @@ static void relieve(struct stepper *s, bool at_rest)
     size_t bytes = cache_relieve(&s->cache, (enum rung)rung);
     if (at_rest && !s->is_shed) {
         s->is_shed = true;
-        bytes += forward_shed(s->forward);
+        for (enum track track = 0; track < N_TRACKS; track++)
+            bytes += forward_shed(s->pass[track].forward);
     }
     tally_add(&s->tally.given_back, bytes);
 }
@@ -517,28 +609,27 @@ bool stepper_step(struct stepper *s)
     uint64_t asked_ns = now_ns();
     take_back(s);
     look_at_seqs(s, asked_ns);
-    while (!plan(s))
-        ;
+    give_up_idle_passes(s);
+    start_passes(s);
     publish_positions(s, asked_ns);
-    if (s->n_shares == 0) {
-        forward_rest(s->forward);
-        cache_save_ahead(&s->cache, s->stepped_ns);
-        relieve(s, true);
-        publish(s);
-        return false;
-    }
-    fill_batch(s);
     uint64_t start_ns = now_ns();
+    tally_add(&s->tally.plan_ns, start_ns - asked_ns);
     if (s->usage)
         usage_tick(s->usage, start_ns);
-    s->is_shed = false;
-    forward_run(s->forward, &s->batch.rows);
-    tally_add(&s->tally.plan_ns, start_ns - asked_ns);
-    after_step(s, start_ns);
+    bool works = go_on(s, start_ns + LOOK_NS);
+    if (works)
+        s->is_shed = false;
+    else
+        rest_passes(s);
     cache_save_ahead(&s->cache, s->stepped_ns);
-    relieve(s, false);
+    relieve(s, !works);
     publish(s);
-    return true;
+    return works;
+}
+
+void stepper_nudge(struct stepper *s)
+{
+    atomic_store_explicit(&s->is_news, true, memory_order_release);
 }
 
 /* ------------------------------------------------------------------ between steps */
@@ -580,11 +671,12 @@ bool stepper_save(struct stepper *s)
 
 void stepper_end(struct stepper *s)
 {
-    forward_rest(s->forward);
+    rest_passes(s);
     archive_close(s->cache.archive);
     s->cache.archive = NULL;
     while (!TAILQ_EMPTY(&s->seqs))
         finish(s, TAILQ_FIRST(&s->seqs), ENGINE_CANCELLED, NULL);
+    give_up_idle_passes(s);
     publish(s);
 }
 
@@ -594,7 +686,7 @@ static int open_memory(struct stepper *s)
 {
     int vocab = model_hparams(s->model)->vocab;
     int sequences = s->config.max_sequences;
-    s->share = calloc((size_t)sequences, sizeof *s->share);
+    s->share = calloc((size_t)sequences + SCHED_READERS, sizeof *s->share);
     s->logits = calloc((size_t)vocab, sizeof *s->logits);
     s->banned = calloc((size_t)vocab, 1);
     s->hidden = calloc((size_t)model_hparams(s->model)->hidden, sizeof *s->hidden);
@@ -603,18 +695,16 @@ static int open_memory(struct stepper *s)
     for (int32_t id = 0; id < vocab; id++)
         s->banned[id] =
             id >= vocab_size(model_vocab(s->model)) || vocab_is_unused(model_vocab(s->model), id);
-    int r = batch_init(&s->batch, s->config.step_rows);
+    int r = candidates_init(&s->candidates, vocab);
     if (r == 0)
-        r = candidates_init(&s->candidates, vocab);
-    if (r == 0)
-        r = sched_new(sequences, s->config.step_rows, &s->sched);
+        r = sched_new(sequences, pass_size(&s->config, TRACK_LONG).rows, &s->sched);
     return r;
 }
 
 static int open_usage(struct stepper *s, struct err *err)
 {
     struct forward_experts experts;
-    forward_experts(s->forward, &experts);
+    forward_experts(s->pass[TRACK_LONG].forward, &experts);
     int r = usage_new(&experts, now_ns(), &s->usage);
     return r < 0
                ? err_set(err, r, "no memory to count how %d experts are chosen", experts.n_experts)
@@ -634,17 +724,15 @@ int stepper_open(struct model *model, struct place *place, const struct engine_c
     s->outbox = outbox;
     meters_init(&s->meters);
     TAILQ_INIT(&s->seqs);
-    if (s->config.step_rows < s->config.max_sequences)
-        s->config.step_rows = s->config.max_sequences;
     int r = open_memory(s);
     if (r < 0)
         return err_set(err, r, "no memory for an engine of %d sequences", config->max_sequences);
-    r = forward_new(model, s->config.step_rows, s->config.max_sequences + ENGINE_PROMPT_ROWS,
-                    &s->forward, err);
+    r = passes_open(s->pass, &s->config, model, err);
     if (r == 0)
         r = open_usage(s, err);
     if (r == 0)
-        r = cache_open(&s->cache, model, place, s->forward, &s->config, wake, arg, err);
+        r = cache_open(&s->cache, model, place, s->pass[TRACK_LONG].forward, &s->config, wake, arg,
+                       err);
     s->config.shared = NULL; /* lent until here */
     if (r == 0)
         *ret = TAKE(s);
@@ -656,9 +744,8 @@ void stepper_close(struct stepper *s)
     if (!s)
         return;
     usage_free(s->usage);
-    forward_free(s->forward);
+    passes_close(s->pass);
     cache_close(&s->cache);
-    batch_fini(&s->batch);
     candidates_fini(&s->candidates);
     sched_free(s->sched);
     free(s->share);
@@ -703,7 +790,7 @@ void stepper_stat(const struct stepper *s, struct engine_stat *ret)
     *ret = (struct engine_stat){
         .pages_total = (uint32_t)s->cache.n_pages,
         .context = (uint32_t)s->cache.context,
-        .step_rows = (uint32_t)s->config.step_rows,
+        .step_rows = (uint32_t)pass_size(&s->config, TRACK_LONG).rows,
         .cache_bytes = s->cache.bytes,
     };
     tally_read(&s->tally, ret);

@@ -3,8 +3,9 @@
  * What the engine's thread does: it takes requests in, steps their sequences together, and tells
  * what comes of it.
  *
- * A step has rows that the scheduler chooses; they go through the model; of each sequence whose
- * last row is among them a token is drawn. Opened on any thread, used on the engine's.
+ * A step has rows that the scheduler chooses; they pass through the model op by op, and other steps
+ * between them; of each sequence whose last row is among them a token is drawn. Opened on any
+ * thread, used on the engine's.
  */
 #pragma once
 
@@ -30,8 +31,8 @@ OWN_DEFINE(stepper, stepper_close);
 /* Takes the request, whatever happens. */
 void stepper_accept(struct stepper *stepper, uint64_t call, struct engine_request *request,
                     uint64_t submitted_ns);
-/* Ends who was cancelled or would wait too long, and computes a step; false: there was nothing to
- * compute. */
+/* Ends who was cancelled or would wait too long, and goes on until a step is done, or it is time to
+ * look around; false: there was nothing to compute. */
 bool stepper_step(struct stepper *stepper);
 /* With nothing to compute: has something kept if it is time for that, and says until when one may
  * sleep. */
@@ -42,6 +43,8 @@ bool stepper_save(struct stepper *stepper);
 void stepper_end(struct stepper *stepper);
 
 /* Any thread: */
+/* There is something to accept, or to look at: before the step is done. */
+void stepper_nudge(struct stepper *stepper);
 /* Memory is so short; whether that is news. What the rung asks for is given back between steps and
  * at rest. */
 bool stepper_press(struct stepper *stepper, enum rung rung);

@@ -309,26 +309,40 @@ static bool append_copy(struct tree *tree, struct view *view, struct page *from,
     return page;
 }
 
-/* What the view may go on with: something of its uid's, or what all share. */
-static struct branch *next_known(struct tree *tree, const struct view *view, const int32_t *token,
-                                 int n, const uint32_t *answers, int *same)
+/* What goes on behind `known` tokens, which end with `behind`: something of the uid's, or what all
+ * share. */
+static struct branch *next_known(struct tree *tree, uint32_t uid, struct branch *behind,
+                                 const int32_t *token, int known, int n, const uint32_t *answers,
+                                 int *same)
 {
-    struct owner *owner = find_owner(tree, view->uid);
+    int most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
+    const uint32_t *word = answers ? &answers[known / PAGE_TOKENS] : NULL;
+    struct owner *owner = find_owner(tree, uid);
     struct branch *branch = NULL, *shared = NULL;
+    *same = 0;
     if (owner)
-        branch = closest(owner, view->branch, token, n, answers, same);
-    if (may_be_shared(tree, view->branch))
-        shared = closest(&tree->shared, view->branch, token, n, answers, same);
+        branch = closest(owner, behind, token + known, most, word, same);
+    if (may_be_shared(tree, behind))
+        shared = closest(&tree->shared, behind, token + known, most, word, same);
     return shared ? shared : branch;
+}
+
+int tree_peek(struct tree *tree, uint32_t uid, const int32_t *token, int n, const uint32_t *answers)
+{
+    struct branch *behind = NULL;
+    int known = 0, same = PAGE_TOKENS;
+    for (; same == PAGE_TOKENS; known += same)
+        behind = next_known(tree, uid, behind, token, known, n, answers, &same);
+    return known;
 }
 
 int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n,
                 const uint32_t *answers)
 {
     for (int known = 0;; known += PAGE_TOKENS) {
-        int same = 0, most = n - 1 - known < PAGE_TOKENS ? n - 1 - known : PAGE_TOKENS;
-        const uint32_t *word = answers ? &answers[known / PAGE_TOKENS] : NULL;
-        struct branch *branch = next_known(tree, view, token + known, most, word, &same);
+        int same;
+        struct branch *branch =
+            next_known(tree, view->uid, view->branch, token, known, n, answers, &same);
         if (!branch)
             return known;
         touch(tree, branch);

@@ -42,6 +42,9 @@ int tree_share(struct tree *tree, const int32_t *token, int n);
  * it: rows made otherwise do not count. */
 int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int n,
                 const uint32_t *answers);
+/* How many tokens that would be for a view of that uid; nothing is taken. */
+int tree_peek(struct tree *tree, uint32_t uid, const int32_t *token, int n,
+              const uint32_t *answers);
 /* Takes in those whole pages of the view that it does not have, as far as the quota lets it, now
  * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
  * its own. */

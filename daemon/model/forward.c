@@ -11,31 +11,44 @@
 struct forward {
     struct place *place;
     struct program program;
+    const struct rows *rows; /* of the step under way, whose next op is: */
+    int next;
     struct kv_schema schema;
     double *frequency;
     int vocab;
     struct forward_experts experts;
-    atomic_uint_fast64_t *chosen; /* theirs */
+    atomic_uint_fast64_t *chosen;  /* theirs, */
+    atomic_uint_fast64_t *counted; /* if they are this one's own */
 };
+
+static size_t row_bytes(int numbers)
+{
+    return (size_t)numbers * sizeof(float);
+}
 
 static int buffers(struct forward *f, const struct hparams *hp, int max_rows, int max_wanted)
 {
     size_t rows = (size_t)max_rows;
-    int r = buf_new(f->place, rows * (size_t)hp->hidden * sizeof(float), &f->program.x);
+    int r = buf_new(f->place, rows * row_bytes(hp->hidden), &f->program.x);
     if (r == 0)
-        r = buf_new(f->place, rows * (size_t)hp->rope_dims * sizeof(float), &f->program.cs);
+        r = buf_new(f->place, rows * row_bytes(hp->rope_dims), &f->program.cs);
     if (r == 0)
-        r = buf_new(f->place, (size_t)max_wanted * (size_t)hp->vocab * sizeof(float),
-                    &f->program.logits);
+        r = buf_new(f->place, (size_t)max_wanted * row_bytes(hp->vocab), &f->program.logits);
     f->program.ops = calloc((size_t)hp->layers * ARCH_LAYER_OPS + 2, sizeof *f->program.ops);
     f->frequency = calloc((size_t)hp->rope_dims / 2, sizeof *f->frequency);
+    return r < 0 || !f->program.ops || !f->frequency ? -ENOMEM : 0;
+}
+
+static int counters(struct forward *f, const struct hparams *hp)
+{
     int n_moe = hp->experts ? hp->layers - hp->dense_layers : 0;
-    f->chosen = calloc((size_t)n_moe * (size_t)hp->experts + 1, sizeof *f->chosen);
+    f->counted = calloc((size_t)n_moe * (size_t)hp->experts + 1, sizeof *f->counted);
+    f->chosen = f->counted;
     f->experts = (struct forward_experts){.first = hp->dense_layers,
                                           .n_layers = n_moe,
                                           .n_experts = hp->experts,
                                           .chosen = f->chosen};
-    return r < 0 || !f->program.ops || !f->frequency || !f->chosen ? -ENOMEM : 0;
+    return f->counted ? 0 : -ENOMEM;
 }
 
 static void write_program(struct forward *f, const struct arch *arch, const struct hparams *hp,
@@ -69,8 +82,9 @@ static void write_program(struct forward *f, const struct arch *arch, const stru
     };
 }
 
-static int open_on(const struct model *model, const struct loaded *loaded, int max_rows,
-                   int max_wanted, struct forward **ret, struct err *err)
+static int open_on(const struct forward *first, const struct model *model,
+                   const struct loaded *loaded, int max_rows, int max_wanted, struct forward **ret,
+                   struct err *err)
 {
     const struct hparams *hp = model_hparams(model);
     OWN(forward) *f = calloc(1, sizeof *f);
@@ -81,10 +95,17 @@ static int open_on(const struct model *model, const struct loaded *loaded, int m
     f->program.cache_type = f->place->cache_type;
     model_arch(model)->kv_schema(hp, &f->schema);
     int r = buffers(f, hp, max_rows, max_wanted);
+    if (r == 0 && !first)
+        r = counters(f, hp);
     if (r < 0)
         return err_set(err, r, "no memory for steps of %d rows", max_rows);
+    if (first) {
+        f->chosen = first->chosen;
+        f->experts = first->experts;
+    }
     write_program(f, model_arch(model), hp, &loaded->weights);
-    r = f->place->ops->prepare(f->place, f->program.ops, f->program.n, max_rows, err);
+    if (!first)
+        r = f->place->ops->prepare(f->place, f->program.ops, f->program.n, max_rows, err);
     if (r < 0)
         return r;
     *ret = TAKE(f);
@@ -94,7 +115,20 @@ static int open_on(const struct model *model, const struct loaded *loaded, int m
 int forward_new(const struct model *model, int max_rows, int max_wanted, struct forward **ret,
                 struct err *err)
 {
-    return open_on(model, model_loaded(model), max_rows, max_wanted, ret, err);
+    return open_on(NULL, model, model_loaded(model), max_rows, max_wanted, ret, err);
+}
+
+int forward_beside(const struct forward *first, const struct model *model, int max_rows,
+                   int max_wanted, struct forward **ret, struct err *err)
+{
+    return open_on(first, model, model_loaded(model), max_rows, max_wanted, ret, err);
+}
+
+uint64_t forward_beside_bytes(const struct model *model, int max_rows, int max_wanted)
+{
+    const struct hparams *hp = model_hparams(model);
+    return (uint64_t)max_rows * (row_bytes(hp->hidden) + row_bytes(hp->rope_dims)) +
+           (uint64_t)max_wanted * row_bytes(hp->vocab);
 }
 
 int forward_measure(const struct model *model, struct place *place, int max_rows, int max_wanted,
@@ -105,7 +139,7 @@ int forward_measure(const struct model *model, struct place *place, int max_rows
     int r = weights_pretend(model_plan(model), model_hparams(model), place, &loaded);
     if (r < 0)
         return err_set(err, r, "no memory to measure a model");
-    r = open_on(model, &loaded, max_rows, max_wanted, &f, err);
+    r = open_on(NULL, model, &loaded, max_rows, max_wanted, &f, err);
     if (r == 0)
         *ret = (struct forward_size){
             .weights = plan_bytes(model_plan(model), place),
@@ -126,7 +160,7 @@ void forward_free(struct forward *f)
     buf_free(f->program.logits);
     free(f->program.ops);
     free(f->frequency);
-    free(f->chosen);
+    free(f->counted);
     free(f);
 }
 
@@ -143,6 +177,18 @@ enum mk_type forward_cache_type(const struct forward *f)
 void forward_run(struct forward *f, const struct rows *rows)
 {
     f->place->ops->submit(f->place, f->program.ops, f->program.n, rows);
+}
+
+void forward_begin(struct forward *f, const struct rows *rows)
+{
+    f->rows = rows;
+    f->next = 0;
+}
+
+bool forward_go_on(struct forward *f)
+{
+    f->place->ops->submit(f->place, &f->program.ops[f->next], 1, f->rows);
+    return ++f->next == f->program.n;
 }
 
 void forward_logits(struct forward *f, int i, float *dst)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The scheduler and its measure of time, with a machine that is made up: a step of so many answers
- * and rows of prompts takes what step_ns() says.
+ * The scheduler and its measure of time, with a machine that is made up: a step is OPS ops of the
+ * same length, and takes what step_ns() says.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,15 +14,29 @@
 #include "engine/pace.h"
 #include "engine/sched.h"
 
-enum { MS = 1000000, ALICE = 1000, BOB = 1001, CAROL = 1002, MOST = 256, PAGES = 1 << 20 };
+enum {
+    MS = 1000000,
+    ALICE = 1000,
+    BOB = 1001,
+    CAROL = 1002,
+    MOST = 256,
+    PAGES = 1 << 20,
+    OPS = 20,
+};
 
 struct machine {                                   /* a step takes that long */
     uint64_t fixed_ns, answer_ns, row_ns, past_ns; /* the last of a prompt that goes on */
 };
-static const struct machine quick = {100000, 20000, 10000, 0},
-                            large = {20 * MS, 8 * MS, 10 * MS, 0},
+static const struct machine quick = {100000, 20000, 10000, 0}, large = {20 * MS, 8 * MS, 2 * MS, 0},
                             deep = {20 * MS, 8 * MS, MS,
                                     300 * MS}; /* 64 answers in half a second */
+
+struct pass { /* a step under way */
+    struct sched_task *task[MOST];
+    int rows[MOST];
+    int n, n_rows, ops_left;
+    uint64_t op_ns;
+};
 
 struct world {
     struct sched *sched;
@@ -34,10 +48,13 @@ struct world {
     int wrote[MOST];
     uint64_t first_ns[MOST]; /* when it wrote something */
     int n;
-    /* of the last step */
-    int n_answers, n_rows;
-    uint64_t took_ns;
+    struct pass pass[N_TRACKS];
+    /* of the last step that was done */
+    enum track track;
+    int n_rows;
+    uint64_t took_ns; /* its ops */
     bool had[MOST];
+    uint64_t prompts_ns; /* in all, of ops */
 };
 
 static void start(struct world *w, const struct machine *machine, int tasks, int rows)
@@ -76,23 +93,29 @@ static void leave(struct world *w, int i)
 
 static void end(struct world *w)
 {
+    for (enum track track = 0; track < N_TRACKS; track++)
+        if (w->pass[track].ops_left > 0)
+            sched_stop(w->sched, track, false);
     for (int i = 0; i < w->n; i++)
         if (w->task[i])
             leave(w, i);
     sched_free(w->sched);
 }
 
-/* False: nobody had rows. */
-static bool step(struct world *w)
+static void plan(struct world *w, enum track track)
 {
-    struct sched_task *task, *chosen[MOST];
-    int rows, given[MOST], n = 0;
-    w->n_answers = w->n_rows = 0;
-    for (int i = 0; i < w->n; i++)
-        w->had[i] = false;
-    sched_plan(w->sched, w->free_pages);
+    struct pass *p = &w->pass[track];
+    struct sched_task *task;
+    int rows;
+    if (p->ops_left > 0)
+        return;
+    p->n = p->n_rows = 0;
+    sched_look(w->sched, w->free_pages);
+    if (!sched_plan(w->sched, track))
+        return;
     while ((task = sched_next(w->sched, &rows))) {
-        assert_false(task->rests);
+        assert_false(task->rests || task->is_busy);
+        assert_int_equal(task->writes, track == TRACK_ANSWERS);
         assert_true(rows > 0);
         if (!task->has_begun) {
             sched_begin(w->sched, task, w->now_ns);
@@ -100,29 +123,66 @@ static bool step(struct world *w)
             assert_true(w->free_pages >= 0);
         }
         sched_give(w->sched, task, rows);
-        *(task->writes ? &w->n_answers : &w->n_rows) += rows;
-        chosen[n] = task;
-        given[n++] = rows;
+        assert_true(task->is_busy);
+        p->n_rows += rows;
+        p->task[p->n] = task;
+        p->rows[p->n++] = rows;
     }
-    if (n == 0)
-        return false;
-    w->took_ns = w->machine->fixed_ns + (uint64_t)w->n_answers * w->machine->answer_ns +
-                 (uint64_t)w->n_rows * w->machine->row_ns +
-                 (w->n_rows > 0 ? w->machine->past_ns : 0);
-    w->now_ns += w->took_ns;
-    for (int k = 0; k < n; k++) {
-        int i = index_of(w, chosen[k]);
+    assert_int_equal(sched_start(w->sched), p->n_rows);
+    if (p->n == 0)
+        return;
+    const struct machine *m = w->machine;
+    bool answers = track == TRACK_ANSWERS;
+    p->ops_left = OPS;
+    p->op_ns = (m->fixed_ns + (uint64_t)p->n_rows * (answers ? m->answer_ns : m->row_ns) +
+                (answers ? 0 : m->past_ns)) /
+               OPS;
+}
+
+/* What the step's tasks have of it. */
+static void end_step(struct world *w, enum track track)
+{
+    struct pass *p = &w->pass[track];
+    w->track = track;
+    w->n_rows = p->n_rows;
+    w->took_ns = p->op_ns * OPS;
+    for (int i = 0; i < w->n; i++)
+        w->had[i] = false;
+    for (int k = 0; k < p->n; k++)
+        p->task[k]->is_busy = false;
+    for (int k = 0; k < p->n; k++) {
+        int i = index_of(w, p->task[k]);
         w->had[i] = true;
-        if (!chosen[k]->writes && (chosen[k]->n_rows -= given[k]) > 0)
+        if (!p->task[k]->writes && (p->task[k]->n_rows -= p->rows[k]) > 0)
             continue;
-        chosen[k]->writes = true;
+        p->task[k]->writes = true;
         if (w->wrote[i]++ == 0)
             w->first_ns[i] = w->now_ns;
         if (--w->left[i] == 0)
             leave(w, i);
     }
-    sched_charge(w->sched, w->took_ns);
-    return true;
+    sched_stop(w->sched, track, true);
+}
+
+/* Until a step is done; false: nobody has rows. */
+static bool step(struct world *w)
+{
+    for (;;) {
+        for (enum track track = 0; track < N_TRACKS; track++)
+            plan(w, track);
+        enum track track = sched_turn(w->sched);
+        if (track == N_TRACKS)
+            return false;
+        struct pass *p = &w->pass[track];
+        assert_true(p->ops_left > 0);
+        w->now_ns += p->op_ns;
+        w->prompts_ns += track != TRACK_ANSWERS ? p->op_ns : 0;
+        sched_charge(w->sched, track, p->op_ns);
+        if (--p->ops_left > 0)
+            continue;
+        end_step(w, track);
+        return true;
+    }
 }
 
 static void run(struct world *w, int steps)
@@ -144,31 +204,66 @@ static void prompts_take_all_rows_when_nobody_writes(void **state)
     run(&w, 1);
     assert_int_equal(w.n_rows, 600 - 512);
     assert_false(step(&w));
+    for (int i = 0; i < 5;
+         i++) /* not the short step, whose weights would be read again and again */
+        come(&w, ALICE, CLASS_INTERACTIVE, 50, 1);
+    run(&w, 1);
+    assert_int_equal(w.n_rows, 250);
+    assert_int_equal(w.track, TRACK_LONG);
     end(&w);
 }
 
-/* On a quick machine no longer than the answers, on a large one at most 50 ms. */
+/* What needs few rows is read while many are, of the same user as well. */
+static void a_short_prompt_does_not_wait_for_a_long_one(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, &large, 8, 512);
+    int a = come(&w, ALICE, CLASS_INTERACTIVE, 5000, 1);
+    run(&w, 1);
+    int b = come(&w, ALICE, CLASS_INTERACTIVE, 20, 1);
+    uint64_t asked = w.now_ns;
+    while (w.task[b])
+        run(&w, 1);
+    /* As long as alone, and no more than that for the other, but for an op of 512 rows. */
+    assert_true(w.now_ns - asked <= 2 * 60 * MS + 2 * 1044 * MS / OPS);
+    int c = come(&w, ALICE, CLASS_INTERACTIVE, 100, 1); /* while this one waits its turn */
+    run(&w, 1);
+    assert_true(w.had[a] && !w.had[c]);
+    while (w.task[a] || w.task[c])
+        run(&w, 1);
+    end(&w);
+}
+
+/* On a quick machine no longer than the answers, on a large one at most 50 ms, or one op. */
 static void prompts_hold_nobody_up(void **state)
 {
     (void)state;
     for (int large_too = 0; large_too < 2; large_too++) {
         struct world w;
-        start(&w, large_too ? &large : &quick, 64, 256);
+        start(&w, large_too ? &large : &quick, 64, 512);
         for (int i = 0; i < (large_too ? 8 : 1); i++)
-            come(&w, ALICE, CLASS_INTERACTIVE, 1, 400);
+            come(&w, ALICE, CLASS_INTERACTIVE, 1, 4000);
         run(&w, 20);
-        int reader = come(&w, ALICE, CLASS_INTERACTIVE, 900, 1);
-        uint64_t answers_ns = w.took_ns;
-        int over = 0, steps = 0;
-        for (; w.task[reader] && !w.task[reader]->writes; steps++) {
+        assert_int_equal(w.track, TRACK_ANSWERS);
+        uint64_t answers_ns = w.took_ns, last = w.now_ns, begin = w.now_ns;
+        uint64_t most = answers_ns < 50 * MS ? answers_ns : 50 * MS;
+        int reader = come(&w, ALICE, CLASS_INTERACTIVE, 9000, 1), over = 0, steps = 0;
+        w.prompts_ns = 0;
+        while (w.task[reader]) {
             run(&w, 1);
-            uint64_t most = answers_ns < 50 * MS ? answers_ns : 50 * MS;
-            over += w.took_ns > answers_ns + most + most / 10;
+            if (w.track != TRACK_ANSWERS)
+                continue;
+            over += w.now_ns - last > answers_ns + most + most / 10;
+            last = w.now_ns;
+            steps++;
         }
         assert_true(over <= steps / 20);
-        /* It uses what it may: half of the time or 50 ms of each step, but for one in 32. */
-        int rows = (int)((answers_ns < 50 * MS ? answers_ns : 50 * MS) / w.machine->row_ns);
-        assert_in_range(steps, 900 / rows, 900 / rows * 5 / 4 + 8);
+        /* It uses what it may: three quarters of the answers' time, or 50 ms of each step. */
+        uint64_t share = most < answers_ns * 3 / 4 ? most : answers_ns * 3 / 4;
+        uint64_t all = w.now_ns - begin;
+        assert_in_range(w.prompts_ns, all * share / (answers_ns + share) * 9 / 10,
+                        all * share / (answers_ns + share) * 11 / 10);
         end(&w);
     }
 }
@@ -215,7 +310,7 @@ static void time_is_shared_by_user(void **state)
         run(&w, 1);
         assert_true(w.had[bob]); /* who has the least is never left out */
         all_ns += w.took_ns;
-        alone_ns += w.n_answers == 1 ? w.took_ns : 0;
+        alone_ns += w.n_rows == 1 ? w.took_ns : 0;
     }
     assert_in_range(alone_ns, all_ns * 4 / 10, all_ns * 6 / 10);
     end(&w);
@@ -261,28 +356,20 @@ static void gaps_stay_short_beside_a_reader(void **state)
     end(&w);
 }
 
-/* Where a prompt's past makes few rows dear, many are read now and then: it does not take forever,
- * and most gaps are as short as ever. */
+/* A prompt's past, which is looked at for each step of it, is not looked at for a few rows. */
 static void a_long_past_is_not_looked_at_for_each_row(void **state)
 {
     (void)state;
     struct world w;
     start(&w, &deep, 8, 256);
-    come(&w, ALICE, CLASS_INTERACTIVE, 256, 1);
-    run(&w, 1);
-    int a = come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
+    come(&w, ALICE, CLASS_INTERACTIVE, 1, 100000);
     run(&w, 10);
-    uint64_t alone_ns = w.took_ns, last = w.now_ns, begin = w.now_ns;
-    int b = come(&w, ALICE, CLASS_INTERACTIVE, 4096, 1), gaps = 0, wide = 0;
-    while (w.task[b]) {
+    uint64_t begin = w.now_ns;
+    int b = come(&w, ALICE, CLASS_INTERACTIVE, 4096, 1);
+    while (w.task[b])
         run(&w, 1);
-        assert_true(w.had[a]);
-        gaps++;
-        wide += w.now_ns - last > 2 * alone_ns;
-        last = w.now_ns;
-    }
-    assert_true(wide <= gaps / 10);
-    assert_in_range(w.now_ns - begin, 16 * 576ull * MS, 3 * 16 * 576ull * MS);
+    /* 32 steps of 128 rows at worst, in three sevenths of the time. */
+    assert_in_range(w.now_ns - begin, 16 * 576ull * MS, 32 * 448ull * MS * 7 / 3);
     end(&w);
 }
 
@@ -324,9 +411,9 @@ static void prompts_go_by_class_then_by_arrival(void **state)
                                              CLASS_INTERACTIVE};
     static const int order[] = {3, 1, 2, 0};
     struct world w;
-    start(&w, &quick, 4, 64);
+    start(&w, &quick, 4, 128);
     for (int i = 0; i < 4; i++)
-        come(&w, ALICE, class[i], 64, 1);
+        come(&w, ALICE, class[i], 128, 1);
     sched_number(w.sched);
     assert_int_equal(w.task[3]->position, 1);
     assert_int_equal(w.task[0]->position, 4);
@@ -395,7 +482,7 @@ static void memory_goes_to_who_has_less_of_it(void **state)
     int begun = sched_n_begun(w.sched);
     while (!w.task[carol]->has_begun) {
         run(&w, 1);
-        assert_true(w.n_answers > 0);
+        assert_true(w.n_rows > 0);
         assert_true(sched_n_begun(w.sched) - w.task[carol]->has_begun <= begun);
         begun = sched_n_begun(w.sched);
     }
@@ -457,36 +544,82 @@ static void a_wait_is_estimated_by_those_before(void **state)
     end(&w);
 }
 
-static void pace_measures_answers_apart(void **state)
+static void pace_says_how_many_rows(void **state)
 {
     (void)state;
     struct pace p = {0};
-    assert_int_equal(pace_answers_ns(&p, 3), 0);
-    assert_int_equal(pace_learn(&p, 3, 0, 5 * MS), 0);
-    assert_int_equal(pace_answers_ns(&p, 3), 5 * MS);
-    assert_int_equal(pace_answers_ns(&p, 2), 0);
-    pace_learn(&p, 64, 0, 80 * MS);
-    assert_int_equal(pace_answers_ns(&p, 71), 80 * MS); /* of 64 to 71 alike */
-    assert_int_equal(pace_answers_ns(&p, 72), 0);
-    assert_int_equal(pace_answers_ns(&p, 1 << 20), 0);
-    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 100, false), 8);
-    assert_int_equal(pace_learn(&p, 3, 8, 9 * MS), 4 * MS);
-    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 100, false), 10);
-    assert_int_equal(pace_rows(&p, 50 * MS, 1000, 100, false), 16); /* twice as many at a time */
-    assert_int_equal(pace_rows(&p, 100, 1000, 100, false), 1);
-    assert_int_equal(pace_rows(&p, 5 * MS, 1000, 3, false), 3);
-    for (int i = 0; i < 31; i++)
-        pace_learn(&p, 3, 10, 10 * MS);
-    assert_int_equal(pace_answers_ns(&p, 3), 0); /* it is time to look again */
-    pace_all_rows(&p);
-    assert_int_equal(pace_learn(&p, 0, 100, 7 * MS), 7 * MS);
-    assert_int_equal(pace_learn(&p, 3, 10, 4 * MS), 0);
+    assert_int_equal(pace_next(&p), N_TRACKS);
+    assert_int_equal(pace_rows(&p, 100), 100);
+    assert_int_equal(pace_rows(&p, 1000), 128);
+    static const struct {
+        uint64_t answers_ns, op_ns;
+        int rows, want;
+    } cases[] = {
+        {20 * MS, 10 * MS, 128, 256},  /* at most twice as many */
+        {20 * MS, 30 * MS, 600, 400},  /* an op takes no longer than a step of answers */
+        {200 * MS, 80 * MS, 640, 400}, /* nor than 50 ms */
+        {20 * MS, 200 * MS, 200, 128}, /* but so many at least */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        p = (struct pace){0};
+        pace_start(&p, TRACK_ANSWERS, 1, false);
+        assert_int_equal(pace_next(&p), TRACK_ANSWERS);
+        pace_spend(&p, TRACK_ANSWERS, cases[i].answers_ns);
+        pace_stop(&p, TRACK_ANSWERS, true);
+        pace_start(&p, TRACK_LONG, cases[i].rows, false);
+        assert_int_equal(pace_next(&p), TRACK_LONG);
+        pace_start(&p, TRACK_ANSWERS, 1, false);
+        pace_spend(&p, TRACK_LONG, cases[i].op_ns);
+        assert_int_equal(pace_next(&p), TRACK_ANSWERS);
+        pace_stop(&p, TRACK_LONG, true);
+        assert_in_range(pace_rows(&p, 1000), cases[i].want - 1, cases[i].want + 1);
+    }
+}
+
+/* The short step goes first, then both have half. */
+static void pace_shares_between_prompts(void **state)
+{
+    (void)state;
+    struct pace p = {0};
+    uint64_t ns[N_TRACKS] = {0};
+    pace_start(&p, TRACK_LONG, 512, false);
+    pace_spend(&p, TRACK_LONG, 500 * MS);
+    pace_start(&p, TRACK_SHORT, 20, false);
+    assert_int_equal(pace_next(&p), TRACK_SHORT);
+    for (int i = 0; i < 1000; i++) {
+        enum track track = pace_next(&p);
+        uint64_t took = track == TRACK_SHORT ? 3 * MS : 50 * MS;
+        pace_spend(&p, track, took);
+        ns[track] += took;
+    }
+    assert_in_range(ns[TRACK_SHORT], ns[TRACK_LONG] - 60 * MS, ns[TRACK_LONG] + 60 * MS);
+    assert_int_equal(ns[TRACK_ANSWERS], 0);
+}
+
+/* Within a long step of answers prompts have 50 ms, but for those of somebody who has none there.
+ */
+static void pace_bounds_what_answers_wait_for(void **state)
+{
+    (void)state;
+    for (int waits = 0; waits < 2; waits++) {
+        struct pace p = {0};
+        uint64_t ns = 0;
+        pace_start(&p, TRACK_ANSWERS, 64, false);
+        pace_start(&p, TRACK_SHORT, 40, waits);
+        for (int i = 0; i < 50; i++) {
+            enum track track = pace_next(&p);
+            pace_spend(&p, track, track == TRACK_SHORT ? 10 * MS : 20 * MS);
+            ns += track == TRACK_SHORT ? 10 * MS : 0;
+        }
+        assert_in_range(ns, waits ? 200 * MS : 50 * MS, waits ? 400 * MS : 50 * MS);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_take_all_rows_when_nobody_writes),
+        cmocka_unit_test(a_short_prompt_does_not_wait_for_a_long_one),
         cmocka_unit_test(prompts_hold_nobody_up),
         cmocka_unit_test(a_crowd_does_not_hold_up_who_comes_alone),
         cmocka_unit_test(time_is_shared_by_user),
@@ -500,7 +633,9 @@ int main(void)
         cmocka_unit_test(memory_goes_to_who_has_less_of_it),
         cmocka_unit_test(the_largest_gets_its_turn),
         cmocka_unit_test(a_wait_is_estimated_by_those_before),
-        cmocka_unit_test(pace_measures_answers_apart),
+        cmocka_unit_test(pace_says_how_many_rows),
+        cmocka_unit_test(pace_shares_between_prompts),
+        cmocka_unit_test(pace_bounds_what_answers_wait_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
