@@ -242,7 +242,7 @@ static void faults_are_told(void **state)
     struct porter_job job = job_of(PORTER_KEEP, 1, talk);
     assert_true(desk_send(sender->desk, &job));
     job = take(sender);
-    assert_int_equal(job.result, -ENOSPC);
+    assert_int_equal(job.result, -EFBIG);
     assert_non_null(strstr(job.err.text, "more than the store's 3000"));
     job = job_of(PORTER_FETCH, 2, talk);
     assert_true(desk_send(sender->desk, &job));
