@@ -75,6 +75,22 @@ static int check_text(const char *text, size_t bytes, const char *name, struct m
     return 0;
 }
 
+/* A message's text, ended by a zero byte. */
+static int copy_text(const char *text, size_t bytes, char **ret, struct moed_error *error)
+{
+    int r = check_text(text, bytes, "text", error);
+    if (r < 0)
+        return r;
+    char *copy = malloc(bytes + 1);
+    if (!copy)
+        return refuse(error, -ENOMEM, bytes);
+    if (bytes > 0)
+        memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    *ret = copy;
+    return 0;
+}
+
 int method_check(const char *text, const char *name, struct moed_error *error)
 {
     return text ? check_text(text, strlen(text), name, error) : 0;
@@ -138,17 +154,12 @@ int moed_cancel(struct moed *moed, const uint8_t id[16], struct moed_call **ret,
 int moed_tokenize(struct moed *moed, const char *model, const char *text, size_t bytes,
                   unsigned flags, struct moed_call **ret, struct moed_error *error)
 {
+    OWN_MEM char *copy = NULL;
     int r = method_check(model, "model", error);
     if (r == 0)
-        r = check_text(text, bytes, "text", error);
+        r = copy_text(text, bytes, &copy, error);
     if (r < 0)
         return r;
-    OWN_MEM char *copy = malloc(bytes + 1);
-    if (!copy)
-        return refuse(error, -ENOMEM, bytes);
-    if (bytes > 0)
-        memcpy(copy, text, bytes);
-    copy[bytes] = '\0';
     Moed__V1__TokenizeRequest request = MOED__V1__TOKENIZE_REQUEST__INIT;
     request.model = (char *)model;
     request.text = copy;
@@ -175,19 +186,14 @@ int moed_embed(struct moed *moed, const char *model, const char *text, size_t by
                const char *pooling, unsigned flags, struct moed_call **ret,
                struct moed_error *error)
 {
+    OWN_MEM char *copy = NULL;
     int r = method_check(model, "model", error);
     if (r == 0)
         r = method_check(pooling, "pooling", error);
     if (r == 0)
-        r = check_text(text, bytes, "text", error);
+        r = copy_text(text, bytes, &copy, error);
     if (r < 0)
         return r;
-    OWN_MEM char *copy = malloc(bytes + 1);
-    if (!copy)
-        return refuse(error, -ENOMEM, bytes);
-    if (bytes > 0)
-        memcpy(copy, text, bytes);
-    copy[bytes] = '\0';
     Moed__V1__EmbedRequest request = MOED__V1__EMBED_REQUEST__INIT;
     request.model = (char *)model;
     request.text = copy;
