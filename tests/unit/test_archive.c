@@ -15,31 +15,9 @@
 
 #include "engine/archive.h"
 #include "kv/porter.h"
+#include "own_folder.h"
 
 enum { ALICE = 1000, BOB = 2000 };
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/moed-archive.XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int erase_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static int erase_folder(void **state)
-{
-    (void)state;
-    return nftw(folder, erase_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 /* Tokens in a row, of which the first `same` are those of every such prompt. */
 static struct engine_request *words(uint32_t uid, int same, int n, int max_tokens)

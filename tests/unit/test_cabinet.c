@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "own_folder.h"
 #include "service/cabinet.h"
 #include "sessions.h"
 
@@ -96,27 +96,10 @@ int __wrap_unlinkat(int folder, const char *name, int flags)
 }
 
 /* ---- a folder */
-static char folder[64];
-
-static int remove_it(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    nftw(folder, remove_it, 8, FTW_DEPTH | FTW_PHYS);
-    return 0;
-}
-
 static int setup(void **state)
 {
-    (void)state;
-    strcpy(folder, "/tmp/moed-cabinet.XXXXXX");
     log_set_level(LOG_LEVEL_ERROR);
-    return mkdtemp(folder) ? 0 : -1;
+    return make_folder(state);
 }
 
 static struct record found[4];
@@ -290,11 +273,11 @@ static void test_strange_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_kills, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_strange_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failures, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_kills, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_order, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_removed, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_strange_files, setup, erase_folder),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     while (n_found > 0)

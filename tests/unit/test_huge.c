@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +16,11 @@
 #include <unistd.h>
 
 #include "huge.h"
-
-static char room[64];
+#include "own_folder.h"
 
 static void path_of(char dst[160], int node)
 {
-    snprintf(dst, 160, "%s/node%d/hugepages/hugepages-2048kB/nr_hugepages", room, node);
+    snprintf(dst, 160, "%s/node%d/hugepages/hugepages-2048kB/nr_hugepages", folder, node);
 }
 
 static void put(int node, unsigned pages)
@@ -54,38 +52,22 @@ static unsigned get(int node)
 
 static int setup(void **state)
 {
-    (void)state;
-    snprintf(room, sizeof room, "/tmp/test_huge.XXXXXX");
-    assert_non_null(mkdtemp(room));
+    assert_int_equal(make_folder(state), 0);
     put(0, 0);
     put(1, 7);
     return 0;
 }
 
-static int forget(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    return nftw(room, forget, 16, FTW_DEPTH | FTW_PHYS);
-}
-
 static void test_each_node_its_share(void **state)
 {
     (void)state;
-    assert_int_equal(huge_reserve(room, 20ull << 20, NULL), 0);
+    assert_int_equal(huge_reserve(folder, 20ull << 20, NULL), 0);
     assert_int_equal(get(0), 5);
     assert_int_equal(get(1), 7); /* never less than there was */
-    assert_int_equal(huge_reserve(room, (32ull << 20) + 1, NULL), 0);
+    assert_int_equal(huge_reserve(folder, (32ull << 20) + 1, NULL), 0);
     assert_int_equal(get(0), 9); /* 17 pages: rounded up on both */
     assert_int_equal(get(1), 9);
-    assert_int_equal(huge_reserve(room, 0, NULL), 0);
+    assert_int_equal(huge_reserve(folder, 0, NULL), 0);
     assert_int_equal(get(0), 9);
 }
 
@@ -98,7 +80,7 @@ static void test_too_little(void **state)
     path_of(path, 0);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(symlink("/dev/null", path), 0);
-    assert_int_equal(huge_reserve(room, 40ull << 20, &err), -ENOMEM);
+    assert_int_equal(huge_reserve(folder, 40ull << 20, &err), -ENOMEM);
     assert_non_null(strstr(err.text, "10 of 20 huge pages"));
     assert_int_equal(get(1), 10);
 }
@@ -110,7 +92,7 @@ static void test_no_such_machine(void **state)
     struct err err = {0};
     path_of(path, 0);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(huge_reserve(room, 2ull << 20, &err), -ENOENT);
+    assert_int_equal(huge_reserve(folder, 2ull << 20, &err), -ENOENT);
     assert_non_null(strstr(err.text, path));
     assert_int_equal(huge_reserve("/nowhere", 2ull << 20, &err), -ENOENT);
     assert_int_equal(huge_reserve("/tmp/", UINT64_MAX, &err), -ENOENT);
@@ -119,9 +101,9 @@ static void test_no_such_machine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_each_node_its_share, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_too_little, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_such_machine, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_each_node_its_share, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_too_little, setup, erase_folder),
+        cmocka_unit_test_setup_teardown(test_no_such_machine, setup, erase_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

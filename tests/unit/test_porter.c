@@ -8,39 +8,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kv/porter.h"
+#include "own_folder.h"
 #include "talk.h"
 
 enum { JOBS = 8, TALKS = 40 };
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/moed-porter.XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int erase_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static int erase_folder(void **state)
-{
-    (void)state;
-    return nftw(folder, erase_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 /* An engine, as the porter sees one. */
 struct sender {

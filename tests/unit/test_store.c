@@ -10,38 +10,15 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kv/store.h"
+#include "own_folder.h"
 #include "talk.h"
 
 enum { PLENTY = 1 << 30 };
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/moed-store.XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int erase_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-static int erase_folder(void **state)
-{
-    (void)state;
-    return nftw(folder, erase_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 static struct store *open_store(uint64_t most_bytes)
 {
