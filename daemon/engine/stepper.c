@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/stepper.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,13 +9,13 @@
 
 #include "engine/archive.h"
 #include "engine/cache.h"
+#include "engine/draw.h"
 #include "engine/haste.h"
 #include "engine/meter.h"
 #include "engine/news.h"
 #include "engine/outbox.h"
 #include "engine/pass.h"
 #include "engine/sched.h"
-#include "engine/score.h"
 #include "engine/seq.h"
 #include "engine/slots.h"
 #include "engine/speed.h"
@@ -59,10 +58,7 @@ struct stepper {
     TAILQ_HEAD(, seq) seqs; /* all, in order of arrival */
     struct share *share;    /* [max_sequences] of the step that is planned */
     int n_shares;
-    struct candidates candidates;
-    float *logits;
-    float *hidden;   /* of a row, behind the last norm */
-    uint8_t *banned; /* [vocab] rows that are no token of the vocabulary */
+    struct draw draw;
 };
 
 static uint64_t now_ns(void)
@@ -375,87 +371,6 @@ static void start_passes(struct stepper *s)
     }
 }
 
-/* Fetches the logits behind the sequence's first n tokens; false: they are not finite, and it is
- * over. */
-static bool fetch_logits(struct stepper *s, const struct pass *pass, struct seq *seq, int logits,
-                         int n, double *log_sum)
-{
-    char reason[ENGINE_TEXT_BYTES];
-    forward_logits(pass->forward, logits, s->logits);
-    *log_sum = sample_log_sum(s->logits, model_hparams(s->model)->vocab);
-    if (isfinite(*log_sum))
-        return true;
-    snprintf(reason, sizeof reason, "non-finite logits at token %d", n);
-    finish(s, seq, ENGINE_ERROR, reason);
-    return false;
-}
-
-/* Tells how probable the tokens behind the prompt's n last rows were; false: it is over. */
-static bool score_prompt(struct stepper *s, const struct pass *pass, struct seq *seq, int logits,
-                         int n)
-{
-    int top = seq->request->top_logprobs > 0 ? seq->request->top_logprobs : 0;
-    for (int at = seq->n_cached - n + 1; at <= seq->n_cached; at++, logits++) {
-        double log_sum;
-        if (at == seq->n_tokens)
-            return true; /* what follows the last is yet to be drawn */
-        if (!fetch_logits(s, pass, seq, logits, at, &log_sum))
-            return false;
-        struct engine_event event = {
-            .call = seq->call, .kind = ENGINE_PROMPT, .id = seq->token[at]};
-        score(s->logits, model_hparams(s->model)->vocab, log_sum, top, &event);
-        outbox_push(s->outbox, &event);
-    }
-    return true;
-}
-
-/* The sequence's next token; -1: there is nothing left to choose from. */
-static int32_t choose(struct stepper *s, struct seq *seq)
-{
-    if (!seq_is_decoding(seq))
-        haste_begin(seq, s->stepped_ns);
-    int32_t id = sampler_draw(&seq->sampler, s->logits, s->banned, &s->candidates);
-    id = think_limit(&seq->think, id, s->stepped_ns);
-    if (id >= 0)
-        seq_accept(seq, id, model_vocab(s->model));
-    return id;
-}
-
-/* Chooses and tells; the sequence may be over then. */
-static void step_sequence(struct stepper *s, const struct pass *pass, struct seq *seq, int logits)
-{
-    double log_sum;
-    if (!fetch_logits(s, pass, seq, logits, seq->n_tokens, &log_sum))
-        return;
-    int32_t id = choose(s, seq);
-    if (id < 0) {
-        finish(s, seq, ENGINE_ERROR, "every token is banned, by logit_bias or by banned strings");
-        return;
-    }
-    meters_token(&s->meters, seq, s->stepped_ns);
-    news_writing(s->slots, seq);
-
-    struct engine_event event = {.call = seq->call, .kind = ENGINE_TOKEN, .id = id};
-    if (seq->request->top_logprobs >= 0)
-        score(s->logits, model_hparams(s->model)->vocab, log_sum, seq->request->top_logprobs,
-              &event);
-    const char *text;
-    size_t bytes;
-    detok_push(&seq->detok, id, &text, &bytes);
-    outbox_push_text(s->outbox, &event, text, bytes);
-
-    if (seq->detok.stopped ||
-        (vocab_is_end(model_vocab(s->model), id) && !seq->request->ignore_end)) {
-        finish(s, seq, ENGINE_STOP, NULL);
-        return;
-    }
-    if (seq_is_full(seq))
-        finish(s, seq, ENGINE_LENGTH, NULL);
-    else if (haste_is_over(seq, s->stepped_ns,
-                           speed_token_ns(&s->speed, pass->batch.rows.n_decode)))
-        finish(s, seq, ENGINE_TIME, NULL);
-}
-
 /* The step has made the sequence's next n rows. */
 static void keep_rows(struct stepper *s, struct seq *seq, int n)
 {
@@ -467,33 +382,25 @@ static void keep_rows(struct stepper *s, struct seq *seq, int n)
         tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
 }
 
-static void tell_mean(struct stepper *s, const struct seq *seq)
+/* A token is drawn; the sequence may be over then. */
+static void draw(struct stepper *s, struct seq *seq, const struct pass *pass, int logits)
 {
-    struct engine_event event = {.call = seq->call, .kind = ENGINE_VALUES};
-    for (int i = 0; i < seq->mean.dims; i++) {
-        event.value[event.n_values++] = mean_at(&seq->mean, i);
-        if (event.n_values < ENGINE_NUMBERS && i + 1 < seq->mean.dims)
-            continue;
-        outbox_push(s->outbox, &event);
-        event.n_values = 0;
-    }
-}
-
-/* Takes the step's rows from there on into an embedding, which may be over then. */
-static void embed_rows(struct stepper *s, const struct pass *pass, struct seq *seq, int row, int n)
-{
-    for (int end = row + n; row < end; row++) {
-        forward_hidden(pass->forward, row, s->hidden);
-        mean_add(&seq->mean, s->hidden);
-    }
-    if (seq_n_waiting(seq) > 0)
-        return;
-    if (!mean_is_finite(&seq->mean)) {
-        finish(s, seq, ENGINE_ERROR, "non-finite hidden states");
+    struct draw_fault fault;
+    const struct vocab *vocab = model_vocab(s->model);
+    int32_t id = draw_token(&s->draw, pass->forward, seq, logits, s->stepped_ns, &fault);
+    if (id < 0) {
+        finish(s, seq, ENGINE_ERROR, fault.text);
         return;
     }
-    tell_mean(s, seq);
-    finish(s, seq, ENGINE_STOP, NULL);
+    meters_token(&s->meters, seq, s->stepped_ns);
+    news_writing(s->slots, seq);
+    uint64_t token_ns = speed_token_ns(&s->speed, pass->batch.rows.n_decode);
+    if (seq->detok.stopped || (vocab_is_end(vocab, id) && !seq->request->ignore_end))
+        finish(s, seq, ENGINE_STOP, NULL);
+    else if (seq_is_full(seq))
+        finish(s, seq, ENGINE_LENGTH, NULL);
+    else if (haste_is_over(seq, s->stepped_ns, token_ns))
+        finish(s, seq, ENGINE_TIME, NULL);
 }
 
 /* The sequence's rows from the batch's row `row` on are there. */
@@ -509,11 +416,16 @@ static void end_rows(struct stepper *s, const struct pass *pass, int i, int row)
     }
     if (!seq_is_decoding(seq))
         news_reading(s->slots, s->outbox, seq, s->stepped_ns);
+    int r = 0;
+    struct draw_fault fault;
     if (seq->request->is_embedding)
-        embed_rows(s, pass, seq, row, b->n_rows[i]);
-    else if (b->prompt[i] < 0 || score_prompt(s, pass, seq, b->prompt[i], b->n_rows[i]))
-        if (b->logits[i] >= 0)
-            step_sequence(s, pass, seq, b->logits[i]);
+        r = draw_embedding(&s->draw, pass->forward, seq, row, b->n_rows[i], &fault);
+    else if (b->prompt[i] >= 0)
+        r = draw_scores(&s->draw, pass->forward, seq, b->prompt[i], b->n_rows[i], &fault);
+    if (r != 0)
+        finish(s, seq, r < 0 ? ENGINE_ERROR : ENGINE_STOP, r < 0 ? fault.text : NULL);
+    else if (b->logits[i] >= 0)
+        draw(s, seq, pass, b->logits[i]);
 }
 
 static void after_step(struct stepper *s, enum track track)
@@ -684,18 +596,9 @@ void stepper_end(struct stepper *s)
 
 static int open_memory(struct stepper *s)
 {
-    int vocab = model_hparams(s->model)->vocab;
     int sequences = s->config.max_sequences;
     s->share = calloc((size_t)sequences + SCHED_READERS, sizeof *s->share);
-    s->logits = calloc((size_t)vocab, sizeof *s->logits);
-    s->banned = calloc((size_t)vocab, 1);
-    s->hidden = calloc((size_t)model_hparams(s->model)->hidden, sizeof *s->hidden);
-    if (!s->share || !s->logits || !s->banned || !s->hidden)
-        return -ENOMEM;
-    for (int32_t id = 0; id < vocab; id++)
-        s->banned[id] =
-            id >= vocab_size(model_vocab(s->model)) || vocab_is_unused(model_vocab(s->model), id);
-    int r = candidates_init(&s->candidates, vocab);
+    int r = s->share ? draw_open(&s->draw, s->model, s->outbox) : -ENOMEM;
     if (r == 0)
         r = sched_new(sequences, pass_size(&s->config, TRACK_LONG).rows, &s->sched);
     return r;
@@ -746,12 +649,9 @@ void stepper_close(struct stepper *s)
     usage_free(s->usage);
     passes_close(s->pass);
     cache_close(&s->cache);
-    candidates_fini(&s->candidates);
+    draw_close(&s->draw);
     sched_free(s->sched);
     free(s->share);
-    free(s->logits);
-    free(s->hidden);
-    free(s->banned);
     free(s);
 }
 
