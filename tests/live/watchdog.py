@@ -115,7 +115,7 @@ class Watchdog(unittest.TestCase):
         self.super.start(watchdog=PERIOD)
         self.super.ready().close()
         held = self.hold(self.super.process.pid)
-        self.quiet(time.monotonic(), PERIOD / 2)
+        self.quiet(time.monotonic(), PERIOD)
         self.super.process.kill()
         held.bury()
         self.super.process.wait()
