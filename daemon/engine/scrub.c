@@ -133,7 +133,7 @@ int scrub_start(const struct scrub_config *config, struct scrub **ret, struct er
     s->sums = &model_loaded(config->model)->sums;
     s->state = XXH3_createState();
     sem_init(&s->stop, 0, 0);
-    int r = s->state ? thread_start(&s->thread, "moed scrub", scrub_main, s) : -ENOMEM;
+    int r = s->state ? thread_start(&s->thread, "moed-scrub", scrub_main, s) : -ENOMEM;
     if (r < 0) {
         XXH3_freeState(s->state);
         sem_destroy(&s->stop);

@@ -7,6 +7,7 @@
 
 #include <xxhash.h>
 
+#include "base/thread.h"
 #include "model/spread.h"
 #include "model/weights.h"
 
@@ -73,7 +74,7 @@ void sums_make(struct sums *sums, int threads)
     pthread_t thread[MOST_THREADS];
     struct work work = {.sums = sums};
     int n = threads < MOST_THREADS ? threads : MOST_THREADS, started = 1;
-    while (started < n && pthread_create(&thread[started], NULL, make_some, &work) == 0)
+    while (started < n && thread_start(&thread[started], "moed-loader", make_some, &work) == 0)
         started++; /* fewer do as well */
     make_some(&work);
     for (int i = 1; i < started; i++)

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "place/place.h"
 
 enum {
@@ -286,7 +287,7 @@ static int load_all(struct loader *l)
     for (int i = 0; i < n; i++)
         hand[i] = (struct hand){.loader = l, .is_caller = i == 0};
     while (started < n &&
-           pthread_create(&hand[started].thread, NULL, load_pieces, &hand[started]) == 0)
+           thread_start(&hand[started].thread, "moed-loader", load_pieces, &hand[started]) == 0)
         started++; /* fewer do as well */
     load_pieces(&hand[0]);
     for (int i = 1; i < started; i++)
