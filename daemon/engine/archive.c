@@ -286,6 +286,7 @@ static void hand_over(struct archive *a, int n)
         .n_tokens = n,
         .answer = a->answer,
         .page = a->view.data,
+        .uid_bytes = a->view.disk_bytes,
     };
     job.key.uid = a->view.uid;
     a->saving = true;

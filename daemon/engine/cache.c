@@ -114,6 +114,14 @@ void cache_close(struct cache *c)
     *c = (struct cache){0};
 }
 
+void cache_limit(const struct cache *c, const struct engine_request *request, struct view *view)
+{
+    uint64_t pages = request->kept_bytes / (c->bytes / (uint64_t)c->n_pages);
+    if (pages < (uint64_t)c->n_pages)
+        view->quota = (int)pages;
+    view->disk_bytes = request->disk_bytes;
+}
+
 void cache_save_ahead(struct cache *c, uint64_t now_ns)
 {
     if (!c->archive || archive_is_saving(c->archive) ||

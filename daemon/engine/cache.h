@@ -13,11 +13,13 @@
 
 struct archive;
 struct engine_config;
+struct engine_request;
 struct forward;
 struct model;
 struct page_pool;
 struct place;
 struct tree;
+struct view;
 
 struct cache {
     struct page_pool *pool;
@@ -35,6 +37,9 @@ int cache_open(struct cache *cache, const struct model *model, const struct plac
                void (*wake)(void *arg), void *arg, struct err *err);
 void cache_close(struct cache *cache);
 
+/* What the uid of such a request may keep is known to its view from now on. */
+void cache_limit(const struct cache *cache, const struct engine_request *request,
+                 struct view *view);
 /* Where it is filling up: hands over what will soon be dropped, so that it is on the disk by then.
  */
 void cache_save_ahead(struct cache *cache, uint64_t now_ns);

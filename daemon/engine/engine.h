@@ -69,6 +69,8 @@ struct engine_request {
     uint64_t finish_by_ns; /* monotonic; 0: whenever. An ESTIMATE comes first */
     int n_beside;          /* answers that will be written beside it for the same client */
     uint32_t uid;          /* of the peer, from the kernel */
+    uint64_t kept_bytes, disk_bytes; /* of what that uid's requests leave behind, at most, in this
+                                        engine's cache and on the disk; UINT64_MAX: as all others */
     enum sched_class class;
     uint64_t queue_ns; /* it may wait so long for its turn, or is refused; 0: it waits */
     char **stops;      /* heap, n_stops strings on the heap */

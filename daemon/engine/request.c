@@ -13,6 +13,7 @@ struct engine_request *engine_request_new(void)
     struct engine_request *request = calloc(1, sizeof *request);
     if (request) {
         request->top_logprobs = -1;
+        request->kept_bytes = request->disk_bytes = UINT64_MAX;
         sample_params_init(&request->sample);
     }
     return request;

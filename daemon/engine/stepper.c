@@ -140,6 +140,7 @@ void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *req
     int r =
         seq_new(call, request, model_vocab(s->model), limit, model_hparams(s->model)->vocab, &seq);
     if (r == 0) {
+        cache_limit(&s->cache, request, &seq->view);
         seq->task = (struct sched_task){
             .uid = request->uid,
             .class = request->class,

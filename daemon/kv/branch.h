@@ -37,6 +37,8 @@ struct branch {
 
 struct owner {
     uint32_t uid;
+    int quota; /* pages; as it was said last */
+    uint64_t disk_bytes;
     int n;                    /* branches; 0: nobody */
     struct branches children; /* how talks begin, perhaps behind what is shared */
     struct branches leaves;   /* the one used last comes first */

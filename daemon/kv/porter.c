@@ -44,7 +44,9 @@ static int keep(struct store *store, struct porter_job *job)
         .answer = job->answer,
         .name = "",
     };
-    return store_put(store, &job->key, &text, job->page, &job->err);
+    int r = store_limit(store, job->key.uid, job->uid_bytes);
+    return r < 0 ? err_set(&job->err, r, "no memory for uid %u", job->key.uid)
+                 : store_put(store, &job->key, &text, job->page, &job->err);
 }
 
 /* The bits of n rows, and zeros behind. */

@@ -33,6 +33,7 @@ struct porter_job {
     uint8_t *answer; /* KEEP: a bit a row; FETCH: of the rows found, with room for n_tokens; before
                         that of the first n_made rows, else zeros */
     void **page;     /* of the rows from the first one on */
+    uint64_t uid_bytes; /* KEEP: store_limit() of the key's uid */
     int n_made;  /* FETCH: so many rows must have been made as `answer` says: else they are none */
     int n_known; /* FETCH: rows that are there. If more are found, the pages from that on in which
                     they end are filled, or cleared if that fails */

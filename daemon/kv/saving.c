@@ -25,13 +25,14 @@ static int give(struct tree *tree, struct branch *leaf, struct view *view, int32
     int n_pages = 0;
     for (struct branch *branch = leaf; branch; branch = branch->parent)
         n_pages++;
-    bool fits = n_pages <= view->room;
+    bool fits = n_pages <= view->room && leaf->owner->disk_bytes > 0;
     for (struct branch *branch = leaf; branch; branch = branch->parent)
         if (branch->saving != SAVED) /* what it begins with is in it */
             branch->saving = fits ? GIVEN : REFUSED;
     if (!fits)
         return 0;
     view->uid = leaf->owner->uid;
+    view->disk_bytes = leaf->owner->disk_bytes;
     view->n = n_pages;
     int i = n_pages;
     for (struct branch *branch = leaf; branch; branch = branch->parent) {
@@ -58,7 +59,7 @@ static bool is_near(const struct tree *tree, const struct owner *owner)
 {
     int total = page_pool_total(tree->pool);
     return page_pool_used(tree->pool) >= total - total / 4 ||
-           owner->n >= tree->quota - tree->quota / 4;
+           owner->n >= owner->quota - owner->quota / 4;
 }
 
 static struct branch *next_unsaved_idle(const struct tree *tree, enum saving saving, bool all)

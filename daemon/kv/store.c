@@ -20,7 +20,7 @@ enum { HASH_DIGITS = 32, NAME_ROOM = HASH_DIGITS + 8, UID_ROOM = 11 };
 /* A user's folder. */
 struct holder {
     uint32_t uid;
-    uint64_t bytes;
+    uint64_t bytes, most_bytes;
     bool is_synced; /* its name is on the disk */
 };
 
@@ -112,7 +112,7 @@ static int holder_of(struct store *s, uint32_t uid)
     if (!more)
         return -ENOMEM;
     s->holder = more;
-    s->holder[s->n_holders] = (struct holder){.uid = uid};
+    s->holder[s->n_holders] = (struct holder){.uid = uid, .most_bytes = UINT64_MAX};
     return s->n_holders++;
 }
 
@@ -380,20 +380,40 @@ static uint64_t held(const struct store *s, const struct entry *e, int writer, u
     return s->holder[e->holder].bytes + (e->holder == writer ? bytes : 0);
 }
 
-/* Of who holds the most, counting what is being written: what was not used for longest. */
+/* Of who holds the most, counting what is being written, or of that one alone: what was not used
+ * for longest. */
 static struct entry *victim(const struct store *s, int writer, uint64_t bytes,
-                            const struct entry *spared)
+                            const struct entry *spared, bool alone)
 {
     struct entry *best = NULL;
     for (int i = 0; i < s->n; i++) {
         struct entry *e = s->entry[i];
-        if (is_named(e) || e == spared)
+        if (is_named(e) || e == spared || (alone && e->holder != writer))
             continue;
         uint64_t mine = held(s, e, writer, bytes), most = best ? held(s, best, writer, bytes) : 0;
         if (!best || mine > most || (mine == most && e->kept.used_ns < best->kept.used_ns))
             best = e;
     }
     return best;
+}
+
+/* Within the limit of who writes. */
+static int make_own_room(struct store *s, int writer, uint64_t bytes, const struct entry *spared,
+                         struct err *err)
+{
+    uint64_t own = spared ? spared->kept.bytes : 0, most = s->holder[writer].most_bytes;
+    if (bytes > most)
+        return err_set(err, -EFBIG, "%llu bytes are more than the %llu of uid %u",
+                       (unsigned long long)bytes, (unsigned long long)most, s->holder[writer].uid);
+    struct entry *e;
+    while (s->holder[writer].bytes - own > most - bytes &&
+           (e = victim(s, writer, bytes, spared, true))) {
+        int r = erase(s, e, err);
+        if (r < 0)
+            return r;
+        s->n_evicted++;
+    }
+    return 0;
 }
 
 /* `spared` is what the new file replaces: it stays until then, and does not count. */
@@ -405,18 +425,30 @@ static int make_room(struct store *s, int writer, uint64_t bytes, const struct e
         return err_set(err, -EFBIG, "%llu bytes are more than the store's %llu",
                        (unsigned long long)bytes, (unsigned long long)s->most_bytes);
     uint64_t own = spared ? spared->kept.bytes : 0;
+    int r = more ? make_own_room(s, writer, bytes, spared, err) : 0;
+    if (r < 0)
+        return r;
     while (s->bytes - own > s->most_bytes - bytes || s->n > STORE_MOST_FILES - more) {
-        struct entry *e = victim(s, writer, bytes, spared);
+        struct entry *e = victim(s, writer, bytes, spared, false);
         if (!e)
             return err_set(err, -ENOSPC,
                            "rows with a name take %llu bytes of the store's %llu, %llu are needed",
                            (unsigned long long)s->bytes, (unsigned long long)s->most_bytes,
                            (unsigned long long)bytes);
-        int r = erase(s, e, err);
+        r = erase(s, e, err);
         if (r < 0)
             return r;
         s->n_evicted++;
     }
+    return 0;
+}
+
+int store_limit(struct store *s, uint32_t uid, uint64_t most_bytes)
+{
+    int holder = holder_of(s, uid);
+    if (holder < 0)
+        return holder;
+    s->holder[holder].most_bytes = most_bytes;
     return 0;
 }
 

@@ -11,8 +11,8 @@
  * left alone. Whatever fails, the pages in memory stay the caller's and as they were.
  *
  * Room is a number of bytes and MOST_FILES files. Who holds the most pays first, by what was not
- * used for longest, so that nobody can push out another who holds less. Rows with a name are kept
- * until their owner removes them.
+ * used for longest, so that nobody can push out another who holds less; but first who holds more
+ * than a limit of his own. Rows with a name are kept until their owner removes them.
  *
  * One thread; no other process: the folder is locked.
  */
@@ -50,7 +50,7 @@ int store_scan(struct store *store, struct err *err);
  *
  *   text    with a name: replaces the user's rows of that name
  *   page    page[rowfile_pages(n_rows)]
- *   fails   -EFBIG   more than the store may have in all: it always will
+ *   fails   -EFBIG   more than the store, or the user, may have in all
  *           -ENOSPC, -EDQUOT   the disk is full, or named rows leave no room: the words say which
  *           -EIO … as the disk does; -ENOMEM
  */
@@ -85,6 +85,10 @@ int store_get(struct store *store, const struct kept *kept, int from, int n_page
 /* Fails as the disk does; they may be found after a crash then, and until then if the file is
  * there. */
 int store_remove(struct store *store, const struct kept *kept, struct err *err);
+
+/* Of what a user has there without a name no more may lie there, from the next put on; without it
+ * he has what there is room for. -ENOMEM. */
+int store_limit(struct store *store, uint32_t uid, uint64_t most_bytes);
 
 struct store_stat {
     uint64_t bytes, most_bytes;

@@ -423,20 +423,23 @@ static struct branch *branch_of(struct tree *tree, struct view *view, const int3
         touch(tree, branch);
         return branch;
     }
-    if (tree->quota == 0)
-        return NULL;
+    int quota = view->quota < tree->quota ? view->quota : tree->quota;
     while (owner) {
         if ((branch = find_outgrown(owner, view->branch, page, token, n)))
             fell(tree, branch);
-        else if (owner->n >= tree->quota && (branch = oldest_idle(owner, ANY_HOME)))
+        else if (owner->n >= quota && (branch = oldest_idle(owner, ANY_HOME)))
             drop(tree, branch);
         else
             break;
         owner = find_owner(tree, view->uid);
     }
-    if (owner && owner->n >= tree->quota)
+    if ((owner ? owner->n : 0) >= quota)
         return NULL;
-    return grow(tree, owner ? owner : add_owner(tree, view->uid), view->branch, page, token, n);
+    if (!owner)
+        owner = add_owner(tree, view->uid);
+    owner->quota = quota;
+    owner->disk_bytes = view->disk_bytes;
+    return grow(tree, owner, view->branch, page, token, n);
 }
 
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n)

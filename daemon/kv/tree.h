@@ -26,7 +26,8 @@
 
 struct tree;
 
-/* At most `quota` pages of one uid; 0: nothing is ever known. -ENOMEM. */
+/* At most `quota` pages of one uid, or as few as its latest view says; 0: nothing is ever known.
+ * -ENOMEM. */
 int tree_open(struct page_pool *pool, int quota, struct tree **ret);
 /* Drops all pages. Views must have gone. */
 void tree_close(struct tree *tree);

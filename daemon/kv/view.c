@@ -2,6 +2,7 @@
 #include "kv/view.h"
 
 #include <errno.h>
+#include <limits.h>
 
 int view_pages(int tokens)
 {
@@ -11,7 +12,7 @@ int view_pages(int tokens)
 int view_init(struct view *view, int max_tokens, uint32_t uid)
 {
     int room = view_pages(max_tokens);
-    *view = (struct view){.uid = uid, .room = room};
+    *view = (struct view){.uid = uid, .room = room, .quota = INT_MAX, .disk_bytes = UINT64_MAX};
     view->data = calloc((size_t)room, sizeof *view->data);
     view->page = calloc((size_t)room, sizeof *view->page);
     if (view->data && view->page)

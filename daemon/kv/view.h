@@ -18,7 +18,9 @@ struct view {
     struct page **page; /* [n] the same pages */
     int n, room;
     uint32_t uid;
-    int home; /* where its pages are, chosen with the first of them */
+    int home;            /* where its pages are, chosen with the first of them */
+    int quota;           /* pages that its uid may keep, if it is less than all may */
+    uint64_t disk_bytes; /* and how much may lie on the disk of what it says */
 
     /* The tree's: the first n_kept pages are those of its branches from the root to this one. */
     struct branch *branch;

@@ -21,13 +21,14 @@ struct rule {
     bool is_group;
     uint32_t id;
     int most; /* of a quota */
+    uint64_t kept_bytes, disk_bytes;
 };
 struct rules {
     struct rule *at;
     int n;
 };
 struct access {
-    struct rules allow, deny, operators, quotas;
+    struct rules allow, deny, operators, quotas, cache_quotas;
     int max_requests;
 };
 
@@ -41,6 +42,7 @@ void access_free(struct access *access)
     free(access->deny.at);
     free(access->operators.at);
     free(access->quotas.at);
+    free(access->cache_quotas.at);
     free(access);
 }
 
@@ -91,6 +93,42 @@ static int read_quota(const char *key, const char *text, struct rule *ret, struc
     return find_id(key, who, ret, err);
 }
 
+/* Digits, and K, M, G or T; up to a blank or the end. */
+static bool read_size(const char **text, uint64_t *ret)
+{
+    static const char units[] = "KMGT";
+    const char *c = *text;
+    *ret = 0;
+    if (!isdigit((unsigned char)*c))
+        return false;
+    for (; isdigit((unsigned char)*c); c++)
+        if (__builtin_mul_overflow(*ret, 10, ret) ||
+            __builtin_add_overflow(*ret, (uint64_t)(*c - '0'), ret))
+            return false;
+    const char *unit = *c ? strchr(units, *c) : NULL;
+    if (unit && __builtin_mul_overflow(*ret, 1ull << 10 * (unit - units + 1), ret))
+        return false;
+    c += unit != NULL;
+    *text = c + strspn(c, " ");
+    return *c == ' ' || *c == '\0';
+}
+
+static int read_cache_quota(const char *key, const char *text, struct rule *ret, struct err *err)
+{
+    char who[256];
+    size_t n = strcspn(text, " ");
+    const char *sizes = text + n + strspn(text + n, " ");
+    ret->disk_bytes = UINT64_MAX;
+    if (n == 0 || n >= sizeof who || !read_size(&sizes, &ret->kept_bytes) ||
+        (*sizes && !read_size(&sizes, &ret->disk_bytes)) || *sizes)
+        return err_set(
+            err, -EINVAL,
+            "%s=%s: expected a user or @group, a size such as 512M, and perhaps one more", key,
+            text);
+    snprintf(who, sizeof who, "%.*s", (int)n, text);
+    return find_id(key, who, ret, err);
+}
+
 static int read_rules(const char *key, char *const *words, int n, struct rules *ret,
                       int (*read)(const char *, const char *, struct rule *, struct err *),
                       struct err *err)
@@ -120,6 +158,9 @@ int access_new(const struct access_words *words, struct access **ret, struct err
                        err);
     if (r == 0)
         r = read_rules("Quota", words->quotas, words->n_quotas, &a->quotas, read_quota, err);
+    if (r == 0)
+        r = read_rules("CacheQuota", words->cache_quotas, words->n_cache_quotas, &a->cache_quotas,
+                       read_cache_quota, err);
     if (r < 0)
         return r;
     *ret = TAKE(a);
@@ -147,23 +188,35 @@ static const struct rule *find(const struct rules *rules, const struct access_pe
     return NULL;
 }
 
+static const struct rule *find_either(const struct rules *rules, const struct access_peer *peer)
+{
+    const struct rule *rule = find(rules, peer, false);
+    return rule ? rule : find(rules, peer, true);
+}
+
 static bool names(const struct rules *rules, const struct access_peer *peer)
 {
-    return find(rules, peer, false) || find(rules, peer, true);
+    return find_either(rules, peer);
 }
 
 struct access_verdict access_judge(const struct access *access, const struct access_peer *peer)
 {
     bool is_ours = peer->uid == 0 || peer->uid == getuid();
-    struct access_verdict v = {.is_allowed = true, .is_operator = is_ours};
+    struct access_verdict v = {.is_allowed = true,
+                               .is_operator = is_ours,
+                               .kept_bytes = UINT64_MAX,
+                               .disk_bytes = UINT64_MAX};
     if (!access || is_ours)
         return v;
     v.is_allowed =
         !names(&access->deny, peer) && (access->allow.n == 0 || names(&access->allow, peer));
     v.is_operator = names(&access->operators, peer);
-    const struct rule *quota = find(&access->quotas, peer, false);
-    if (!quota)
-        quota = find(&access->quotas, peer, true);
+    const struct rule *quota = find_either(&access->quotas, peer);
     v.max_requests = quota ? quota->most : access->max_requests;
+    quota = find_either(&access->cache_quotas, peer);
+    if (quota) {
+        v.kept_bytes = quota->kept_bytes;
+        v.disk_bytes = quota->disk_bytes;
+    }
     return v;
 }

@@ -17,8 +17,9 @@ struct access;
 
 struct access_words { /* borrowed; lists of n strings */
     char *const *allow, *const *deny, *const *operators;
-    char *const *quotas; /* "WHO NUMBER" */
-    int n_allow, n_deny, n_operators, n_quotas;
+    char *const *quotas;       /* "WHO NUMBER" */
+    char *const *cache_quotas; /* "WHO SIZE [SIZE]" */
+    int n_allow, n_deny, n_operators, n_quotas, n_cache_quotas;
     int max_requests; /* of a user whom no quota names; 0: as many as there is room for */
 };
 
@@ -31,6 +32,8 @@ struct access_verdict {
     bool is_allowed;  /* else every call is refused */
     bool is_operator; /* may load, unload, reload */
     int max_requests; /* answers that are written or wait, of all its connections; 0: any number */
+    /* What its requests leave behind in a model's cache, and on the disk; UINT64_MAX: as all. */
+    uint64_t kept_bytes, disk_bytes;
 };
 
 /**

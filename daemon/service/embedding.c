@@ -69,6 +69,8 @@ void embedding_start(struct call *call, int entry, struct engine_request *taken,
     e->engine = models_at(call->hub->models, entry)->engine;
     e->normalize = normalize;
     request->uid = call->conn->uid;
+    request->kept_bytes = call->conn->verdict.kept_bytes;
+    request->disk_bytes = call->conn->verdict.disk_bytes;
     request->is_embedding = true;
     request->max_tokens = 1; /* no pages are promised for more */
     int r = engine_submit(e->engine, request, &e->engine_call, &err);

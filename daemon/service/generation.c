@@ -669,6 +669,8 @@ static int generation_new(struct call *call, int entry, const char *model, struc
             return r;
         }
         g->voice[i].request->uid = g->uid;
+        g->voice[i].request->kept_bytes = call->conn->verdict.kept_bytes;
+        g->voice[i].request->disk_bytes = call->conn->verdict.disk_bytes;
         g->voice[i].request->finish_by_ns = finish_by_ns;
         g->voice[i].index = g->n_asked < (int)n ? -1 : i; /* none is told yet, or all are */
     }

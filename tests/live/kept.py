@@ -14,6 +14,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
+from ttrpc import Conn  # noqa: E402
 
 MOED, MODEL = sys.argv[1:3]
 del sys.argv[1:3]
@@ -42,6 +43,14 @@ class Kept(unittest.TestCase):
         end = time.monotonic() + 60
         while len(self.files()) < n:
             self.assertLess(time.monotonic(), end, self.daemon.words())
+            time.sleep(0.02)
+
+    def pages_kept(self, conn):
+        """Once nothing is computed any more."""
+        while True:
+            stats = conn.stats()["models"][0]
+            if not stats["sequences"] and not stats["pages_used"]:
+                return conn.stats()["models"][0]["pages_kept"] or 0
             time.sleep(0.02)
 
     def talk(self, conn, turns):
@@ -99,6 +108,41 @@ class Kept(unittest.TestCase):
             self.assertEqual(self.files(".tmp"), [])
             self.assertEqual(self.talk(conn, 3)[0], whole)
         self.assertNotIn("not read", self.daemon.words())
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be somebody else")
+    def test_a_users_quota(self):
+        stats = self.born().stats()["models"][0]
+        self.assertEqual(self.daemon.stop(), 0)
+        page = stats["cache_bytes"] // stats["pages_total"]
+        config = os.path.join(self.daemon.room, "moed.conf")
+        with open(config, "w") as file:
+            file.write("[Access]\nCacheQuota=50001 %d %d\nCacheQuota=50002 0\n"
+                       "CacheQuota=50003 1T 0\n" % (12 * page, 8 * page))
+        conn = self.born("--config", config)
+        os.chmod(self.daemon.room, 0o755)
+        os.chmod(self.daemon.path, 0o666)
+        pages = []
+        for uid in (50001, 50002, 50003, 50004):
+            os.seteuid(uid)  # the kernel tells the daemon who connects
+            try:
+                other = Conn(self.daemon.path)
+            finally:
+                os.seteuid(0)
+            with other:
+                for i in range(4):
+                    other.ask(text="%d %s" % (i, STORY), max_tokens=1)
+            pages.append(self.pages_kept(conn) - sum(pages))
+        self.assertEqual(pages[:2], [12, 0])
+        self.assertGreater(pages[3], 12)
+        self.assertEqual(pages[2], pages[3])
+        self.assertEqual(self.daemon.stop(), 0)  # the rest is written
+        bytes_of = {uid: sum(os.path.getsize(path) for path in
+                             glob.glob("%s/%d/*.kv" % (self.folder, uid)))
+                    for uid in (50001, 50002, 50003, 50004)}
+        self.assertGreater(bytes_of[50001], 0)
+        self.assertLessEqual(bytes_of[50001], 8 * page)
+        self.assertEqual((bytes_of[50002], bytes_of[50003]), (0, 0))
+        self.assertGreater(bytes_of[50004], 8 * page)
 
     def test_a_folder_that_cannot_be(self):
         with open(self.folder, "w"):

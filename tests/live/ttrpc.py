@@ -77,6 +77,7 @@ MESSAGES = {
     "Counter": {1: ("name", "str"), 2: ("value", "int")},
     "ModelStats": {1: ("model", "str"), 2: ("steps", "int"), 7: ("sequences", "int"),
                    8: ("queued", "int"), 9: ("pages_used", "int"), 10: ("pages_total", "int"),
+                   11: ("cache_bytes", "int"),
                    13: ("memory", "str"), 15: ("cached_tokens", "int"), 16: ("pages_kept", "int"),
                    27: ("given_back_bytes", "int"), 28: ("pages_lost", "int"),
                    43: ("saves_failed", "int"), 44: ("pages_shared", "int"),

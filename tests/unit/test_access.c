@@ -92,6 +92,24 @@ static void test_quotas(void **state)
     assert_int_equal(judge(&plain, 1001, 5).max_requests, 4);
 }
 
+static void test_cache_quotas(void **state)
+{
+    (void)state;
+    const struct access_words words = {
+        LIST(cache_quotas, "@77 64M", "1000 2G  300K", "1000 7", "@78 0 1T", "1002 12 0")};
+    assert_int_equal(judge(&words, 1000, 77).kept_bytes, 2ull << 30); /* a user before a group */
+    assert_int_equal(judge(&words, 1000, 77).disk_bytes, 300 << 10);
+    assert_int_equal(judge(&words, 1001, 77).kept_bytes, 64 << 20);
+    assert_int_equal(judge(&words, 1001, 77).disk_bytes, UINT64_MAX);
+    assert_int_equal(judge(&words, 1001, 78).kept_bytes, 0);
+    assert_int_equal(judge(&words, 1001, 78).disk_bytes, 1ull << 40);
+    assert_int_equal(judge(&words, 1002, 5).kept_bytes, 12);
+    assert_int_equal(judge(&words, 1002, 5).disk_bytes, 0);
+    assert_int_equal(judge(&words, 1001, 5).kept_bytes, UINT64_MAX);
+    assert_int_equal(judge(&words, 0, 77).kept_bytes, UINT64_MAX);
+    assert_int_equal(access_judge(NULL, &(struct access_peer){.uid = 5}).disk_bytes, UINT64_MAX);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -127,6 +145,12 @@ static void test_faults(void **state)
     expect_fault(&(struct access_words){LIST(quotas, "1000 -1")}, "Quota=1000 -1: expected");
     expect_fault(&(struct access_words){LIST(quotas, "1000 65537")}, "up to 65536");
     expect_fault(&(struct access_words){LIST(quotas, " 1000 5")}, "Quota= 1000 5: expected");
+    const char *const sizes[] = {"1000",       "1000 M",   "1000 5X",
+                                 "1000 5MM",   "1000 -1",  "1000 5 6 7",
+                                 "1000 5,6",   " 1000 5",  "1000 99999999999999999999",
+                                 "1000 5 six", "1000 5M6", "1000 16777216T"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        expect_fault(&(struct access_words){LIST(cache_quotas, sizes[i])}, "expected a user or");
 }
 
 int main(void)
@@ -134,8 +158,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_said), cmocka_unit_test(test_allow_and_deny),
         cmocka_unit_test(test_ours),         cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_cache_quotas),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,7 @@ static struct porter_job job_of(enum porter_task task, uint64_t ticket, struct t
 {
     return (struct porter_job){
         .task = task,
+        .uid_bytes = UINT64_MAX,
         .ticket = ticket,
         .key = talk->key,
         .token = talk->token,

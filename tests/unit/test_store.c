@@ -278,6 +278,39 @@ static void who_holds_the_most_pays_first(void **state)
     store_close(store);
 }
 
+/* Two files for one user, whatever room there is; others have nothing to do with it. */
+static void a_limit_of_a_user_is_kept_to(void **state)
+{
+    (void)state;
+    static struct talk talk;
+    talk_make(&talk, 1, 1, 128);
+    uint64_t one = rowfile_most_bytes(&talk.key, &talk.text);
+    struct store *store = open_store(100 * one);
+    for (uint64_t i = 0; i < 10; i++) {
+        assert_int_equal(put_new(store, 1, 100 + i, 128, ""), 0);
+        assert_int_equal(put_new(store, 2, 200 + i, 128, ""), 0);
+    }
+    assert_int_equal(put_new(store, 1, 120, 128, "name"), 0);
+    uint64_t bytes = stat_of(store).bytes / 21; /* of one, as packed */
+    assert_int_equal(store_limit(store, 1, one + bytes * 3 / 2), 0);
+    assert_int_equal(stat_of(store).n_files, 21);
+    assert_int_equal(put_new(store, 1, 110, 128, ""), 0);
+    assert_int_equal(stat_of(store).n_files, 10 + 1 + 1);
+    assert_int_equal(found_of(store, 1, 110, 128), 128);
+    assert_int_equal(found_of(store, 1, 109, 128), 0);
+    assert_non_null(store_named(store, 1, "name")); /* stays, and is of what he has */
+    assert_int_equal(put_new(store, 1, 130, 512, ""), -EFBIG);
+    assert_int_equal(found_of(store, 1, 110, 128), 128);
+    for (uint64_t i = 0; i < 10; i++)
+        assert_int_equal(found_of(store, 2, 200 + i, 128), 128);
+    assert_int_equal(put_new(store, 2, 210, 512, ""), 0);
+    assert_int_equal(store_limit(store, 3, 0), 0);
+    assert_int_equal(put_new(store, 3, 300, 128, ""), -EFBIG);
+    assert_int_equal(store_limit(store, 3, UINT64_MAX), 0);
+    assert_int_equal(put_new(store, 3, 300, 128, ""), 0);
+    store_close(store);
+}
+
 static void write_file(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
@@ -420,6 +453,7 @@ int main(void)
         TEST(what_others_begin_with_is_kept_once),
         TEST(names_are_kept),
         TEST(who_holds_the_most_pays_first),
+        TEST(a_limit_of_a_user_is_kept_to),
         TEST(strange_files_are_left_alone),
         TEST(folders_are_refused),
     };

@@ -6,6 +6,18 @@
 
 #include <stdio.h>
 
+/* How long the next talk is that nobody goes on with and that is to be saved; the oldest first. */
+static int given_idle(struct tree *tree, struct page_pool *pool, bool all, int first)
+{
+    struct talk t = {0};
+    assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
+    int n = tree_unsaved_idle(tree, false, all, &t.view, t.token);
+    assert_true(n == 0 || t.token[0] == first);
+    tree_settle(tree, &t.view, TREE_SAVED);
+    view_fini(&t.view, pool);
+    return n;
+}
+
 /* ------------------------------------------------------------------ by hand */
 
 static void whole_pages_are_known_but_never_all(void **state)
@@ -208,6 +220,42 @@ static void a_quota_is_kept_to(void **state)
 
 /* Three tokens are known at once, a page that another outgrows goes, and one that says less than
  * another does not come. */
+/* How many whole pages of his own a user has after a talk that long, with such a quota. */
+static int n_kept_of(struct tree *tree, struct page_pool *pool, uint32_t uid, int quota, int n)
+{
+    struct talk t;
+    int before = page_pool_idle(pool);
+    write_tokens(&t, 100 * (int)uid, n, 0);
+    begin(tree, &t, uid);
+    t.view.quota = quota;
+    make(tree, pool, &t, n);
+    view_fini(&t.view, pool);
+    return page_pool_idle(pool) - before;
+}
+
+static void a_users_own_quota_is_kept_to(void **state)
+{
+    (void)state;
+    struct page_pool *pool = open_pool(24);
+    struct tree *tree = open_tree(pool, 5);
+    assert_int_equal(n_kept_of(tree, pool, 7, 3, 160), 3);
+    assert_int_equal(n_kept_of(tree, pool, 8, 4, 160), 4);
+    assert_int_equal(n_kept_of(tree, pool, 9, 100, 192), 5); /* no more than all may */
+    assert_int_equal(n_kept_of(tree, pool, 10, 0, 160), 0);
+    assert_int_equal(n_kept_of(tree, pool, 8, 2, 10), 0); /* nothing new, and so nothing goes */
+    struct talk t;
+    write_tokens(&t, 2000, 33, 0);
+    begin(tree, &t, 8);
+    t.view.quota = 2;
+    make(tree, pool, &t, 33);
+    view_fini(&t.view, pool);
+    assert_int_equal(page_pool_idle(pool), 3 + 2 + 5);         /* his own went, and nobody else's */
+    assert_int_equal(given_idle(tree, pool, false, 900), 160); /* who has most of what he may */
+    assert_int_equal(given_idle(tree, pool, false, 700), 96);
+    tree_close(tree);
+    page_pool_close(pool);
+}
+
 static void the_end_of_a_talk_is_known_too(void **state)
 {
     (void)state;
@@ -337,18 +385,6 @@ static void what_is_not_saved_is_given_again(void **state)
     assert_int_equal(tree_n_lost(tree), 2); /* which nobody took */
     tree_close(tree);
     page_pool_close(pool);
-}
-
-/* The same of talks that nobody goes on with; the oldest first. */
-static int given_idle(struct tree *tree, struct page_pool *pool, bool all, int first)
-{
-    struct talk t = {0};
-    assert_int_equal(view_init(&t.view, MAX_TOKENS, 0), 0);
-    int n = tree_unsaved_idle(tree, false, all, &t.view, t.token);
-    assert_true(n == 0 || t.token[0] == first);
-    tree_settle(tree, &t.view, TREE_SAVED);
-    view_fini(&t.view, pool);
-    return n;
 }
 
 static void what_goes_soon_is_given_first(void **state)
@@ -709,6 +745,7 @@ int main(void)
         cmocka_unit_test(the_same_page_made_twice_is_kept_once),
         cmocka_unit_test(memory_comes_from_the_oldest_of_ones_own),
         cmocka_unit_test(a_quota_is_kept_to),
+        cmocka_unit_test(a_users_own_quota_is_kept_to),
         cmocka_unit_test(the_end_of_a_talk_is_known_too),
         cmocka_unit_test(the_end_of_a_talk_that_goes_on_is_known),
         cmocka_unit_test(what_went_wrong_is_forgotten),
