@@ -96,6 +96,7 @@ static struct models_config models_config(const struct config *config)
                    .step_rows = config->step_rows,
                    .cache_bytes = config->cache_bytes,
                    .keep_percent = config->keep_percent},
+        .idle_ms = config->idle_unload_ms,
         .keep_folder = *config->keep_folder ? config->keep_folder : NULL,
         .keep_bytes = config->keep_bytes,
         .scrub_ns = config->scrub_ms * 1000000,

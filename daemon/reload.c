@@ -18,7 +18,7 @@ static const char *const at_once[] = {"LogLevel", "DrainSec",    "Allow", "Deny"
 /* Read when a model is loaded. */
 static const char *const at_load[] = {
     "Place",    "InstructionSet", "Threads",    "Cores",       "Nodes",       "MaxSequences",
-    "MaxQueue", "StepRows",       "CacheBytes", "KeepPercent", "CacheFormat",
+    "MaxQueue", "StepRows",       "CacheBytes", "KeepPercent", "CacheFormat", "IdleUnloadSec",
 };
 
 static bool is_in(const char *const *names, size_t n, const char *key)

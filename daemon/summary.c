@@ -42,14 +42,15 @@ void summary_add(const struct models_entry *entry, char *line, size_t size)
 {
     char progress[128] = "";
     bool loads = entry->state == MODELS_LOADING;
+    bool rests = entry->resting && entry->state == MODELS_UNLOADED;
     size_t used = strlen(line);
-    if (entry->in_folder && !models_is_in_memory(entry->state))
+    if (entry->in_folder && !entry->resting && !models_is_in_memory(entry->state))
         return;
     if (loads && entry->bytes_all > 0)
         add_progress(entry, progress, sizeof progress);
-    int n =
-        snprintf(line + used, size - used, "%s%s%s%s%s", used ? "; " : "", loads ? "Loading " : "",
-                 entry->name, loads ? progress : " ", loads ? "" : models_state_name(entry->state));
+    int n = snprintf(line + used, size - used, "%s%s%s%s%s%s", used ? "; " : "",
+                     loads ? "Loading " : "", entry->name, loads ? progress : " ",
+                     loads ? "" : models_state_name(entry->state), rests ? " for idleness" : "");
     if (n < 0 || (size_t)n >= size - used)
         line[used] = '\0'; /* rather nothing than a piece of it */
 }

@@ -275,6 +275,7 @@ static int build_models(struct view *view, Moed__V1__Model *const *from, size_t 
             .error = view_word(m->error),
             .adopted = m->adopted,
             .kept_bytes = m->kept_bytes,
+            .resting = m->resting,
         };
         list[i] = &model[i];
     }

@@ -45,6 +45,8 @@ json_t *report_model_json(const struct moed_model *m)
         json_object_set_new(object, "adopted", json_boolean(m->adopted));
         set_count(object, "kept_bytes", m->kept_bytes);
     }
+    if (m->state == MOED_MODEL_UNLOADED || m->state == MOED_MODEL_UNLOADING)
+        json_object_set_new(object, "resting", json_boolean(m->resting));
     if (*m->error)
         set_word(object, "error", m->error);
     return object;
@@ -73,13 +75,15 @@ static void print_row(const struct moed_model *m, int name_width)
     char size[32], parameters[32];
     print_parameters(parameters, sizeof parameters, m->parameters);
     screen_cell(m->name, name_width);
-    screen_cell(moed_model_state_name(m->state), 8);
+    screen_cell(moed_model_state_name(m->state), 9);
     screen_cell(m->quantisation, 6);
     screen_cell(m->file_bytes ? screen_bytes(size, sizeof size, m->file_bytes) : "", 10);
     screen_cell(parameters, 10);
     if (m->context)
         printf("%u", m->context);
     putchar('\n');
+    if (m->resting)
+        puts("  unloaded for idleness: the next request loads it");
     if (*m->error) {
         fputs("  ", stdout);
         screen_word(stdout, m->error);
@@ -108,7 +112,7 @@ void report_models(const struct moed_call *call)
         return;
     }
     screen_cell("MODEL", width);
-    puts("STATE     QUANT   FILE        PARAMETERS  CONTEXT");
+    puts("STATE      QUANT   FILE        PARAMETERS  CONTEXT");
     for (size_t i = 0; i < n; i++)
         print_row(moed_call_model(call, i), width);
 }

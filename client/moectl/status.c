@@ -120,12 +120,20 @@ static bool any_in_state(const struct moed_call *list, enum moed_model_state sta
     return false;
 }
 
+static bool any_rests(const struct moed_call *list)
+{
+    for (size_t i = 0; i < moed_call_n_models(list); i++)
+        if (moed_call_model(list, i)->resting)
+            return true;
+    return false;
+}
+
 /* What somebody new would do now. */
 static const char *next_step(const struct state *s)
 {
     if (moed_call_hello(s->hello)->draining)
         return "the daemon is going down; try again when it is back";
-    if (any_in_state(s->list, MOED_MODEL_READY))
+    if (any_in_state(s->list, MOED_MODEL_READY) || any_rests(s->list))
         return "moectl ask \"your question\", or moectl chat";
     if (any_in_state(s->list, MOED_MODEL_LOADING))
         return "a model is loading; moectl load waits for it";

@@ -294,6 +294,8 @@ static void arrive(struct known *known)
     struct models_entry *entry = &known->entry;
     struct residence *r = &known->residence;
     entry->engine = r->engine;
+    entry->idle_ms = r->config.idle_ms;
+    entry->resting = false;
     refresh(known, r->ended_ns);
     entry->adopted = model_is_adopted(known->model);
     entry->kept_bytes = r->is_kept ? model_kept_bytes(known->model) : 0;
@@ -337,11 +339,12 @@ static void resume_all(struct models *m, enum finder_task task)
 
 /* ------------------------------------------------------------------ unloading */
 
-int models_unload(struct models *m, struct models_entry *entry, struct err *err)
+static int unload(struct models *m, struct models_entry *entry, bool rests, struct err *err)
 {
     struct known *known = known_of(entry);
     if (entry->state == MODELS_LOADING)
         return err_set(err, -EBUSY, "model '%s' is loading", entry->name);
+    entry->resting = rests;
     if (entry->state == MODELS_FAILED)
         known_set_state(known, MODELS_UNLOADED);
     if (entry->state != MODELS_READY)
@@ -353,13 +356,28 @@ int models_unload(struct models *m, struct models_entry *entry, struct err *err)
     return 0;
 }
 
+int models_unload(struct models *m, struct models_entry *entry, struct err *err)
+{
+    return unload(m, entry, false, err);
+}
+
+int models_rest(struct models *m, struct models_entry *entry, struct err *err)
+{
+    return unload(m, entry, true, err);
+}
+
 static void leave(struct known *known)
 {
     const struct models_entry *entry = &known->entry;
     known_set_state(known, MODELS_UNLOADED);
-    log_about(LOG_LEVEL_INFO, "models",
-              LOG_ABOUT(.event = EVENT_MODEL_UNLOADED, .model = entry->name), "model '%s' unloaded",
-              entry->name);
+    if (entry->resting)
+        log_about(LOG_LEVEL_INFO, "models",
+                  LOG_ABOUT(.event = EVENT_MODEL_RESTS, .model = entry->name),
+                  "model '%s' unloaded for idleness: the next request loads it", entry->name);
+    else
+        log_about(LOG_LEVEL_INFO, "models",
+                  LOG_ABOUT(.event = EVENT_MODEL_UNLOADED, .model = entry->name),
+                  "model '%s' unloaded", entry->name);
 }
 
 /* ------------------------------------------------------------------ news */

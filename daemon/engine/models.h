@@ -49,6 +49,7 @@ struct models_config {
     const char *cores; /* NULL: the place chooses */
     const char *cache; /* "int8"; NULL or "float": as the place likes */
     struct engine_config engine;
+    uint64_t idle_ms;        /* how long it stays without work; 0: for ever */
     const char *keep_folder; /* of a store of what the engines keep; NULL: none */
     uint64_t keep_bytes;     /* at most so much lies there */
     struct vault *vault;     /* where weights outlive the process, and may be already; NULL: none;
@@ -74,13 +75,15 @@ struct models_entry { /* read on the loop thread; pointers live while the entry 
     bool gone;             /* found once, and not any more: nobody is told of it */
     bool opening;          /* models_open() goes on */
     bool stale;            /* the file is another one: shut it when nobody uses it */
+    bool resting;          /* models_rest() took it out, and nobody has loaded it since */
     struct engine *engine; /* MODELS_READY, else NULL */
     uint64_t bytes_done, bytes_all; /* MODELS_LOADING; models_update() brings them up to date */
     double load_seconds;            /* MODELS_LOADING: when bytes_done were; MODELS_READY: in all */
     bool adopted;                   /* MODELS_READY: its weights were in the vault */
     uint64_t kept_bytes;            /* MODELS_READY: of its weights, in the vault */
-    struct err error;               /* MODELS_FAILED */
-    uint32_t generation;            /* grows at every change of state */
+    uint64_t idle_ms;    /* MODELS_READY: how long it should stay without work; 0: ever */
+    struct err error;    /* MODELS_FAILED */
+    uint32_t generation; /* grows at every change of state */
 };
 
 /* A folder that cannot be used is complained about, and then there is no store. */
@@ -121,6 +124,8 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 /* Start unloading: what is kept of talks is saved, weights are freed, here and in the vault; a
  * thread does it. Call only when no stream uses entry->engine any more. -EBUSY while loading. */
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
+/* The same because nobody has work for it: who has some from then on may load it. */
+int models_rest(struct models *models, struct models_entry *entry, struct err *err);
 /* What a loaded model's place is made of; all "" for another. */
 void models_describe(const struct models_entry *entry, struct place_words *ret);
 /* What came of looking at its kept weights; all 0 where nobody does. */

@@ -40,7 +40,7 @@ static void leave(struct embedding *e)
         at = &(*at)->next;
     *at = e->next;
     e->hub->n_running--;
-    hub_release(e->hub, e->entry);
+    hub_release_worked(e->hub, e->entry);
 }
 
 /* The call is gone. */

@@ -101,7 +101,7 @@ static void leave(struct generation *g)
         at = &(*at)->next;
     *at = g->next;
     g->hub->n_running--;
-    hub_release(g->hub, g->entry);
+    hub_release_worked(g->hub, g->entry);
 }
 
 static struct voice **bucket(struct hub *hub, uint64_t engine_call)

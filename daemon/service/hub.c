@@ -15,6 +15,7 @@
 #include "engine/models.h"
 #include "service/call.h"
 #include "service/conn.h"
+#include "service/idle.h"
 #include "service/order.h"
 
 static const enum event event_of[N_CAUSES] = {
@@ -123,6 +124,12 @@ void hub_release(struct hub *hub, int entry)
         hub->is_dirty = true; /* it may be unloaded, or shut */
 }
 
+void hub_release_worked(struct hub *hub, int entry)
+{
+    hub->uses[entry].worked_ms = uv_now(hub->loop);
+    hub_release(hub, entry);
+}
+
 void hub_unload(struct hub *hub, int entry)
 {
     hub->uses[entry].unloading = true;
@@ -228,6 +235,8 @@ void hub_settle(struct hub *hub)
             hub->is_dirty = false;
             unload_unused(hub);
             shut_stale(hub);
+            if (hub->idle)
+                idle_look(hub->idle);
             tell_calls(hub); /* whoever waited for a file to be opened takes it now */
             orders_changed(hub);
             if (hub->config.changed)

@@ -20,6 +20,7 @@ struct voice;
 struct conn;
 struct embedding;
 struct generation;
+struct idle;
 struct log_facts;
 struct models;
 struct models_entry;
@@ -56,10 +57,12 @@ struct peer { /* one for each uid that has connections */
     int n_requests; /* calls that engines work for, open */
 };
 
-struct use {        /* of one model of struct models, by its index */
-    int users;      /* jobs and generations that need it to stay as it is */
-    bool unloading; /* new users are refused; it goes when the last is gone */
-    uint64_t last;  /* when somebody last sought it, by hub->n_sought */
+struct use {             /* of one model of struct models, by its index */
+    int users;           /* jobs and generations that need it to stay as it is */
+    bool unloading;      /* new users are refused; it goes when the last is gone */
+    uint64_t last;       /* when somebody last sought it, by hub->n_sought */
+    uint64_t worked_ms;  /* when an engine's work for it last ended, or it became what it is, ... */
+    uint32_t generation; /* ... which is this of the entry: idle.h */
 };
 
 struct hub {
@@ -69,7 +72,8 @@ struct hub {
     struct server *server;
     struct sessions *sessions; /* NULL: before the start */
     struct pressure *pressure;
-    int n_alive; /* the service itself, pressure, connections, jobs: the last one frees */
+    struct idle *idle;
+    int n_alive; /* the service itself, pressure, idle, connections, jobs: the last one frees */
     void (*gone)(struct hub *hub);
     void (*again)(struct hub *hub); /* something is left for the next loop turn */
 
@@ -122,6 +126,8 @@ void hub_touch_model(struct hub *hub, int entry);
 /* A user holds an entry; after the last one let go of an unloading one, hub_settle unloads it. */
 void hub_hold(struct hub *hub, int entry);
 void hub_release(struct hub *hub, int entry);
+/* The same of one whose engine worked until now. */
+void hub_release_worked(struct hub *hub, int entry);
 /* Unload as soon as nobody uses it; generations that run are stopped by the caller. */
 void hub_unload(struct hub *hub, int entry);
 /* It is on its way out, or will be when nobody uses it any more. */

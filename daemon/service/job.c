@@ -99,10 +99,10 @@ static void begin(struct call *call, struct models_entry *entry)
     call->hooks = &hooks;
 }
 
-void job_seek(struct job *job, struct call *call, const char *model, uint64_t bytes)
+void job_seek(struct job *job, struct call *call, const char *model, unsigned want, uint64_t bytes)
 {
     call->data = job;
     call->hooks = &hooks_before;
     if (call_charge(call, bytes))
-        seek(call, model, SEEK_OPEN, begin);
+        seek(call, model, SEEK_OPEN | want, begin);
 }

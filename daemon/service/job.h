@@ -37,9 +37,9 @@ struct job {
 
 /* `job` is the first member of what the caller allocated; it is freed here, also on failure. */
 int job_start(struct job *job, struct call *call, int entry, const struct model *model);
-/* The same with the model of that name, once it is found and open. The call's data and hooks are
- * the job's until `done`, which finds no data; or the call has been failed, and nothing is done.
- * `bytes` are charged to it. */
-void job_seek(struct job *job, struct call *call, const char *model, uint64_t bytes);
+/* The same with the model of that name, once it is found and open, or more (enum seek_want). The
+ * call's data and hooks are the job's until `done`, which finds no data; or the call has been
+ * failed, and nothing is done. `bytes` are charged to it. */
+void job_seek(struct job *job, struct call *call, const char *model, unsigned want, uint64_t bytes);
 /* The call is gone. */
 void job_drop(struct job *job);

@@ -104,6 +104,7 @@ void method_describe_briefly(const struct models_entry *entry, Moed__V1__Model *
         ret->adopted = entry->adopted;
         ret->kept_bytes = entry->kept_bytes;
     }
+    ret->has_resting = ret->resting = entry->resting && entry->state != MODELS_LOADING;
     if (entry->state == MODELS_FAILED)
         ret->error = as_text(entry->error.text);
 }

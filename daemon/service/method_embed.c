@@ -159,5 +159,5 @@ void method_embed(struct call *call, struct payload *payload)
     e->job.run = run_embed;
     e->job.done = on_done;
     e->job.free = free_embed;
-    job_seek(&e->job, call, model, e->request.n);
+    job_seek(&e->job, call, model, SEEK_WAKE, e->request.n);
 }

@@ -266,7 +266,7 @@ static void on_closed(struct call *call)
     const uint8_t *in = peek_session(&opening->parts, &n);
     opening->is_waiting = in && !sessions_are_read(call->hub->sessions);
     if (!opening->is_waiting && (!in || open_turn(call, in, n, model, sizeof model)))
-        seek(call, model, 0, understand);
+        seek(call, model, SEEK_WAKE, understand);
 }
 
 /* ---- hooks of an opening */

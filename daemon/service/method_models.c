@@ -294,7 +294,7 @@ void method_load(struct call *call, struct payload *payload)
         call_unpack(call, &moed__v1__load_request__descriptor, payload);
     if (!request)
         return;
-    seek(call, request->model ? request->model : "", SEEK_LISTED | SEEK_OPEN,
+    seek(call, request->model ? request->model : "", SEEK_LISTED | SEEK_OPEN | SEEK_WAKE,
          request->wait ? load_and_wait : load_only);
     moed__v1__load_request__free_unpacked(request, NULL);
 }

@@ -125,7 +125,7 @@ static void append(struct call *call, const ProtobufCMessage *message)
     if (r < 0)
         session_fail(call, r, &err);
     else
-        job_seek(&TAKE(a)->job, call, model, n);
+        job_seek(&TAKE(a)->job, call, model, 0, n);
 }
 
 /* ---- the handler */

@@ -235,7 +235,7 @@ static void start(struct call *call, struct payload *payload, int (*run)(struct 
     t->job.run = run;
     t->job.done = on_done;
     t->job.free = free_text;
-    job_seek(&t->job, call, model, t->request.n);
+    job_seek(&t->job, call, model, 0, t->request.n);
 }
 
 void method_tokenize(struct call *call, struct payload *payload)

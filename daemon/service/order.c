@@ -48,6 +48,8 @@ int order_unload(struct hub *hub, struct models_entry *entry, struct err *err)
     if (entry->state == MODELS_LOADING)
         return err_set(err, -EUNATCH, "model '%s' is loading: wait for it first", entry->name);
     int index = hub_index(hub, entry);
+    if (entry->resting)
+        models_unload(hub->models, entry, NULL); /* from now on it stays away */
     if (entry->state != MODELS_READY && !hub_is_unloading(hub, index))
         return 0;
     generation_stop_all(hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
@@ -98,7 +100,7 @@ void order_give(struct hub *hub, enum service_order what, const char *model,
                 void (*done)(void *arg, const struct err *err), void *arg)
 {
     static const unsigned want[] = {[SERVICE_LIST] = SEEK_LISTED,
-                                    [SERVICE_LOAD] = SEEK_LISTED | SEEK_OPEN,
+                                    [SERVICE_LOAD] = SEEK_LISTED | SEEK_OPEN | SEEK_WAKE,
                                     [SERVICE_UNLOAD] = 0};
     struct err err = {0};
     struct order *order = calloc(1, sizeof *order);

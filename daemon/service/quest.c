@@ -7,6 +7,7 @@
 
 #include "engine/models.h"
 #include "service/hub.h"
+#include "service/order.h"
 
 static int not_found(const struct quest *q, const char *name, struct err *err)
 {
@@ -61,6 +62,20 @@ static bool list_folders(struct quest *q)
     return true;
 }
 
+static bool is_wanted_awake(const struct quest *q, const struct models_entry *entry)
+{
+    return q->want & SEEK_WAKE && entry->resting;
+}
+
+static int wake(struct quest *q, struct models_entry *entry, struct models_entry **ret,
+                struct err *err)
+{
+    if (entry->stale) /* a moment later it is the file that is there now */
+        return -EINPROGRESS;
+    int r = order_load(q->hub, entry, err);
+    return r < 0 ? r : found(q, entry, ret);
+}
+
 int quest_go_on(struct quest *q, struct models_entry **ret, struct err *err)
 {
     struct models *models = q->hub->models;
@@ -76,7 +91,12 @@ int quest_go_on(struct quest *q, struct models_entry **ret, struct err *err)
     }
     if (!entry)
         return not_found(q, q->name, err);
-    if (!(q->want & SEEK_OPEN) || entry->model)
+    bool wakes = is_wanted_awake(q, entry);
+    if (wakes && entry->state == MODELS_UNLOADING)
+        return -EINPROGRESS;
+    if (wakes && entry->model)
+        return wake(q, entry, ret, err);
+    if (entry->model || !(wakes || q->want & SEEK_OPEN))
         return found(q, entry, ret);
     if (entry->opening)
         return -EINPROGRESS;

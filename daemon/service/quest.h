@@ -18,6 +18,7 @@ enum quest_want {
     SEEK_LISTED = 1, /* list the folders first, also if the name is known */
     SEEK_OPEN = 2,   /* with entry->model */
     SEEK_ANYWAY = 4, /* with SEEK_OPEN: also if it cannot be opened; the entry says why */
+    SEEK_WAKE = 8,   /* one that rests is opened, and loads when it is found */
 };
 
 struct quest {

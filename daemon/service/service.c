@@ -16,6 +16,7 @@
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/idle.h"
 #include "service/order.h"
 #include "service/pressure.h"
 #include "service/server.h"
@@ -140,6 +141,8 @@ int service_new(uv_loop_t *loop, const struct service_config *config, struct ser
     r = open_handles(service, loop, err);
     if (r == 0)
         r = pressure_new(&service->hub, config->pressure_file, &service->hub.pressure, err);
+    if (r == 0)
+        r = idle_new(&service->hub, &service->hub.idle, err);
     if (r < 0) {
         server_close(server);
         return r;
@@ -279,6 +282,7 @@ void service_close(struct service *service)
     orders_close(hub);
     server_close(server);
     pressure_close(TAKE(hub->pressure));
+    idle_close(TAKE(hub->idle));
     while (hub->conns)
         conn_close(hub->conns);
     sessions_stop(hub->sessions); /* what was told is on the disk; he wakes us until then */

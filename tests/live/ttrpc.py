@@ -66,7 +66,7 @@ MESSAGES = {
               5: ("chat", "str"), 6: ("quantisation", "str"), 7: ("container", "str"),
               8: ("file_bytes", "int"), 11: ("context", "int"), 12: ("vocabulary", "int"),
               14: ("bytes_done", "int"), 15: ("bytes_all", "int"), 16: ("load_seconds", "double"),
-              17: ("error", "str"), 18: ("adopted", "int"), 19: ("kept_bytes", "int")},
+              17: ("error", "str"), 18: ("adopted", "int"), 19: ("kept_bytes", "int"), 30: ("resting", "int")},
     "Stats": {1: ("counters", ["Counter"]), 2: ("models", ["ModelStats"]),
               3: ("generations", ["Generation"]), 4: ("uptime_seconds", "double"),
               5: ("resident_bytes", "int"), 6: ("pressure", "Pressure"),

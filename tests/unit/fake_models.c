@@ -803,6 +803,12 @@ int models_unload(struct models *models, struct models_entry *entry, struct err 
     return 0;
 }
 
+int models_rest(struct models *models, struct models_entry *entry, struct err *err)
+{
+    entry->resting = true;
+    return models_unload(models, entry, err);
+}
+
 bool models_update(struct models *models)
 {
     bool is_changed = false;

@@ -29,6 +29,9 @@ static void test_states(void **state)
     expect((struct models_entry){.state = MODELS_FAILED}, "m failed");
     expect((struct models_entry){.state = MODELS_UNLOADED}, "m unloaded");
     expect((struct models_entry){.state = MODELS_UNLOADED, .in_folder = true}, "");
+    expect((struct models_entry){.state = MODELS_UNLOADED, .in_folder = true, .resting = true},
+           "m unloaded for idleness");
+    expect((struct models_entry){.state = MODELS_UNLOADING, .resting = true}, "m unloading");
     expect((struct models_entry){.state = MODELS_LOADING}, "Loading m");
 }
 

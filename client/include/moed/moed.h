@@ -589,6 +589,7 @@ struct moed_model { /* strings are "" where unknown */
     const char *error;              /* failed: why */
     bool adopted;        /* ready: the weights were there already, of an earlier process */
     uint64_t kept_bytes; /* ready: of weights that will be there for the next process */
+    bool resting;        /* unloaded, since nobody had work for it: the next request loads it */
 };
 MOED_API size_t moed_call_n_models(const struct moed_call *call);
 MOED_API const struct moed_model *moed_call_model(const struct moed_call *call, size_t i);
