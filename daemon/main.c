@@ -46,7 +46,11 @@
 
 #define NODES          "/sys/devices/system/node"
 #define EMBEDDED_MODEL "moed-tiny-Q4_K_M.gguf"
-enum { STATUS_MS = 250, END_S = 10 };
+enum {
+    STATUS_MS = 250,
+    END_S = 10,
+    OPEN_MS = 600000, /* a disk that sleeps or is far away may take so long for one file */
+};
 
 struct moed {
     struct task task;
@@ -217,6 +221,7 @@ static int add_models(struct moed *m, struct err *err)
         return models_add(m->models, path, err);
     }
     for (int i = 0; i < m->config.models.n; i++) {
+        sd_tell_opening(i + 1, m->config.models.n, OPEN_MS);
         int r = models_add(m->models, m->config.models.items[i], err);
         if (r < 0)
             return r;

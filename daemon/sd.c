@@ -108,6 +108,12 @@ const struct vault_keeper *sd_keeper(void)
 
 /* ------------------------------------------------------------------ what it wants to hear */
 
+void sd_tell_opening(int n, int of, unsigned long long patience_ms)
+{
+    sd_notifyf(0, "STATUS=Opening model %d of %d\nEXTEND_TIMEOUT_USEC=%llu", n, of,
+               patience_ms * 1000);
+}
+
 void sd_tell_ready(void)
 {
     sd_notify(0, "READY=1");

@@ -29,6 +29,8 @@ int sd_take(int *fds, void (*kept)(void *arg, const char *name, int fd), void *a
 /* The store of the supervisor; NULL: there is no supervisor. Whether the store has room for us it
  * does not say. Its functions may be called on any thread. */
 const struct vault_keeper *sd_keeper(void);
+/* Files are being opened before that: `n` of `of`, and this one may take so long from now. */
+void sd_tell_opening(int n, int of, unsigned long long patience_ms);
 /* The socket is served; the models may still load. */
 void sd_tell_ready(void);
 /* The configuration is being read again; sd_tell_ready() ends it. */

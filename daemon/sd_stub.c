@@ -25,6 +25,13 @@ const struct vault_keeper *sd_keeper(void)
     return NULL;
 }
 
+void sd_tell_opening(int n, int of, unsigned long long patience_ms)
+{
+    (void)n;
+    (void)of;
+    (void)patience_ms;
+}
+
 void sd_tell_ready(void) {}
 
 void sd_tell_reloading(void) {}

@@ -150,6 +150,20 @@ class Supervisor:
                 raise AssertionError("the model does not get ready:\n" + self.words())
             time.sleep(0.01)
 
+    def in_time(self, limit):
+        """Waits for READY=1 as TimeoutStartSec= has systemd do: ended if that has not come in time,
+        unless it was asked for more."""
+        end = self.started + limit
+        while not self.heard("READY=1", self.started):
+            with self.lock:
+                for at, line in self.said:
+                    if at >= self.started and line.startswith("EXTEND_TIMEOUT_USEC="):
+                        end = max(end, at + int(line.split("=")[1]) / 1e6)
+            if time.monotonic() > end or self.process.poll() is not None:
+                self.kill()
+                raise AssertionError("not ready in time:\n" + self.words())
+            time.sleep(0.01)
+
     def words(self):
         with open(self.log, errors="replace") as log:
             return log.read()

@@ -8,8 +8,11 @@ usage: survive.py MOED MODEL [unittest arguments]
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import unittest
 
@@ -374,6 +377,28 @@ class Helper(unittest.TestCase):
         model, vault, _ = self.born()
         self.assertEqual((vault or "", model["kept_bytes"]), ("", 0))
         self.assertIn("weights will end with this process: no helper answers at", self.daemon.words())
+
+
+class Patience(unittest.TestCase):
+    def test_slow_files_are_waited_for(self):
+        """The daemon stands still among them for longer than a start may take."""
+        with tempfile.TemporaryDirectory() as room:
+            models = ["%s/%d.gguf" % (room, i) for i in range(12)]
+            for model in models:
+                os.symlink(MODEL, model)
+            with Supervisor([MOED] + [arg for model in models for arg in ("--model", model)]) as s:
+                s.start()
+                s.await_("STATUS=Opening model ")
+                s.process.send_signal(signal.SIGSTOP)
+                self.assertEqual(s.heard("READY=1"), [])
+                going_on = threading.Timer(2, s.process.send_signal, [signal.SIGCONT])
+                going_on.start()
+                s.in_time(1)
+                self.assertGreater(time.monotonic(), s.started + 2)
+                going_on.join()
+                stopped = time.monotonic()
+                self.assertEqual(s.stop(), 0)
+                self.assertIn("EXTEND_TIMEOUT_USEC=40000000", s.heard("EXTEND", stopped))
 
 
 if __name__ == "__main__":
