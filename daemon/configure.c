@@ -107,6 +107,8 @@ int configure_access(const struct config *config, struct access **ret, struct er
                                        .n_operators = config->operators.n,
                                        .quotas = config->quotas.items,
                                        .n_quotas = config->quotas.n,
+                                       .classes = config->classes.items,
+                                       .n_classes = config->classes.n,
                                        .cache_quotas = config->cache_quotas.items,
                                        .n_cache_quotas = config->cache_quotas.n,
                                        .max_requests = config->max_requests};

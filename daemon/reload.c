@@ -13,8 +13,8 @@
 _Static_assert(CONFIG_N_KEYS <= (int)SERVICE_MOST_NAMES, "a reload may name every key");
 
 /* Read where they are used, or applied by main.c. */
-static const char *const at_once[] = {"LogLevel", "DrainSec",    "Allow", "Deny",
-                                      "Operator", "MaxRequests", "Quota", "CacheQuota"};
+static const char *const at_once[] = {"LogLevel",    "DrainSec", "Allow", "Deny",      "Operator",
+                                      "MaxRequests", "Quota",    "Class", "CacheQuota"};
 /* Read when a model is loaded. */
 static const char *const at_load[] = {
     "Place",    "InstructionSet", "Threads",    "Cores",       "Nodes",       "MaxSequences",

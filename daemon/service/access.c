@@ -21,6 +21,7 @@ struct rule {
     bool is_group;
     uint32_t id;
     int most; /* of a quota */
+    enum sched_class best;
     uint64_t kept_bytes, disk_bytes;
 };
 struct rules {
@@ -28,7 +29,7 @@ struct rules {
     int n;
 };
 struct access {
-    struct rules allow, deny, operators, quotas, cache_quotas;
+    struct rules allow, deny, operators, quotas, classes, cache_quotas;
     int max_requests;
 };
 
@@ -42,6 +43,7 @@ void access_free(struct access *access)
     free(access->deny.at);
     free(access->operators.at);
     free(access->quotas.at);
+    free(access->classes.at);
     free(access->cache_quotas.at);
     free(access);
 }
@@ -90,6 +92,24 @@ static int read_quota(const char *key, const char *text, struct rule *ret, struc
                        text, MOST_REQUESTS);
     snprintf(who, sizeof who, "%.*s", (int)n, text);
     ret->most = (int)most;
+    return find_id(key, who, ret, err);
+}
+
+static int read_class(const char *key, const char *text, struct rule *ret, struct err *err)
+{
+    static const char *const names[N_CLASSES] = {"interactive", "batch", "background"};
+    char who[256];
+    size_t n = strcspn(text, " ");
+    const char *name = text + n + strspn(text + n, " ");
+    int best = 0;
+    while (best < N_CLASSES && strcmp(name, names[best]) != 0)
+        best++;
+    if (n == 0 || n >= sizeof who || best == N_CLASSES)
+        return err_set(err, -EINVAL,
+                       "%s=%s: expected a user or @group, and interactive, batch or background",
+                       key, text);
+    ret->best = (enum sched_class)best;
+    snprintf(who, sizeof who, "%.*s", (int)n, text);
     return find_id(key, who, ret, err);
 }
 
@@ -159,6 +179,8 @@ int access_new(const struct access_words *words, struct access **ret, struct err
     if (r == 0)
         r = read_rules("Quota", words->quotas, words->n_quotas, &a->quotas, read_quota, err);
     if (r == 0)
+        r = read_rules("Class", words->classes, words->n_classes, &a->classes, read_class, err);
+    if (r == 0)
         r = read_rules("CacheQuota", words->cache_quotas, words->n_cache_quotas, &a->cache_quotas,
                        read_cache_quota, err);
     if (r < 0)
@@ -213,6 +235,8 @@ struct access_verdict access_judge(const struct access *access, const struct acc
     v.is_operator = names(&access->operators, peer);
     const struct rule *quota = find_either(&access->quotas, peer);
     v.max_requests = quota ? quota->most : access->max_requests;
+    const struct rule *class = find_either(&access->classes, peer);
+    v.best = class ? class->best : CLASS_INTERACTIVE;
     quota = find_either(&access->cache_quotas, peer);
     if (quota) {
         v.kept_bytes = quota->kept_bytes;

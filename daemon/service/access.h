@@ -12,14 +12,16 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/sched.h"
 
 struct access;
 
 struct access_words { /* borrowed; lists of n strings */
     char *const *allow, *const *deny, *const *operators;
     char *const *quotas;       /* "WHO NUMBER" */
+    char *const *classes;      /* "WHO CLASS" */
     char *const *cache_quotas; /* "WHO SIZE [SIZE]" */
-    int n_allow, n_deny, n_operators, n_quotas, n_cache_quotas;
+    int n_allow, n_deny, n_operators, n_quotas, n_classes, n_cache_quotas;
     int max_requests; /* of a user whom no quota names; 0: as many as there is room for */
 };
 
@@ -32,6 +34,7 @@ struct access_verdict {
     bool is_allowed;  /* else every call is refused */
     bool is_operator; /* may load, unload, reload */
     int max_requests; /* answers that are written or wait, of all its connections; 0: any number */
+    enum sched_class best; /* of its requests; those that ask for a better one have this */
     /* What its requests leave behind in a model's cache, and on the disk; UINT64_MAX: as all. */
     uint64_t kept_bytes, disk_bytes;
 };
@@ -44,6 +47,7 @@ struct access_verdict {
 int access_new(const struct access_words *words, struct access **ret, struct err *err);
 void access_free(struct access *access);
 
-/* Denied is who is in Deny; then, if there is an Allow, who is not in it. Of quotas the first that
- * names the user counts, else the first that names a group of it. NULL: nothing was said. */
+/* Denied is who is in Deny; then, if there is an Allow, who is not in it. Of quotas and classes the
+ * first that names the user counts, else the first that names a group of it. NULL: nothing was
+ * said. */
 struct access_verdict access_judge(const struct access *access, const struct access_peer *peer);

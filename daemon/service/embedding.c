@@ -69,6 +69,7 @@ void embedding_start(struct call *call, int entry, struct engine_request *taken,
     e->engine = models_at(call->hub->models, entry)->engine;
     e->normalize = normalize;
     request->uid = call->conn->uid;
+    request->class = call->conn->verdict.best;
     request->kept_bytes = call->conn->verdict.kept_bytes;
     request->disk_bytes = call->conn->verdict.disk_bytes;
     request->is_embedding = true;

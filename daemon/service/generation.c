@@ -661,6 +661,8 @@ static int generation_new(struct call *call, int entry, const char *model, struc
     g->model = strdup(model);
     if (!g->model || copy_request(g, ask) < 0)
         return -ENOMEM;
+    if (g->class < call->conn->verdict.best)
+        g->class = call->conn->verdict.best;
     for (; (size_t)g->n_answers < n; g->n_answers++) {
         int i = g->n_answers;
         int r = voice_init(&g->voice[i], g, e, ask, i == 0 ? &ask->request : &ask->more[i - 1]);
@@ -669,6 +671,7 @@ static int generation_new(struct call *call, int entry, const char *model, struc
             return r;
         }
         g->voice[i].request->uid = g->uid;
+        g->voice[i].request->class = g->class;
         g->voice[i].request->kept_bytes = call->conn->verdict.kept_bytes;
         g->voice[i].request->disk_bytes = call->conn->verdict.disk_bytes;
         g->voice[i].request->finish_by_ns = finish_by_ns;

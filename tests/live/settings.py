@@ -19,7 +19,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ttrpc import CODES, Conn, Failure, num, wait_for  # noqa: E402
+from ttrpc import CODES, Conn, Failure, blob, num, wait_for  # noqa: E402
 
 MOED, MOECTL, MODEL = (os.path.abspath(arg) for arg in sys.argv[1:4])
 WAIT = 60
@@ -287,8 +287,26 @@ class Settings(unittest.TestCase):
                     time.sleep(0.02)
             return second, last
 
+        def classes(path):
+            """What becomes of requests without a class, of interactive and of background."""
+            found = []
+            for wish in (b"", num(16, 0), num(16, 2)):
+                with Conn(path, timeout=WAIT) as conn, Conn(path, timeout=WAIT) as other:
+                    conn.generate(text="Once", max_tokens=1000, ignore_end=True, extra=wish).step()
+                    found += [g["class"] or 0 for g in other.stats()["generations"]]
+                    while other.stats()["generations"]:
+                        conn.close()
+                        time.sleep(0.01)
+            return found
+
+        def meddle(path):
+            """What a stranger's answer, which root has written, looks like from here."""
+            with Conn(path, timeout=WAIT) as conn:
+                return (conn.call("Cancel", blob(1, others.id), "Cancel")["found"],
+                        conn.stats()["generations"])
+
         self.write(f"[Access]\nMaxRequests=1\nQuota={BATCH} 5\nOperator={BATCH}\n"
-                   f"Deny=@{STUDENTS}\n")
+                   f"Deny=@{STUDENTS}\nClass={BATCH} background\nClass=@{GROUP} batch\n")
         self.start()
         os.chown(self.socket, 0, GROUP)  # as the socket unit has it
         self.assertEqual(self.moectl("load")[0], 0)
@@ -310,10 +328,20 @@ class Settings(unittest.TestCase):
         self.assertEqual(self.become(BATCH, [GROUP], two_answers), ("answered", "answered"))
         self.assertEqual(self.become(0, [0], two_answers), ("answered", "answered"))
 
+        self.assertEqual(self.become(MEMBER, [GROUP], classes), [1, 1, 2])
+        self.assertEqual(self.become(BATCH, [GROUP], classes), [2, 2, 2])
+        self.assertEqual(self.become(0, [GROUP], classes), [0, 0, 2])
+
+        with Conn(self.socket, timeout=WAIT) as conn:
+            others = conn.generate(text="Once", max_tokens=1500, ignore_end=True)
+            others.step()
+            self.assertEqual(self.become(MEMBER, [GROUP], meddle), (False, []))
+            self.assertEqual(self.become(BATCH, [GROUP], meddle), (False, []))
+
         # other rules count for who connects from then on
         self.write(f"[Access]\nAllow={MEMBER}\n")
         self.assertEqual(self.moectl("reload")[:2],
-                         (0, "changed: Allow, Deny, Operator, MaxRequests, Quota\n"))
+                         (0, "changed: Allow, Deny, Operator, MaxRequests, Quota, Class\n"))
         self.assertEqual(self.become(MEMBER, [GROUP, STUDENTS], ping), {})
         self.assertEqual(self.become(BATCH, [GROUP], ping)[0], "Failure")
         self.assertEqual(self.become(MEMBER, [GROUP], two_answers), ("answered", "answered"))

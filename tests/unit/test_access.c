@@ -92,6 +92,18 @@ static void test_quotas(void **state)
     assert_int_equal(judge(&plain, 1001, 5).max_requests, 4);
 }
 
+static void test_classes(void **state)
+{
+    (void)state;
+    const struct access_words words = {
+        LIST(classes, "@77 batch", "1000  background", "1000 batch", "@78 interactive")};
+    assert_int_equal(judge(&words, 1000, 77).best, CLASS_BACKGROUND); /* a user before a group */
+    assert_int_equal(judge(&words, 1001, 77).best, CLASS_BATCH);
+    assert_int_equal(judge(&words, 1001, 78).best, CLASS_INTERACTIVE);
+    assert_int_equal(judge(&words, 1001, 5).best, CLASS_INTERACTIVE);
+    assert_int_equal(judge(&words, 0, 77).best, CLASS_INTERACTIVE);
+}
+
 static void test_cache_quotas(void **state)
 {
     (void)state;
@@ -145,6 +157,9 @@ static void test_faults(void **state)
     expect_fault(&(struct access_words){LIST(quotas, "1000 -1")}, "Quota=1000 -1: expected");
     expect_fault(&(struct access_words){LIST(quotas, "1000 65537")}, "up to 65536");
     expect_fault(&(struct access_words){LIST(quotas, " 1000 5")}, "Quota= 1000 5: expected");
+    const char *const faults[] = {"1000", "1000 ", " batch", "1000 Batch", "1000 batch 2"};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        expect_fault(&(struct access_words){LIST(classes, faults[i])}, "expected a user or");
     const char *const sizes[] = {"1000",       "1000 M",   "1000 5X",
                                  "1000 5MM",   "1000 -1",  "1000 5 6 7",
                                  "1000 5,6",   " 1000 5",  "1000 99999999999999999999",
@@ -158,8 +173,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_said), cmocka_unit_test(test_allow_and_deny),
         cmocka_unit_test(test_ours),         cmocka_unit_test(test_operators),
-        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_cache_quotas),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_classes),      cmocka_unit_test(test_quotas),
+        cmocka_unit_test(test_cache_quotas), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
