@@ -383,6 +383,14 @@ static void keep_rows(struct stepper *s, struct seq *seq, int n)
         tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
 }
 
+/* Answers with which one of that step goes on. */
+static int n_company(const struct stepper *s, const struct pass *pass)
+{
+    const struct pass *answers = &s->pass[TRACK_ANSWERS];
+    int n = pass == answers || answers->is_on ? answers->batch.rows.n : 0;
+    return pass == answers ? n : n + 1;
+}
+
 /* A token is drawn; the sequence may be over then. */
 static void draw(struct stepper *s, struct seq *seq, const struct pass *pass, int logits)
 {
@@ -395,7 +403,7 @@ static void draw(struct stepper *s, struct seq *seq, const struct pass *pass, in
     }
     meters_token(&s->meters, seq, s->stepped_ns);
     news_writing(s->slots, seq);
-    uint64_t token_ns = speed_token_ns(&s->speed, pass->batch.rows.n_decode);
+    uint64_t token_ns = speed_token_ns(&s->speed, n_company(s, pass));
     if (seq->detok.stopped || (vocab_is_end(vocab, id) && !seq->request->ignore_end))
         finish(s, seq, ENGINE_STOP, NULL);
     else if (seq_is_full(seq))
