@@ -3,18 +3,27 @@
 
 enum {
     MOST_NS = 50000000, /* of prompts, within a step of answers */
-    LEAST_ROWS = 128,
+    FEW_ROWS = 128,     /* whose weights are read for a bearable part of the time */
+    LEAST_ROWS = 16,
     NEW_PART = 4, /* of an average, that the last measurement is: a quarter */
 };
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
 
 static void average(double *known, double measured)
 {
     *known = *known > 0 ? *known + (measured - *known) / NEW_PART : measured;
+}
+
+/* What prompts may have of so much of answers. */
+static uint64_t share_of(uint64_t answers_ns)
+{
+    return answers_ns - answers_ns / 4;
+}
+
+/* What they may have within a step of answers. */
+static uint64_t most_ns(const struct pace *p)
+{
+    uint64_t share = share_of((uint64_t)p->answers_ns);
+    return p->answers_ns > 0 && share < MOST_NS ? share : MOST_NS;
 }
 
 static bool works(const struct pace *p, enum track track)
@@ -48,7 +57,7 @@ enum track pace_next(const struct pace *p)
         return works(p, TRACK_ANSWERS) ? TRACK_ANSWERS : N_TRACKS;
     if (!works(p, TRACK_ANSWERS))
         return prompts;
-    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= MOST_NS ||
+    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= most_ns(p) ||
                 p->at[prompts].is_owed;
     return p->owed_ns > 0 && fits ? prompts : TRACK_ANSWERS;
 }
@@ -60,7 +69,7 @@ void pace_spend(struct pace *p, enum track track, uint64_t ns)
         p->at[track].op_ns = ns;
     if (track == TRACK_ANSWERS) {
         int64_t most = prompts_work(p) ? MOST_NS : 0; /* nobody saves up while he is away */
-        p->owed_ns += (int64_t)(ns - ns / 4);
+        p->owed_ns += (int64_t)share_of(ns);
         p->owed_ns = p->owed_ns < most ? p->owed_ns : most;
         return;
     }
@@ -72,28 +81,38 @@ void pace_spend(struct pace *p, enum track track, uint64_t ns)
         p->ahead_ns += track == TRACK_SHORT ? (int64_t)ns : -(int64_t)ns;
 }
 
-/* Beside answers: by how long its ops were. */
-static void learn_rows(struct pace *p)
+/* Beside answers: by how long its ops were, but weights, or a long past, are not looked at for a
+ * few rows. */
+static void learn_rows(struct pace *p, double row_ns)
 {
-    uint64_t limit = least((uint64_t)p->answers_ns, MOST_NS), op = p->at[TRACK_LONG].op_ns;
-    double ratio = (double)limit / (double)(op + 1);
+    double ratio = (double)most_ns(p) / (double)(p->at[TRACK_LONG].op_ns + 1);
     ratio = ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio;
-    p->rows = (int)(p->at[TRACK_LONG].rows * ratio);
+    int was = p->at[TRACK_LONG].rows, rows = (int)(was * ratio);
+    if (row_ns > 1.5 * p->best_row_ns && was > p->dear_rows)
+        p->dear_rows = was;
+    if (rows <= p->dear_rows) /* so many that they are not, or it does not matter */
+        rows = 2 * p->dear_rows < FEW_ROWS ? 2 * p->dear_rows : FEW_ROWS;
+    p->rows = rows > LEAST_ROWS ? rows : LEAST_ROWS;
 }
 
 void pace_stop(struct pace *p, enum track track, bool is_done)
 {
+    double row_ns = (double)p->at[track].ns / p->at[track].rows;
     if (is_done && track == TRACK_ANSWERS)
         average(&p->answers_ns, (double)p->at[track].ns);
     else if (is_done)
-        average(&p->row_ns, (double)p->at[track].ns / p->at[track].rows);
-    if (is_done && track == TRACK_LONG && p->met && p->answers_ns > 0)
-        learn_rows(p);
+        average(&p->row_ns, row_ns);
+    if (is_done && track == TRACK_LONG) {
+        if (p->best_row_ns <= 0 || row_ns < p->best_row_ns)
+            p->best_row_ns = row_ns;
+        if (p->met && p->answers_ns > 0)
+            learn_rows(p, row_ns);
+    }
     p->at[track].rows = 0;
 }
 
 int pace_rows(const struct pace *p, int most)
 {
-    int rows = p->rows > LEAST_ROWS ? p->rows : LEAST_ROWS;
+    int rows = p->rows > 0 ? p->rows : FEW_ROWS;
     return rows < most ? rows : most;
 }

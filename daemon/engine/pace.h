@@ -3,9 +3,9 @@
  * How steps that are under way at once share the machine, op by op, as measured.
  *
  * Answers go on in one step, prompts are read in two others: what is soon done does not wait for
- * what is long. Of the time that answers and prompts are both at work, answers have the larger
- * half; within a step of answers prompts get 50 ms at most, or one op; but short ones of somebody
- * who has no answers there their whole half. Pure; the engine's thread's.
+ * what is long. Prompts get three quarters of the time that answers take beside them, within a step
+ * of answers 50 ms at most, or one op; only short ones of somebody who has no answers there may
+ * have what they are owed at once. Pure; the engine's thread's.
  */
 #pragma once
 
@@ -25,8 +25,10 @@ struct pace { /* zeroed knows nothing */
     uint64_t beside_ns; /* what prompts have had since the step of answers began */
     bool met;           /* answers were under way beside the long step */
     int rows;           /* of a long step beside answers; 0: not known */
+    int dear_rows;      /* so few were once dear, each */
     double answers_ns;  /* a step of answers; 0: not known */
-    double row_ns;      /* of a prompt */
+    double row_ns;      /* of a prompt; in the long step where it took the least: */
+    double best_row_ns;
 };
 
 /* A step of so many rows, at least one, is under way. */
@@ -37,6 +39,6 @@ enum track pace_next(const struct pace *pace);
 void pace_spend(struct pace *pace, enum track track, uint64_t ns);
 /* The step is over, or given up. */
 void pace_stop(struct pace *pace, enum track track, bool is_done);
-/* How many rows a long step may have beside answers, so that an op takes no longer than a step of
- * those, and 50 ms: at most `most`, but so many at least that reading weights for them pays. */
+/* How many rows a long step may have beside answers, so that none of its ops takes longer than
+ * prompts may: at most `most`, but no less than 128 where few rows take as long as many. */
 int pace_rows(const struct pace *pace, int most);

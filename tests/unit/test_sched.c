@@ -368,8 +368,8 @@ static void a_long_past_is_not_looked_at_for_each_row(void **state)
     int b = come(&w, ALICE, CLASS_INTERACTIVE, 4096, 1);
     while (w.task[b])
         run(&w, 1);
-    /* 32 steps of 128 rows at worst, in three sevenths of the time. */
-    assert_in_range(w.now_ns - begin, 16 * 576ull * MS, 32 * 448ull * MS * 7 / 3);
+    /* Some 40 steps of 100 rows, in three sevenths of the time; few at a time would be 200 s. */
+    assert_in_range(w.now_ns - begin, 16 * 576ull * MS, 45 * 420ull * MS * 7 / 3);
     end(&w);
 }
 
@@ -555,10 +555,10 @@ static void pace_says_how_many_rows(void **state)
         uint64_t answers_ns, op_ns;
         int rows, want;
     } cases[] = {
-        {20 * MS, 10 * MS, 128, 256},  /* at most twice as many */
-        {20 * MS, 30 * MS, 600, 400},  /* an op takes no longer than a step of answers */
+        {20 * MS, 5 * MS, 128, 256},   /* at most twice as many */
+        {20 * MS, 30 * MS, 600, 300},  /* an op takes no longer than prompts may: 15 ms */
         {200 * MS, 80 * MS, 640, 400}, /* nor than 50 ms */
-        {20 * MS, 200 * MS, 200, 128}, /* but so many at least */
+        {20 * MS, 60 * MS, 200, 100},  /* at most half as few */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         p = (struct pace){0};
@@ -573,6 +573,14 @@ static void pace_says_how_many_rows(void **state)
         assert_int_equal(pace_next(&p), TRACK_ANSWERS);
         pace_stop(&p, TRACK_LONG, true);
         assert_in_range(pace_rows(&p, 1000), cases[i].want - 1, cases[i].want + 1);
+    }
+    for (int dear = 0; dear < 2; dear++) { /* where one of few rows is dearer than of many */
+        p = (struct pace){.answers_ns = 20 * MS, .best_row_ns = dear ? MS / 10. : MS};
+        pace_start(&p, TRACK_ANSWERS, 1, false);
+        pace_start(&p, TRACK_LONG, 200, false);
+        pace_spend(&p, TRACK_LONG, 100 * MS);
+        pace_stop(&p, TRACK_LONG, true);
+        assert_int_equal(pace_rows(&p, 1000), dear ? 128 : 100);
     }
 }
 
