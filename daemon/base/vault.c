@@ -126,6 +126,18 @@ void vault_drop(struct vault *v, const char *name)
     v->keeper.drop(v->keeper.arg, name);
 }
 
+bool vault_discard(struct vault *v, const char *name)
+{
+    pthread_mutex_lock(&v->lock);
+    struct offer *offer = find(v, name);
+    if (offer) {
+        forget(offer);
+        v->keeper.drop(v->keeper.arg, name); /* before anybody can keep another of this name */
+    }
+    pthread_mutex_unlock(&v->lock);
+    return offer;
+}
+
 void vault_settle(struct vault *v)
 {
     v->keeper.settle(v->keeper.arg);

@@ -48,4 +48,7 @@ bool vault_name(struct vault *vault, const char *begin, int i, char ret[VAULT_NA
 int vault_keep(struct vault *vault, const char *name, int fd, struct err *err);
 /* The keeper's and what is offered under that name. */
 void vault_drop(struct vault *vault, const char *name);
+/* The same, if it is offered: what somebody has taken meanwhile stays with the keeper, and false.
+ */
+bool vault_discard(struct vault *vault, const char *name);
 void vault_settle(struct vault *vault);

@@ -78,8 +78,7 @@ int deposit_sweep(struct vault *vault, bool (*is_wanted)(void *arg, const char *
             n_good++;
             continue;
         }
-        vault_drop(vault, name);
-        n_dropped++;
+        n_dropped += vault_discard(vault, name);
     }
     for (int i = 0; vault_name(vault, "", i, name);) {
         bool is_manifest = !strncmp(name, "m.", 2);
@@ -87,8 +86,7 @@ int deposit_sweep(struct vault *vault, bool (*is_wanted)(void *arg, const char *
             i++;
             continue;
         }
-        vault_drop(vault, name);
-        n_dropped++;
+        n_dropped += vault_discard(vault, name);
     }
     if (n_dropped)
         log_info("models", "%d things that %s kept are of no use any more: dropped", n_dropped,
@@ -131,12 +129,14 @@ bool deposit_adopt(struct vault *vault, struct model *model, struct place *place
     struct err err = {0};
     char name[VAULT_NAME_BYTES];
     name_manifest(name, number);
-    OWN_FD manifest = vault_take(vault, name);
+    OWN_FD manifest = vault_look(vault, name);
     if (manifest < 0)
         return false;
     int r = kept_blocks(manifest, &err);
     if (r >= 0)
         r = take_blocks(vault, number, r, &blocks, &err);
+    OWN_FD offered = vault_take(vault, name); /* last: blocks without one are swept away */
+    (void)offered;
     if (r >= 0)
         r = model_adopt(model, place, manifest, blocks.fd, blocks.n, &err);
     close_blocks(&blocks);

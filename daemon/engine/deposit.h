@@ -30,6 +30,6 @@ int deposit_leave(struct vault *vault, const struct model *model, struct err *er
 bool deposit_is_offered(struct vault *vault, const char *path);
 /* What is in the vault of a loaded model goes. */
 void deposit_drop(struct vault *vault, const struct model *model);
-/* At the start, before anything is adopted: what is offered and belongs to no model file that is
- * wanted is dropped. Returns how many models' weights stay. */
+/* What is offered and belongs to no model file that is wanted is dropped; what a loader takes at
+ * the same time stays. Returns how many models' weights are offered still. */
 int deposit_sweep(struct vault *vault, bool (*is_wanted)(void *arg, const char *path), void *arg);

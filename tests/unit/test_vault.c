@@ -99,6 +99,22 @@ static void what_is_dropped_is_closed(void **state)
     vault_free(NULL);
 }
 
+static void what_is_taken_is_not_discarded(void **state)
+{
+    (void)state;
+    OWN(vault) *v = vault();
+    int a = some_fd(), b = some_fd();
+    vault_offer(v, "a", a);
+    vault_offer(v, "b", b);
+    assert_int_equal(vault_take(v, "a"), a);
+    assert_false(vault_discard(v, "a"));
+    assert_true(vault_discard(v, "b"));
+    assert_false(vault_discard(v, "b") || vault_discard(v, "never there"));
+    assert_true(is_open(a) && !is_open(b));
+    assert_string_equal(said, "k-b ");
+    close(a);
+}
+
 static void what_is_kept_is_told(void **state)
 {
     (void)state;
@@ -135,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_offered_is_taken_once),
         cmocka_unit_test(what_is_dropped_is_closed),
+        cmocka_unit_test(what_is_taken_is_not_discarded),
         cmocka_unit_test(what_is_kept_is_told),
         cmocka_unit_test(what_is_odd_is_dropped),
     };
