@@ -171,6 +171,13 @@ def answers():
     return [ask(prompt) for prompt in PROMPTS]
 
 
+def same(was_adopted, expected, found):
+    """Weights came from where they should, and nobody sees a difference."""
+    model = ready()
+    assert bool(model["adopted"]) == was_adopted, journal("--unit=moed", "--lines=40")
+    assert found == expected, "expected %s, found %s" % (expected, found)
+
+
 def first_answer(before):
     """Of another process than `before` somebody gets a token: when."""
     end = time.monotonic() + LONG
@@ -202,7 +209,7 @@ def restart():
 
 
 def kill():
-    os.kill(main_pid(), 9)
+    os.kill(until(main_pid), 9)
 
 
 def fresh():
