@@ -7,12 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/own.h"
 #include "bus/bus.h"
 #include "engine/models.h"
 #include "model/model.h"
 #include "service/access.h"
 #include "service/service.h"
+
+enum { FLUSH_MS = 20 }; /* between looks whether all is written */
 
 /* ---- how things are */
 
@@ -81,6 +84,47 @@ static int on_reload(void *arg, struct service_reloaded *ret, struct err *err)
     return d->reload(d->arg, ret, err);
 }
 
+/* ---- a machine that sleeps */
+
+static void on_flush(uv_timer_t *timer)
+{
+    struct deputy *d = timer->data;
+    uint64_t now = uv_hrtime();
+    bool is_done = !models_is_flushing(d->models) && service_is_written(d->service);
+    if (!is_done && now < d->flush_end_ns)
+        return;
+    double seconds = (double)(now - d->flush_began_ns) * 1e-9;
+    uv_timer_stop(timer);
+    if (is_done)
+        log_about(LOG_LEVEL_INFO, "main", LOG_ABOUT(.event = EVENT_SLEEP),
+                  "nothing is left to be written after %.2f s: the machine may sleep", seconds);
+    else
+        log_about(LOG_LEVEL_WARNING, "main", LOG_ABOUT(.event = EVENT_SLEEP),
+                  "not all is written after %.2f s, and the machine waits no longer", seconds);
+    bus_ready(d->bus);
+}
+
+static void on_sleep(void *arg, uint64_t within_ms)
+{
+    struct deputy *d = arg;
+    d->flush_began_ns = uv_hrtime();
+    d->flush_end_ns = d->flush_began_ns + within_ms * 1000000;
+    models_flush(d->models, d->flush_end_ns);
+    uv_timer_start(&d->flush, on_flush, FLUSH_MS, FLUSH_MS);
+}
+
+static void on_wake(void *arg)
+{
+    struct deputy *d = arg;
+    int n = models_verify(d->models);
+    log_about(LOG_LEVEL_INFO, "main", LOG_ABOUT(.event = EVENT_AWAKE),
+              "the machine is awake again: kept weights of %d models are compared with their "
+              "checksums",
+              n);
+}
+
+/* ---- who may */
+
 static enum bus_verdict on_judge(void *arg, uint32_t uid, const uint32_t *gids, int n_gids)
 {
     const struct deputy *d = arg;
@@ -104,6 +148,8 @@ int deputy_open(struct deputy *d, const char *which, uv_loop_t *loop, struct err
                                     .models = on_models,
                                     .order = on_order,
                                     .reload = on_reload,
+                                    .sleep = on_sleep,
+                                    .wake = on_wake,
                                     .judge = on_judge,
                                     .arg = d};
     bool is_auto = strcmp(which, "auto") == 0, is_no = strcmp(which, "no") == 0;
@@ -111,7 +157,12 @@ int deputy_open(struct deputy *d, const char *which, uv_loop_t *loop, struct err
         return err_set(err, -EINVAL, "Bus=%s: expected auto, system or no", which);
     if (is_no || (is_auto && !is_unit()))
         return 0;
-    return bus_open(loop, &hooks, &d->bus, err);
+    int r = bus_open(loop, &hooks, &d->bus, err);
+    if (r < 0)
+        return r;
+    uv_timer_init(loop, &d->flush);
+    d->flush.data = d;
+    return 0;
 }
 
 void deputy_touch(struct deputy *d)
@@ -127,5 +178,8 @@ const char *deputy_trouble(const struct deputy *d)
 
 void deputy_close(struct deputy *d)
 {
+    if (!d->bus)
+        return;
+    uv_close((uv_handle_t *)&d->flush, NULL);
     bus_close(TAKE(d->bus));
 }

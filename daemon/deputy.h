@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <uv.h>
 
@@ -25,6 +26,8 @@ struct deputy {
     const bool *draining;
     int (*reload)(void *arg, struct service_reloaded *ret, struct err *err);
     void *arg;
+    uv_timer_t flush; /* before a machine sleeps; open as long as the bus is */
+    uint64_t flush_began_ns, flush_end_ns;
 };
 
 /* `which` is Bus= of the configuration; fill in all but `bus` first. A bus that is not there is no

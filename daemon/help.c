@@ -116,7 +116,10 @@ static const struct paper_part parts[] = {
      "org.moed.load, org.moed.unload or org.moed.manage:\n\n"
      "  busctl introspect org.moed.Moed1 /org/moed/Moed1\n"
      "  busctl call org.moed.Moed1 /org/moed/Moed1 org.moed.Manager1 LoadModel s NAME\n\n"
-     "Requests are served without a bus as well; moectl status says if there should be one.\n",
+     "Requests are served without a bus as well; moectl status says if there should be one.\n\n"
+     "Before the machine sleeps it waits until what is kept of talks is on the disk; when it is "
+     "awake\n"
+     "again, weights that are kept in memory are compared with their checksums.\n",
      NULL, 0},
     {"Examples",
      "Look at a model file, count what serving it would take, and serve it:\n\n"

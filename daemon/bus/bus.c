@@ -13,6 +13,7 @@
 #include "base/own.h"
 #include "bus/link.h"
 #include "bus/manager.h"
+#include "bus/sleeper.h"
 
 enum {
     LOOK_MS = 500,        /* changes are told together */
@@ -28,6 +29,7 @@ struct bus {
     struct bus_hooks hooks;
     struct link *link; /* NULL: none, and `retry` runs */
     struct manager *manager;
+    struct sleeper *sleeper;
     uv_timer_t look, retry;
     uint64_t wait_ms;
     int n_open; /* handles */
@@ -55,6 +57,7 @@ static void complain(struct bus *b, const char *words)
 
 static void leave(struct bus *b)
 {
+    sleeper_free(TAKE(b->sleeper));
     manager_free(TAKE(b->manager));
     link_close(TAKE(b->link));
 }
@@ -125,6 +128,8 @@ static int join(struct bus *b, struct err *err)
         return r;
     sd_bus *bus = link_bus(b->link);
     r = manager_new(bus, &b->hooks, &b->manager, err);
+    if (r == 0)
+        r = sleeper_new(bus, &b->hooks, &b->sleeper, err);
     if (r < 0)
         return r;
     r = sd_bus_match_signal_async(bus, NULL, DRIVER, "NameAcquired", on_name, NULL, b);
@@ -185,6 +190,12 @@ void bus_touch(struct bus *b)
 {
     if (b->manager && !uv_is_active((uv_handle_t *)&b->look))
         uv_timer_start(&b->look, on_look, LOOK_MS, 0);
+}
+
+void bus_ready(struct bus *b)
+{
+    if (b->sleeper)
+        sleeper_ready(b->sleeper);
 }
 
 const char *bus_trouble(const struct bus *b)

@@ -54,6 +54,10 @@ struct bus_hooks {
     void (*order)(void *arg, enum service_order what, const char *model,
                   void (*done)(void *to, const struct err *err), void *to);
     int (*reload)(void *arg, struct service_reloaded *ret, struct err *err);
+    /* The machine sleeps in so many milliseconds, or when bus_ready() says that we are; and is
+     * awake again. */
+    void (*sleep)(void *arg, uint64_t within_ms);
+    void (*wake)(void *arg);
     enum bus_verdict (*judge)(void *arg, uint32_t uid, const uint32_t *gids, int n_gids);
     void *arg;
 };
@@ -62,6 +66,8 @@ struct bus_hooks {
 int bus_open(uv_loop_t *loop, const struct bus_hooks *hooks, struct bus **ret, struct err *err);
 /* Something may be other than it was; cheap. */
 void bus_touch(struct bus *bus);
+/* The machine need not wait for us any more. */
+void bus_ready(struct bus *bus);
 /* What is wrong with it, for people; "": nothing. Changes with the loop. */
 const char *bus_trouble(const struct bus *bus);
 /* Its memory goes with its last handle. NULL is taken. */

@@ -19,6 +19,11 @@ void bus_touch(struct bus *bus)
     (void)bus;
 }
 
+void bus_ready(struct bus *bus)
+{
+    (void)bus;
+}
+
 const char *bus_trouble(const struct bus *bus)
 {
     (void)bus;

@@ -37,9 +37,9 @@ struct engine {
     struct outbox outbox;
     sem_t work;
     atomic_bool stop, rests;
-    atomic_uint_fast64_t save_until_ns;
-    atomic_uint turns;        /* of the thread */
-    atomic_uint given, taken; /* requests */
+    atomic_uint_fast64_t save_until_ns, flush_until_ns; /* 0: no wish */
+    atomic_uint turns;                                  /* of the thread */
+    atomic_uint given, taken;                           /* requests */
     pthread_t thread;
     bool started;
 };
@@ -88,6 +88,19 @@ static void save_the_rest(struct engine *e)
         wait_until(e, end);
 }
 
+/* One talk is on its way at a time. When there is no other, or it is too late, the wish is
+ * forgotten, unless it is a new one. Until when one may sleep. */
+static uint64_t flush(struct engine *e)
+{
+    uint64_t end = atomic_load(&e->flush_until_ns);
+    if (end == 0)
+        return UINT64_MAX;
+    if (now_ns() < end && stepper_flush(e->stepper))
+        return end;
+    atomic_compare_exchange_strong(&e->flush_until_ns, &end, 0);
+    return UINT64_MAX;
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *e = arg;
@@ -95,9 +108,13 @@ static void *engine_main(void *arg)
     while (!atomic_load(&e->stop)) {
         atomic_fetch_add_explicit(&e->turns, 1, memory_order_relaxed);
         accept_commands(e);
-        if (stepper_step(e->stepper))
+        bool has_stepped = stepper_step(e->stepper);
+        uint64_t flushed = flush(e);
+        if (has_stepped)
             continue;
         uint64_t until = stepper_rest(e->stepper);
+        if (flushed < until)
+            until = flushed;
         atomic_store(&e->rests, true);
         wait_until(e, until);
         atomic_store(&e->rests, false);
@@ -155,6 +172,17 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
 void engine_save(struct engine *e, uint64_t until_ns)
 {
     atomic_store(&e->save_until_ns, until_ns);
+}
+
+void engine_flush(struct engine *e, uint64_t until_ns)
+{
+    atomic_store(&e->flush_until_ns, until_ns);
+    sem_post(&e->work);
+}
+
+bool engine_is_flushing(const struct engine *e)
+{
+    return atomic_load(&e->flush_until_ns) > 0;
 }
 
 void engine_close(struct engine *e)

@@ -143,6 +143,10 @@ int engine_open(struct model *model, struct place *place, const struct engine_co
                 void (*wake)(void *arg), void *arg, struct engine **ret, struct err *err);
 /* Has engine_close() wait, until then at most, for the porter to take what he does not have yet. */
 void engine_save(struct engine *engine, uint64_t until_ns); /* monotonic */
+/* Has it hand over what the porter does not have yet of talks that are over, between its steps and
+ * until then at most; it goes on meanwhile. */
+void engine_flush(struct engine *engine, uint64_t until_ns); /* monotonic */
+bool engine_is_flushing(const struct engine *engine);
 /* Cancels everything, ends the thread; events not polled are lost. */
 void engine_close(struct engine *engine);
 OWN_DEFINE(engine, engine_close);

@@ -418,6 +418,39 @@ bool models_update(struct models *m)
     return changed;
 }
 
+/* ------------------------------------------------------------------ a machine that sleeps */
+
+void models_flush(struct models *m, uint64_t until_ns)
+{
+    for (int i = 0; i < m->roster.n; i++)
+        if (m->roster.at[i]->entry.engine)
+            engine_flush(m->roster.at[i]->entry.engine, until_ns);
+}
+
+bool models_is_flushing(const struct models *m)
+{
+    for (int i = 0; i < m->roster.n; i++) {
+        const struct models_entry *entry = &m->roster.at[i]->entry;
+        if (entry->state == MODELS_UNLOADING ||
+            (entry->engine && engine_is_flushing(entry->engine)))
+            return true;
+    }
+    return false;
+}
+
+int models_verify(struct models *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->roster.n; i++) {
+        struct scrub *scrub = m->roster.at[i]->residence.scrub;
+        if (m->roster.at[i]->entry.state != MODELS_READY || !scrub)
+            continue;
+        scrub_hurry(scrub);
+        n++;
+    }
+    return n;
+}
+
 /* ------------------------------------------------------------------ asking */
 
 void models_describe(const struct models_entry *entry, struct place_words *ret)

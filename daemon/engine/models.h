@@ -126,6 +126,12 @@ int models_load(struct models *models, struct models_entry *entry, struct err *e
 int models_unload(struct models *models, struct models_entry *entry, struct err *err);
 /* The same because nobody has work for it: who has some from then on may load it. */
 int models_rest(struct models *models, struct models_entry *entry, struct err *err);
+/* Has all engines hand over to the store what it does not have yet, until then at most, monotonic;
+ * and whether that, or what a model being unloaded left, goes on. */
+void models_flush(struct models *models, uint64_t until_ns);
+bool models_is_flushing(const struct models *models);
+/* Has kept weights looked at, now and without pauses; of how many models. */
+int models_verify(struct models *models);
 /* What a loaded model's place is made of; all "" for another. */
 void models_describe(const struct models_entry *entry, struct place_words *ret);
 /* What came of looking at its kept weights; all 0 where nobody does. */

@@ -21,7 +21,8 @@
 struct scrub {
     struct scrub_config config;
     const struct sums *sums;
-    sem_t stop;
+    sem_t wish; /* to stop, or to hurry */
+    atomic_bool stops, is_asked;
     pthread_t thread;
     atomic_uint_fast64_t bytes, rounds, broken, mended;
 
@@ -30,6 +31,8 @@ struct scrub {
     int at;
     size_t offset; /* in that matrix */
     uint64_t steps, moved_ns;
+    bool hurries;
+    uint64_t had_broken; /* when it began to */
 };
 
 static uint64_t now_ns(void)
@@ -39,14 +42,13 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* False: it is over. */
+/* Until then, or a wish. False: it is over. */
 static bool wait_until(struct scrub *s, uint64_t ns)
 {
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-    int r;
-    while ((r = sem_clockwait(&s->stop, CLOCK_MONOTONIC, &t)) < 0 && errno == EINTR)
+    while (sem_clockwait(&s->wish, CLOCK_MONOTONIC, &t) < 0 && errno == EINTR)
         ;
-    return r < 0;
+    return !atomic_load(&s->stops);
 }
 
 static bool is_idle(struct scrub *s)
@@ -107,15 +109,41 @@ static bool look_on(struct scrub *s)
     return s->at < s->sums->n;
 }
 
+static void tell_of_hurry(struct scrub *s)
+{
+    const char *name = model_info(s->config.model)->name;
+    if (s->hurries && atomic_load(&s->broken) == s->had_broken)
+        log_about(LOG_LEVEL_INFO, "models",
+                  LOG_ABOUT(.event = EVENT_WEIGHTS_VERIFIED, .model = name),
+                  "model '%s': all weights have their checksums", name);
+    s->hurries = false;
+}
+
+/* When the next piece is to be looked at. */
+static uint64_t next_ns(struct scrub *s)
+{
+    uint64_t now = now_ns();
+    bool at_once = atomic_load(&s->is_asked) || (s->hurries && is_idle(s));
+    return at_once ? now : now + (uint64_t)s->config.pace_ms * 1000000;
+}
+
 static void *scrub_main(void *arg)
 {
     struct scrub *s = arg;
     uint64_t begun = now_ns();
     s->moved_ns = begun;
-    while (wait_until(s, now_ns() + (uint64_t)s->config.pace_ms * 1000000)) {
-        if (!is_idle(s) || look_on(s))
+    while (wait_until(s, next_ns(s))) {
+        if (atomic_exchange(&s->is_asked, false)) {
+            begun = now_ns();
+            s->at = 0;
+            s->offset = 0;
+            s->hurries = true;
+            s->had_broken = atomic_load(&s->broken);
+        }
+        if ((!is_idle(s) && !s->hurries) || look_on(s))
             continue;
         atomic_fetch_add(&s->rounds, 1);
+        tell_of_hurry(s);
         s->at = 0;
         if (!wait_until(s, begun + s->config.every_ns))
             break;
@@ -132,11 +160,11 @@ int scrub_start(const struct scrub_config *config, struct scrub **ret, struct er
     s->config = *config;
     s->sums = &model_loaded(config->model)->sums;
     s->state = XXH3_createState();
-    sem_init(&s->stop, 0, 0);
+    sem_init(&s->wish, 0, 0);
     int r = s->state ? thread_start(&s->thread, "moed-scrub", scrub_main, s) : -ENOMEM;
     if (r < 0) {
         XXH3_freeState(s->state);
-        sem_destroy(&s->stop);
+        sem_destroy(&s->wish);
         free(s);
         return err_set(err, r, "cannot start looking at weights: %s", strerror(-r));
     }
@@ -155,13 +183,20 @@ void scrub_stat(const struct scrub *s, struct scrub_stat *ret)
     ret->mended = atomic_load(&s->mended);
 }
 
+void scrub_hurry(struct scrub *s)
+{
+    atomic_store(&s->is_asked, true);
+    sem_post(&s->wish);
+}
+
 void scrub_stop(struct scrub *s)
 {
     if (!s)
         return;
-    sem_post(&s->stop);
+    atomic_store(&s->stops, true);
+    sem_post(&s->wish);
     pthread_join(s->thread, NULL);
     XXH3_freeState(s->state);
-    sem_destroy(&s->stop);
+    sem_destroy(&s->wish);
     free(s);
 }

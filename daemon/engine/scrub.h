@@ -21,7 +21,7 @@ struct scrub;
 struct scrub_config {
     struct model *model;
     const struct engine *engine;
-    uint64_t every_ns;         /* from the beginning of a round to the next */
+    uint64_t every_ns;         /* from the beginning of a round to the next, unless one hurries */
     int pace_ms;               /* from one piece of SCRUB_PIECE bytes to the next, ... */
     int idle_ms;               /* ... once the engine has not stepped for so long */
     void (*broken)(void *arg); /* on its thread, when the first matrix is found broken */
@@ -38,5 +38,8 @@ struct scrub_stat {
 int scrub_start(const struct scrub_config *config, struct scrub **ret, struct err *err);
 /* NULL: all zero. */
 void scrub_stat(const struct scrub *scrub, struct scrub_stat *ret);
+/* Begin a round now: as fast as it goes while nobody asks, at the usual pace while somebody does.
+ * Its end is logged. */
+void scrub_hurry(struct scrub *scrub);
 void scrub_stop(struct scrub *scrub);
 OWN_DEFINE(scrub, scrub_stop);

@@ -590,6 +590,15 @@ bool stepper_save(struct stepper *s)
            (archive_is_saving(s->cache.archive) || archive_save(s->cache.archive, true));
 }
 
+/* Of a talk that goes on, the last page may be written to while the porter reads it. */
+bool stepper_flush(struct stepper *s)
+{
+    struct archive *archive = s->cache.archive;
+    if (!archive || archive_is_saving(archive))
+        return archive != NULL;
+    return TAILQ_EMPTY(&s->seqs) ? archive_save(archive, false) : archive_save_idle(archive, true);
+}
+
 void stepper_end(struct stepper *s)
 {
     rest_passes(s);

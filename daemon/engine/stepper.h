@@ -39,6 +39,9 @@ bool stepper_step(struct stepper *stepper);
 uint64_t stepper_rest(struct stepper *stepper);
 /* Goes on with keeping what is not kept yet; false: it is all there. */
 bool stepper_save(struct stepper *stepper);
+/* The same between steps, of talks that nobody goes on with; what failed is not tried before its
+ * time. */
+bool stepper_flush(struct stepper *stepper);
 /* Ends all that are left; the porter no longer matters. */
 void stepper_end(struct stepper *stepper);
 

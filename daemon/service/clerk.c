@@ -21,6 +21,7 @@ struct clerk {
     pthread_cond_t work;
     struct jobs given, done;
     bool is_ending;
+    int n; /* given and not told; the loop's */
     void (*wake)(void *arg);
     void *arg;
 };
@@ -84,10 +85,16 @@ int clerk_open(void (*wake)(void *arg), void *arg, struct clerk **ret, struct er
 
 void clerk_give(struct clerk *c, struct clerk_job *job)
 {
+    c->n++;
     pthread_mutex_lock(&c->lock);
     add(&c->given, job);
     pthread_cond_signal(&c->work);
     pthread_mutex_unlock(&c->lock);
+}
+
+bool clerk_is_idle(const struct clerk *c)
+{
+    return c->n == 0;
 }
 
 bool clerk_poll(struct clerk *c)
@@ -100,6 +107,7 @@ bool clerk_poll(struct clerk *c)
         if (!job)
             return any;
         any = true;
+        c->n--;
         job->done(job);
     }
 }

@@ -26,5 +26,7 @@ int clerk_open(void (*wake)(void *arg), void *arg, struct clerk **ret, struct er
 void clerk_close(struct clerk *clerk);
 OWN_DEFINE(clerk, clerk_close);
 void clerk_give(struct clerk *clerk, struct clerk_job *job);
+/* Whether all that was given to him is done, and told. */
+bool clerk_is_idle(const struct clerk *clerk);
 /* Calls what is done; whether there was any. */
 bool clerk_poll(struct clerk *clerk);

@@ -186,6 +186,11 @@ int service_listen_fd(struct service *service, int fd, struct err *err)
     return server_listen_fd(service->hub.server, fd, err);
 }
 
+bool service_is_written(const struct service *service)
+{
+    return sessions_are_written(service->hub.sessions);
+}
+
 const char *service_pressure(const struct service *service)
 {
     return rung_name(pressure_rung(service->hub.pressure));

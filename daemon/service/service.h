@@ -108,6 +108,8 @@ enum service_order {
  */
 void service_order(struct service *service, enum service_order what, const char *model,
                    void (*done)(void *arg, const struct err *err), void *arg);
+/* Whether all changes of sessions are on the disk, where they are kept there. */
+bool service_is_written(const struct service *service);
 /* How short memory is: "calm", ... */
 const char *service_pressure(const struct service *service);
 /* How many calls run now, for status lines. */

@@ -340,6 +340,11 @@ void sessions_poll(struct sessions *s)
     clerk_poll(s->clerk);
 }
 
+bool sessions_are_written(const struct sessions *s)
+{
+    return clerk_is_idle(s->clerk);
+}
+
 bool sessions_are_read(const struct sessions *s)
 {
     return s->is_read;

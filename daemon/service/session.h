@@ -39,6 +39,8 @@ void sessions_free(struct sessions *sessions);
 OWN_DEFINE(sessions, sessions_free);
 /* Takes what the clerk did. */
 void sessions_poll(struct sessions *sessions);
+/* Whether the clerk is through with all changes: what is kept is on the disk. */
+bool sessions_are_written(const struct sessions *sessions);
 /* Whether those on the disk are known; when they are, calls hear that something changed. */
 bool sessions_are_read(const struct sessions *sessions);
 

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """A daemon on a system bus of the test's own, with the policy that is packaged.
 
-usage: bus.py MOED MODEL CONF [unittest arguments]
+usage: bus.py MOED MODEL CONF FAKE_LOGIND [unittest arguments]
 
 CONF is packaging/dbus/org.moed.Moed1.conf. The users "nobody" and "daemon", which every Debian has,
 play a member of the group moed and a stranger.
 """
+import glob
 import json
 import os
 import re
@@ -19,8 +20,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from daemon import Daemon  # noqa: E402
 
-MOED, MODEL, CONF = sys.argv[1:4]
-del sys.argv[1:4]
+MOED, MODEL, CONF, LOGIND = sys.argv[1:5]
+del sys.argv[1:5]
 for tool in ("dbus-daemon", "busctl", "setpriv"):
     if not shutil.which(tool):
         print("skipped: no %s here" % tool)
@@ -33,7 +34,8 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configurat
 <allow send_type="signal"/><allow send_requested_reply="true" send_type="method_return"/>
 <allow send_requested_reply="true" send_type="error"/><allow receive_type="method_call"/>
 <allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
-<allow send_destination="org.freedesktop.DBus"/></policy>%s</busconfig>
+<allow send_destination="org.freedesktop.DBus"/><allow own="org.freedesktop.login1"/>
+<allow send_destination="org.freedesktop.login1"/></policy>%s</busconfig>
 """
 OBJECT = ["org.moed.Moed1", "/org/moed/Moed1", "org.moed.Manager1"]
 
@@ -162,6 +164,48 @@ class Bus(unittest.TestCase):
         self.until(notice, "")
         self.assertEqual(self.state(), {"type": "s", "data": "ready"})
         self.assertEqual(self.daemon.stop(), 0)
+
+    def said(self, words):
+        self.until(lambda: words in self.daemon.words(), True)
+
+    def test_sleep(self):
+        self.bus_is_born()
+        folder, vault = (os.path.join(self.daemon.room, name) for name in ("kept", "vault"))
+        with open(self.daemon.log, "ab") as log:
+            helper = subprocess.Popen([MOED, "--vault-socket", vault], stderr=log)
+        self.addCleanup(helper.wait)
+        self.addCleanup(helper.terminate)
+        self.until(lambda: os.path.exists(vault), True)
+        logind = subprocess.Popen([LOGIND, "unix:path=" + self.path, "20000"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.addCleanup(logind.stdout.close)
+        self.addCleanup(logind.wait)
+        self.addCleanup(logind.stdin.close)
+        hear = lambda: logind.stdout.readline().strip()
+        self.assertEqual(hear(), "here")
+        conn = self.born("", "--keep-folder", folder, "--vault", vault)
+        self.assertEqual(hear(), "held")
+        story = "Once upon a time there was a little fox who lived in the forest. " * 8
+        files = lambda: glob.glob(folder + "/[0-9]*/*.kv")
+        for turn in range(2):
+            ids = conn.tokenize(story + "Turn %d." % turn)
+            # It is writing another answer all the while, and would write nothing to the disk by itself.
+            busy = self.daemon.connect()
+            busy.generate(text="And then", ignore_end=True)
+            self.assertTrue(conn.ask(tokens=ids, max_tokens=3).ids)
+            before = len(files())
+            logind.stdin.write("sleep\n")
+            self.assertEqual(hear(), "released")
+            self.assertGreater(len(files()), before)
+            self.said("nothing is left to be written")
+            logind.stdin.write("wake\n")
+            self.assertEqual(hear(), "held")
+            self.said("kept weights of 1 models are compared")
+            busy.close()
+        self.said("all weights have their checksums")
+        self.assertEqual(self.daemon.words().count("the machine may sleep"), 2)
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertEqual(hear(), "released")
 
     def test_refused(self):
         self.bus_is_born()

@@ -286,6 +286,40 @@ static void what_is_dropped_is_on_the_disk(void **state)
     die(&life, false);
 }
 
+static void wait_for_flush(const struct life *life)
+{
+    WAIT_FOR(!engine_is_flushing(life->bench.engine));
+    assert_false(engine_is_flushing(life->bench.engine));
+}
+
+/* At once, though nobody rests. */
+static void a_flush_writes_all_there_is(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    engine_flush(life.bench.engine, UINT64_MAX); /* there is nothing */
+    wait_for_flush(&life);
+    assert_int_equal(n_files(&life), 0);
+    hold(&life);
+    for (int i = 0; i < 3; i++)
+        free(ask_beside(&life, words(ALICE, i, 100, 1)));
+    assert_int_equal(n_files(&life), 0);
+    engine_flush(life.bench.engine, UINT64_MAX);
+    wait_for_flush(&life);
+    int written = n_files(&life);
+    assert_int_equal(written, 3); /* not what goes on */
+    engine_flush(life.bench.engine, UINT64_MAX);
+    wait_for_flush(&life);
+    assert_int_equal(n_files(&life), written);
+    free(ask_beside(&life, words(ALICE, 4, 100, 1)));
+    engine_flush(life.bench.engine, 1); /* too late as it comes */
+    wait_for_flush(&life);
+    assert_int_equal(n_files(&life), written);
+    let_go(&life);
+    die(&life, false);
+}
+
 /* Rung by rung; what was saved is known again in the end. */
 static void memory_is_given_back(void **state)
 {
@@ -479,6 +513,7 @@ int main(int argc, char **argv)
         TEST(a_talk_parts_in_an_answer),
         TEST(talks_are_saved_when_nobody_asks),
         TEST(what_is_dropped_is_on_the_disk),
+        TEST(a_flush_writes_all_there_is),
         TEST(memory_is_given_back),
         TEST(a_changed_file_is_not_believed),
         TEST(a_full_store_costs_nothing_else),

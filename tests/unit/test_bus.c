@@ -37,6 +37,9 @@ struct world {
     void *to;
     sd_bus *client;
     struct polkit polkit;
+    struct logind logind;
+    int n_sleeps, n_wakes;
+    uint64_t within_ms;
 };
 
 static void on_state(void *arg, struct bus_state *ret)
@@ -100,12 +103,24 @@ static enum bus_verdict on_judge(void *arg, uint32_t uid, const uint32_t *gids, 
     return w->verdict;
 }
 
+static void on_sleep(void *arg, uint64_t within_ms)
+{
+    struct world *w = arg;
+    w->n_sleeps++;
+    w->within_ms = within_ms;
+}
+
+static void on_wake(void *arg)
+{
+    ((struct world *)arg)->n_wakes++;
+}
+
 /* ---- turns */
 
 static void turn(struct world *w)
 {
     uv_run(&w->loop, UV_RUN_NOWAIT);
-    sd_bus *others[] = {w->client, w->polkit.bus};
+    sd_bus *others[] = {w->client, w->polkit.bus, w->logind.bus};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         while (others[i] && sd_bus_process(others[i], NULL) > 0)
             ;
@@ -133,6 +148,8 @@ static void join(struct world *w)
                               .order = on_order,
                               .reload = on_reload,
                               .judge = on_judge,
+                              .sleep = on_sleep,
+                              .wake = on_wake,
                               .arg = w};
     struct err err = {0};
     assert_int_equal(bus_open(&w->loop, &hooks, &w->bus, &err), 0);
@@ -154,6 +171,7 @@ static void end(struct world *w)
     bus_close(w->bus);
     sd_bus_flush_close_unref(w->client);
     polkit_close(&w->polkit);
+    logind_close(&w->logind);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w->loop), 0); /* nothing is left */
     if (w->done)
@@ -555,6 +573,98 @@ static void test_closed_in_the_middle(void **state)
     end(&w);
 }
 
+/* ---- sleeping */
+
+static void turns(struct world *w, int n)
+{
+    for (int i = 0; i < n; i++)
+        turn(w);
+}
+
+static void test_sleep(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    logind_open(&w.logind, &dbus, 2000000);
+    join(&w);
+    UNTIL(&w, logind_is_held(&w.logind));
+    turns(&w, 50);
+    assert_int_equal(w.logind.n_locks, 1);
+    for (int round = 1; round <= 2; round++) {
+        logind_prepare(&w.logind, true);
+        UNTIL(&w, w.n_sleeps == round);
+        assert_int_equal(w.within_ms, 1500);
+        logind_prepare(&w.logind, true); /* said twice */
+        turns(&w, 50);
+        assert_int_equal(w.n_sleeps, round);
+        assert_true(logind_is_held(&w.logind)); /* until we are ready */
+        bus_ready(w.bus);
+        assert_false(logind_is_held(&w.logind));
+        assert_int_equal(w.n_wakes, round - 1);
+        logind_prepare(&w.logind, false);
+        UNTIL(&w, w.n_wakes == round);
+        UNTIL(&w, logind_is_held(&w.logind));
+        assert_int_equal(w.logind.n_locks, round + 1);
+        bus_ready(w.bus); /* too late: this lock is for the next time */
+        assert_true(logind_is_held(&w.logind));
+    }
+    end(&w);
+}
+
+static void test_logind_comes_and_goes(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_named(&w);
+    turns(&w, 50); /* nobody is asked, and nobody complains */
+    logind_open(&w.logind, &dbus, 5000000);
+    UNTIL(&w, logind_is_held(&w.logind));
+    logind_close(&w.logind);
+    turns(&w, 50);
+    logind_open(&w.logind, &dbus, 5000000);
+    UNTIL(&w, logind_is_held(&w.logind));
+    logind_prepare(&w.logind, true);
+    UNTIL(&w, w.n_sleeps == 1);
+    privatebus_kill(&dbus); /* nobody would hear of the end */
+    UNTIL(&w, !logind_is_held(&w.logind));
+    privatebus_start(&dbus);
+    end(&w);
+}
+
+/* The same words from others, to all and to us. */
+static void test_false_alarms(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_named(&w);
+    logind_open(&w.logind, &dbus, 5000000);
+    UNTIL(&w, logind_is_held(&w.logind));
+    for (int i = 0; i < 2; i++) {
+        sd_bus_message *m;
+        assert_true(sd_bus_message_new_signal(w.client, &m, "/org/freedesktop/login1",
+                                              "org.freedesktop.login1.Manager",
+                                              "PrepareForSleep") >= 0);
+        assert_true(sd_bus_message_append(m, "b", 1) >= 0);
+        assert_true(sd_bus_send_to(w.client, m, i ? BUS_NAME : NULL, NULL) >= 0);
+        sd_bus_message_unref(m);
+    }
+    const char *us;
+    sd_bus_message *m;
+    assert_true(sd_bus_get_unique_name(w.client, &us) >= 0);
+    assert_true(sd_bus_message_new_signal(w.client, &m, "/org/freedesktop/DBus",
+                                          "org.freedesktop.DBus", "NameOwnerChanged") >= 0);
+    assert_true(sd_bus_message_append(m, "sss", "org.freedesktop.login1", "", us) >= 0);
+    assert_true(sd_bus_send_to(w.client, m, BUS_NAME, NULL) >= 0);
+    sd_bus_message_unref(m);
+    turns(&w, 100);
+    assert_int_equal(w.n_sleeps, 0);
+    assert_int_equal(w.logind.n_locks, 1);
+    logind_prepare(&w.logind, true); /* he is believed as before */
+    UNTIL(&w, w.n_sleeps == 1);
+    end(&w);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -583,6 +693,9 @@ int main(void)
         cmocka_unit_test(test_bus_comes_and_goes),
         cmocka_unit_test(test_name_is_taken),
         cmocka_unit_test(test_closed_in_the_middle),
+        cmocka_unit_test(test_sleep),
+        cmocka_unit_test(test_logind_comes_and_goes),
+        cmocka_unit_test(test_false_alarms),
     };
     if (!privatebus_init(&dbus)) {
         puts("skipped: no dbus-daemon here");

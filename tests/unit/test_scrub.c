@@ -172,6 +172,49 @@ static void what_breaks_is_found(void **state)
     leave(&h);
 }
 
+/* However far the next round is, and whoever has just worked. */
+static void a_hurry_begins_at_once(void **state)
+{
+    (void)state;
+    struct home h = home(path, 1);
+    struct err err;
+    struct engine *engine;
+    const struct engine_config config = {.max_sequences = 2, .max_queue = 2, .step_rows = 8};
+    if (engine_open(h.model, h.place, &config, nothing, NULL, &engine, &err) < 0)
+        fail_msg("%s", err.text);
+    atomic_int told = 0;
+    struct scrub_config way = {.model = h.model,
+                               .engine = engine,
+                               .every_ns = 3600000000000u,
+                               .pace_ms = 10,
+                               .idle_ms = 3600000,
+                               .broken = count,
+                               .arg = &told};
+    struct scrub *scrub;
+    uint64_t all = model_kept_bytes(h.model);
+    assert_int_equal(scrub_start(&way, &scrub, &err), 0);
+    scrub_hurry(scrub);
+    struct scrub_stat stat = await(scrub, 1);
+    assert_int_equal(stat.broken, 0);
+    assert_true(stat.bytes >= all / 2); /* padding is kept, and not looked at */
+    lose_a_bit(&h, 3);
+    scrub_hurry(scrub); /* while it waits for the next round */
+    scrub_hurry(scrub);
+    stat = await(scrub, 2);
+    assert_int_equal(stat.mended, 1);
+    scrub_stop(scrub);
+
+    /* Nobody works: without the pauses, which would take minutes. */
+    way.pace_ms = 60000;
+    way.idle_ms = 0;
+    assert_int_equal(scrub_start(&way, &scrub, &err), 0);
+    scrub_hurry(scrub);
+    await(scrub, 1);
+    scrub_stop(scrub);
+    engine_close(engine);
+    leave(&h);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -181,6 +224,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(any_matrix_is_mended),
         cmocka_unit_test(a_file_that_changed_mends_nothing),
         cmocka_unit_test(what_breaks_is_found),
+        cmocka_unit_test(a_hurry_begins_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
