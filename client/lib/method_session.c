@@ -128,6 +128,40 @@ int moed_session_update(struct moed *moed, const char *session, uint64_t revisio
     return r < 0 ? r : start(moed, "SessionUpdate", &request.base, ret, error);
 }
 
+int moed_session_pin(struct moed *moed, const char *session, uint64_t revision, bool pin,
+                     struct moed_call **ret, struct moed_error *error)
+{
+    Moed__V1__SessionPinRequest request = MOED__V1__SESSION_PIN_REQUEST__INIT;
+    int r = check(session, NULL, error);
+    request.session = (char *)session;
+    request.has_revision = request.has_unpin = true;
+    request.revision = revision;
+    request.unpin = !pin;
+    return r < 0 ? r : start(moed, "SessionPin", &request.base, ret, error);
+}
+
+int moed_session_park(struct moed *moed, const char *session, uint64_t revision,
+                      struct moed_call **ret, struct moed_error *error)
+{
+    Moed__V1__SessionParkRequest request = MOED__V1__SESSION_PARK_REQUEST__INIT;
+    int r = check(session, NULL, error);
+    request.session = (char *)session;
+    request.has_revision = true;
+    request.revision = revision;
+    return r < 0 ? r : start(moed, "SessionPark", &request.base, ret, error);
+}
+
+int moed_session_resume(struct moed *moed, const char *session, uint64_t revision,
+                        struct moed_call **ret, struct moed_error *error)
+{
+    Moed__V1__SessionResumeRequest request = MOED__V1__SESSION_RESUME_REQUEST__INIT;
+    int r = check(session, NULL, error);
+    request.session = (char *)session;
+    request.has_revision = true;
+    request.revision = revision;
+    return r < 0 ? r : start(moed, "SessionResume", &request.base, ret, error);
+}
+
 int moed_session_delete(struct moed *moed, const char *session, uint64_t revision,
                         struct moed_call **ret, struct moed_error *error)
 {

@@ -30,6 +30,10 @@ static int build_sessions(struct view *view, Moed__V1__Session *const *from, siz
             .is_busy = s->busy,
             .is_cut = s->cut,
             .unkept = view_word(s->unkept),
+            .is_pinned = s->pinned,
+            .is_parked = s->parked,
+            .memory_bytes = s->memory_bytes,
+            .disk_bytes = s->disk_bytes,
         };
         list[i] = &session[i];
     }

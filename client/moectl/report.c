@@ -182,6 +182,7 @@ json_t *report_model_stats_json(const struct moed_model_stats *s)
     json_object_set_new(object, "plan_seconds", screen_json_real(s->plan_seconds));
     set_count(object, "pages_used", s->pages_used);
     set_count(object, "pages_kept", s->pages_kept);
+    set_count(object, "pages_pinned", s->pages_pinned);
     set_count(object, "scrubbed_bytes", s->scrubbed_bytes);
     set_count(object, "broken", s->broken);
     set_count(object, "mended", s->mended);

@@ -45,6 +45,10 @@ static json_t *session_json(const struct moed_session *s)
     json_object_set_new(object, "used", json_integer(s->used));
     json_object_set_new(object, "busy", json_boolean(s->is_busy));
     json_object_set_new(object, "cut", json_boolean(s->is_cut));
+    json_object_set_new(object, "pinned", json_boolean(s->is_pinned));
+    json_object_set_new(object, "parked", json_boolean(s->is_parked));
+    json_object_set_new(object, "memory_bytes", json_integer((json_int_t)s->memory_bytes));
+    json_object_set_new(object, "disk_bytes", json_integer((json_int_t)s->disk_bytes));
     json_object_set_new(object, "unkept", *s->unkept ? screen_json_word(s->unkept) : json_null());
     return object;
 }
@@ -63,6 +67,16 @@ static const char *as_time(char *buffer, size_t size, int64_t seconds)
     return buffer;
 }
 
+/* Where what the model has of it is bound to be. */
+static void print_place(const struct moed_session *s)
+{
+    char bytes[32];
+    if (s->is_pinned)
+        printf("  (pinned, %s in memory)", screen_bytes(bytes, sizeof bytes, s->memory_bytes));
+    if (s->is_parked)
+        printf("  (parked, %s on the disk)", screen_bytes(bytes, sizeof bytes, s->disk_bytes));
+}
+
 static void print_row(const struct moed_session *s, int width)
 {
     char bytes[32], when[32], said[32];
@@ -76,6 +90,7 @@ static void print_row(const struct moed_session *s, int width)
     screen_cell(screen_bytes(bytes, sizeof bytes, s->bytes), 10);
     screen_word(stdout, s->model);
     fputs(s->is_busy ? "  (busy)" : s->is_cut ? "  (cut)" : "", stdout);
+    print_place(s);
     fputs(*s->unkept ? "  (not on the disk)\n" : "\n", stdout);
 }
 
@@ -278,6 +293,32 @@ static int name(struct run *run)
     return r ? r : tell(run);
 }
 
+static int pin(struct run *run)
+{
+    int r =
+        wait_for(run, moed_session_pin(run->moed, run->args[0], 0, true, &run->call, &run->error));
+    return r ? r : tell(run);
+}
+
+static int unpin(struct run *run)
+{
+    int r =
+        wait_for(run, moed_session_pin(run->moed, run->args[0], 0, false, &run->call, &run->error));
+    return r ? r : tell(run);
+}
+
+static int park(struct run *run)
+{
+    int r = wait_for(run, moed_session_park(run->moed, run->args[0], 0, &run->call, &run->error));
+    return r ? r : tell(run);
+}
+
+static int resume(struct run *run)
+{
+    int r = wait_for(run, moed_session_resume(run->moed, run->args[0], 0, &run->call, &run->error));
+    return r ? r : tell(run);
+}
+
 static int delete_it(struct run *run)
 {
     int r = 0;
@@ -296,9 +337,10 @@ static const struct command {
     int least, most; /* arguments */
     int (*run)(struct run *run);
 } commands[] = {
-    {"list", 0, 0, list},         {"show", 1, 1, show}, {"create", 0, 1, create},
-    {"fork", 2, 4, fork_it},      {"name", 2, 2, name}, {"rewind", 2, 3, rewind_it},
-    {"delete", 1, -1, delete_it},
+    {"list", 0, 0, list},     {"show", 1, 1, show},         {"create", 0, 1, create},
+    {"fork", 2, 4, fork_it},  {"name", 2, 2, name},         {"rewind", 2, 3, rewind_it},
+    {"pin", 1, 1, pin},       {"unpin", 1, 1, unpin},       {"park", 1, 1, park},
+    {"resume", 1, 1, resume}, {"delete", 1, -1, delete_it},
 };
 
 static const struct command *find(const char *word)

@@ -149,17 +149,38 @@ static void fill_answers(const struct seq *seq, int most, uint8_t *answer)
     }
 }
 
+static struct asked *find_place(const struct archive *a)
+{
+    struct asked *asked = a->asked;
+    while (asked < a->asked + a->n_asked && asked->seq)
+        asked++;
+    return asked < a->asked + a->n_asked ? asked : NULL;
+}
+
+static void send_away(struct archive *a, struct asked *asked, struct porter_job *job)
+{
+    asked->seq->is_away = true;
+    job->ticket = (uint64_t)(asked - a->asked);
+    job->key = a->key;
+    job->key.uid = asked->seq->view.uid;
+    job->uid_bytes = asked->seq->view.disk_bytes;
+    job->token = asked->seq->token;
+    job->answer = asked->answer;
+    job->page = asked->seq->view.data;
+    if (!desk_send(a->desk, job))
+        abort(); /* it has room for all who may be away */
+}
+
 bool archive_ask(struct archive *a, struct seq *seq)
 {
     int most = seq->n_tokens - 1; /* the last one is to be put through the model */
     if (most - seq->n_known < PAGE_TOKENS)
         return false;
-    if (a->saving && most < 2 * seq->n_known) /* sooner read than waited for */
+    bool waits = seq->request->care != CARE_NONE;
+    if (a->saving && most < 2 * seq->n_known && !waits) /* sooner read than waited for */
         return false;
-    struct asked *asked = a->asked;
-    while (asked < a->asked + a->n_asked && asked->seq)
-        asked++;
-    if (asked == a->asked + a->n_asked)
+    struct asked *asked = find_place(a);
+    if (!asked)
         return false;
     uint8_t *answer = calloc(bits_bytes(most), 1);
     if (!answer)
@@ -169,21 +190,33 @@ bool archive_ask(struct archive *a, struct seq *seq)
     if (view_grow(&seq->view, a->pool, most) < 0)
         abort(); /* it was promised them */
     *asked = (struct asked){.seq = seq, .answer = answer};
-    seq->is_away = true;
     struct porter_job job = {
         .task = PORTER_FETCH,
-        .ticket = (uint64_t)(asked - a->asked),
-        .key = a->key,
-        .token = seq->token,
         .n_tokens = most,
-        .answer = answer,
-        .page = seq->view.data,
         .n_made = seq->answers ? most : seq->n_known,
         .n_known = seq->n_known,
     };
-    job.key.uid = seq->view.uid;
-    if (!desk_send(a->desk, &job))
-        abort(); /* it has room for all who may be away */
+    send_away(a, asked, &job);
+    return true;
+}
+
+bool archive_park(struct archive *a, struct seq *seq)
+{
+    struct asked *asked = find_place(a);
+    if (!asked)
+        return false;
+    uint8_t *answer = calloc(bits_bytes(seq->n_known), 1);
+    if (!answer) {
+        seq->park.is_done = true;
+        seq->park.code =
+            err_set(&seq->park.err, -ENOMEM, "no memory to park %d tokens", seq->n_known);
+        return true;
+    }
+    fill_answers(seq, seq->n_known, answer);
+    *asked = (struct asked){.seq = seq, .answer = answer};
+    struct porter_job job = {
+        .task = PORTER_KEEP, .talk = seq->request->talk, .n_tokens = seq->n_known};
+    send_away(a, asked, &job);
     return true;
 }
 
@@ -200,6 +233,14 @@ static void settle(struct archive *a, struct seq *seq, const struct porter_job *
     for (int i = whole; i < view_pages(seq->n_known); i++)
         memcpy(&view->page[i]->answers, job->answer + i * (PAGE_TOKENS / 8), PAGE_TOKENS / 8);
     tree_keep(a->tree, view, seq->token, seq->n_known);
+}
+
+static void settle_park(struct seq *seq, const struct porter_job *job)
+{
+    seq->park.is_done = true;
+    seq->park.code = job->result < 0 ? job->result : 0;
+    seq->park.bytes = job->bytes;
+    seq->park.err = job->err;
 }
 
 /* Whether there was a line. */
@@ -259,15 +300,18 @@ struct seq *archive_serve(struct archive *a)
 {
     struct porter_job job;
     while (desk_take(a->desk, &job)) {
-        if (job.task == PORTER_KEEP) {
+        if (job.task == PORTER_KEEP && !job.talk) {
             settle_talk(a, &job);
             continue;
         }
-        if (job.result < 0)
+        if (job.result < 0 && job.task == PORTER_FETCH)
             complain(a, "a talk kept on the disk is not read", &job);
         struct asked *asked = &a->asked[job.ticket];
         struct seq *seq = asked->seq;
-        settle(a, seq, &job);
+        if (job.task == PORTER_KEEP)
+            settle_park(seq, &job);
+        else
+            settle(a, seq, &job);
         come_back(asked);
         return seq;
     }

@@ -41,6 +41,9 @@ OWN_DEFINE(archive, archive_close);
 /* Has the porter look for more than the n_known tokens in the sequence's view, which is given room
  * for them; false: there can be no more, or he has no time. */
 bool archive_ask(struct archive *archive, struct seq *seq);
+/* Has the porter hold what is known of a sequence's tokens, which is some, as its session's. What
+ * comes of it is in seq->park; false: he has no time now. */
+bool archive_park(struct archive *archive, struct seq *seq);
 /* Takes what came back: a sequence that was away, with what is known in its view and tree; NULL:
  * none. */
 struct seq *archive_serve(struct archive *archive);

@@ -2,12 +2,15 @@
 #include "engine/cache.h"
 
 #include <assert.h>
+#include <errno.h>
 
 #include "base/log.h"
 #include "engine/archive.h"
 #include "engine/budget.h"
 #include "engine/engine.h"
+#include "engine/pins.h"
 #include "engine/preamble.h"
+#include "engine/seq.h"
 #include "kv/tree.h"
 #include "model/forward.h"
 #include "model/model.h"
@@ -69,6 +72,9 @@ static int open_pages(struct cache *c, const struct place *place, const struct k
     page_pool_spread(c->pool, place);
     c->n_pages = page_pool_total(c->pool);
     c->bytes = (uint64_t)c->n_pages * page_bytes;
+    r = pins_open(c->pool, page_bytes, &c->pins);
+    if (r < 0)
+        return err_set(err, r, "no memory for pins");
     r = tree_open(c->pool, (int)((int64_t)c->n_pages * config->keep_percent / 100), &c->tree);
     if (r < 0)
         return err_set(err, r, "no memory to remember %d pages", c->n_pages);
@@ -108,6 +114,7 @@ int cache_open(struct cache *c, const struct model *model, const struct place *p
 void cache_close(struct cache *c)
 {
     archive_close(c->archive);
+    pins_close(c->pins);
     tree_close(c->tree);
     assert(!c->pool || page_pool_used(c->pool) == 0);
     page_pool_close(c->pool);
@@ -120,6 +127,66 @@ void cache_limit(const struct cache *c, const struct engine_request *request, st
     if (pages < (uint64_t)c->n_pages)
         view->quota = (int)pages;
     view->disk_bytes = request->disk_bytes;
+}
+
+/* ------------------------------------------------------------------ sessions */
+
+static void park(struct cache *c, struct seq *seq)
+{
+    if (!c->archive) {
+        seq->park.is_done = true;
+        seq->park.code = err_set(&seq->park.err, -EUNATCH,
+                                 "the daemon has no folder to park sessions in (KeepFolder)");
+    } else if (seq->n_known == 0) {
+        seq->park.is_done = true;
+    } else {
+        archive_park(c->archive, seq);
+    }
+}
+
+bool cache_care(struct cache *c, struct seq *seq)
+{
+    enum engine_care care = seq->request->care;
+    if (care == CARE_PARK && !seq->park.is_done)
+        park(c, seq);
+    if (care == CARE_PIN)
+        seq->park.code = pins_check(c->pins, seq->view.uid, seq->view.talk,
+                                    view_pages(seq->n_known), &seq->park.err);
+    return !seq->is_away && (care != CARE_PARK || seq->park.is_done);
+}
+
+/* A turn that ends before its first token is none: what was pinned stays. */
+static bool is_to_be_pinned(const struct seq *seq)
+{
+    return seq->request->is_pinned && seq->park.code == 0 &&
+           (seq->request->care == CARE_PIN || seq_is_decoding(seq));
+}
+
+static void keep(struct cache *c, struct seq *seq, int spared)
+{
+    struct view *view = &seq->view;
+    struct page *end = tree_keep_end(c->tree, view, seq->token, seq->n_cached);
+    if (is_to_be_pinned(seq) && pins_put(c->pins, view, view->n_kept, end, spared) < 0)
+        log_warning("engine", "no memory for the pin of a session of uid %u", view->uid);
+}
+
+size_t cache_leave(struct cache *c, struct seq *seq, bool is_broken, int spared)
+{
+    uint32_t uid = seq->view.uid;
+    uint64_t talk = seq->view.talk;
+    bool is_parked = seq->park.is_done && seq->park.code == 0;
+    if (talk && (is_broken || is_parked))
+        pins_drop(c->pins, uid, talk);
+    if (is_broken)
+        tree_forget(c->tree, &seq->view);
+    else if (!is_parked)
+        keep(c, seq, spared);
+    seq_free(seq, c->pool);
+    c->looked_ns = 0;
+    if (!is_parked)
+        return 0;
+    tree_drop_talk(c->tree, uid, talk);
+    return page_pool_give_back(c->pool);
 }
 
 void cache_save_ahead(struct cache *c, uint64_t now_ns)

@@ -16,6 +16,7 @@
 #include "base/ring.h"
 #include "base/thread.h"
 #include "engine/outbox.h"
+#include "engine/pins.h"
 #include "engine/request.h"
 #include "engine/slots.h"
 #include "engine/stepper.h"
@@ -246,6 +247,17 @@ void engine_press(struct engine *e, enum rung rung)
 {
     if (stepper_press(e->stepper, rung))
         nudge(e);
+}
+
+uint64_t engine_pinned_bytes(struct engine *e, uint32_t uid, uint64_t talk)
+{
+    return pins_bytes(stepper_pins(e->stepper), uid, talk);
+}
+
+void engine_unpin(struct engine *e, uint32_t uid, uint64_t talk)
+{
+    pins_end(stepper_pins(e->stepper), uid, talk);
+    nudge(e);
 }
 
 bool engine_poll(struct engine *e, struct engine_event *ret)

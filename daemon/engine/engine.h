@@ -48,6 +48,14 @@ struct engine_config {
                                        NULL: nothing */
 };
 
+/* What a request without an answer is for: to move what is known of a session's tokens. */
+enum engine_care {
+    CARE_NONE,
+    CARE_RESUME, /* from the disk into memory, ahead of the next turn */
+    CARE_PIN,    /* the same, and it stays there */
+    CARE_PARK,   /* to the disk, where it stays, and from memory */
+};
+
 /* A request; made by engine_request_new, filled by the caller, owned by the engine once submitted.
  */
 struct engine_request {
@@ -65,6 +73,9 @@ struct engine_request {
     bool prompt_logprobs;  /* and of the prompt's tokens, which is then read in smaller steps */
     bool show_special;     /* special tokens print their text */
     bool ignore_end;       /* go on after an end token */
+    enum engine_care care; /* with a talk, and no pages are promised for an answer */
+    uint64_t talk;         /* the session it is of; 0: of none */
+    bool is_pinned;        /* what is known of the session then stays in memory */
     bool is_followed;      /* others with the same prompt come when this one has read it */
     uint64_t finish_by_ns; /* monotonic; 0: whenever. An ESTIMATE comes first */
     int n_beside;          /* answers that will be written beside it for the same client */
@@ -123,9 +134,11 @@ struct engine_event {
     /* READING, with n_prompt and n_cached: until all is read, as it looks; DONE of one refused:
      * until it is worth asking again */
     uint64_t left_ns;
-    int n_runs;   /* KNOWN */
-    int n_values; /* VALUES */
-    struct {      /* ESTIMATE; 0: it was never measured */
+    uint64_t care_bytes; /* DONE, of CARE_PARK: on the disk */
+    int care_code;       /* DONE, of care with ENGINE_ERROR: negative errno, with words in text */
+    int n_runs;          /* KNOWN */
+    int n_values;        /* VALUES */
+    struct {             /* ESTIMATE; 0: it was never measured */
         double prefill_seconds, tokens_per_second;
         int thinking_tokens, answer_tokens;
     } estimate;
@@ -176,6 +189,10 @@ void engine_press(struct engine *engine, enum rung rung);
 /* Takes the next event; false: none. */
 bool engine_poll(struct engine *engine, struct engine_event *ret);
 
+/* What is pinned of a session; 0: nothing. And nothing from the next step on. Any thread. */
+uint64_t engine_pinned_bytes(struct engine *engine, uint32_t uid, uint64_t talk);
+void engine_unpin(struct engine *engine, uint32_t uid, uint64_t talk);
+
 struct engine_look { /* at a call */
     int position;    /* in its uid's queue, from 1 on; 0: it has begun */
     int n_cached;    /* tokens of the prompt that were known; -1: that is not clear yet */
@@ -194,7 +211,8 @@ struct engine_stat { /* a snapshot, any thread */
     uint64_t plan_ns; /* in which the engine chose who has rows */
     uint32_t sequences, queued, pages_used, pages_total;
     uint32_t queued_by_class[N_CLASSES];
-    uint32_t pages_kept; /* that no sequence uses: what was said before, until others need them */
+    uint32_t pages_pinned; /* of pages_used; one that two pins share counts twice */
+    uint32_t pages_kept;   /* that no sequence uses: what was said before, until others need them */
     uint32_t context, step_rows;
     uint64_t cache_bytes;      /* of the whole pool */
     uint64_t given_back_bytes; /* to the kernel, because engine_press() asked for it */

@@ -72,6 +72,11 @@ static void open_store(struct models *m, const char *folder)
     m->config.engine.porter = m->porter;
 }
 
+struct porter *models_porter(const struct models *m)
+{
+    return m->porter;
+}
+
 int models_new(const struct models_config *config, void (*changed)(void *arg), void *arg,
                struct models **ret, struct err *err)
 {

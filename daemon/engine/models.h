@@ -23,6 +23,7 @@
 struct model;
 struct models;
 struct place_words;
+struct porter;
 struct vault;
 
 enum models_state {
@@ -102,6 +103,8 @@ int models_add_folder(struct models *models, const char *path, struct err *err);
 void models_sweep_vault(struct models *models);
 /* Who has the vault, for people; "": there is none. */
 const char *models_vault(const struct models *models);
+/* Who has what the engines keep on the disk; NULL: nobody. He outlives the engines. */
+struct porter *models_porter(const struct models *models);
 /* With those that are gone. */
 int models_count(const struct models *models);
 struct models_entry *models_at(struct models *models, int i);

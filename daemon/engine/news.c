@@ -81,6 +81,8 @@ void news_end(struct outbox *outbox, struct seq *seq, enum engine_finish how, co
         .prefill_ns = first - started,
         .decode_ns = now_ns - first,
         .left_ns = how == ENGINE_REFUSED ? retry_ns : 0,
+        .care_bytes = seq->park.bytes,
+        .care_code = seq->park.code,
     };
     if (reason)
         event.n_text = (uint16_t)snprintf(event.text, sizeof event.text, "%s", reason);

@@ -58,6 +58,8 @@ int request_check(const struct engine_request *q, const struct vocab *vocab, int
     if (q->n_prompt > context)
         return err_set(err, -E2BIG, "the prompt has %d tokens, the context holds %d", q->n_prompt,
                        context);
+    if (q->care != CARE_NONE && !q->talk)
+        return err_set(err, -EINVAL, "care is taken of a session's tokens, found none named");
     if (q->prompt_logprobs && q->n_prompt == context)
         return err_set(err, -E2BIG,
                        "the prompt has %d tokens, expected at most %d: prompt_logprobs come with a "

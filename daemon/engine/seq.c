@@ -43,6 +43,7 @@ int seq_new(uint64_t call, struct engine_request *request, const struct vocab *v
         seq_free(seq, NULL);
         return r;
     }
+    seq->view.talk = request->talk;
     memcpy(seq->token, request->prompt, (size_t)request->n_prompt * sizeof *seq->token);
     seq->n_tokens = request->n_prompt;
     think_init(&seq->think, &request->think);

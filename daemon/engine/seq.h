@@ -30,7 +30,13 @@ struct seq {
     int n_hoped;               /* when it came */
     bool is_recalled, is_away; /* n_known is known; the porter looks for more */
     bool is_over;              /* its end was told while it was away, or busy */
-    int limit;                 /* tokens in all, prompt included */
+    struct {                   /* of CARE_PARK */
+        bool is_done;          /* the porter is through: */
+        int code;              /* 0, or negative errno with words */
+        uint64_t bytes;        /* on the disk */
+        struct err err;
+    } park;
+    int limit;         /* tokens in all, prompt included */
     uint32_t *answers; /* a word a page of the prompt, as struct page has it: how its rows must be
                           made; NULL: as those of prompts, or as they are known */
     struct mean mean;  /* of an embedding */

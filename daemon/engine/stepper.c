@@ -15,6 +15,7 @@
 #include "engine/news.h"
 #include "engine/outbox.h"
 #include "engine/pass.h"
+#include "engine/pins.h"
 #include "engine/sched.h"
 #include "engine/seq.h"
 #include "engine/slots.h"
@@ -85,13 +86,25 @@ static struct pass *pass_of(struct stepper *s, const struct seq *seq)
 
 /* ------------------------------------------------------------------ coming and going */
 
+/* Pages of the sequence that needs the most. */
+static int most_needed(const struct stepper *s)
+{
+    int most = 0;
+    const struct seq *seq;
+    TAILQ_FOREACH (seq, &s->seqs, beside)
+        if (seq->view.room > most)
+            most = seq->view.room;
+    return most;
+}
+
 /* Sends the last event of a sequence and frees it, or leaves it to the archive. */
 static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, const char *reason)
 {
     uint64_t now = now_ns();
     uint64_t waited = now - seq->task.added_ns, wait = sched_wait_ns(&seq->task, now);
     news_end(s->outbox, seq, how, reason, wait > waited ? wait : waited, now);
-    tally_end(&s->tally, how, now);
+    if (seq->request->care == CARE_NONE)
+        tally_end(&s->tally, how, now);
     TAILQ_REMOVE(&s->seqs, seq, beside);
     sched_remove(s->sched, &seq->task);
     if (seq->is_away || seq->task.is_busy) { /* its pages are lent, or in use */
@@ -100,20 +113,15 @@ static void finish(struct stepper *s, struct seq *seq, enum engine_finish how, c
             pass_of(s, seq)->n_over++;
         return;
     }
-    if (how == ENGINE_ERROR) /* where numbers ran away, who asks again starts anew */
-        tree_forget(s->cache.tree, &seq->view);
-    else
-        tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
-    seq_free(seq, s->cache.pool);
-    s->cache.looked_ns = 0;
+    /* Where numbers ran away, who asks again starts anew. */
+    bool is_broken = how == ENGINE_ERROR && seq->request->care == CARE_NONE;
+    tally_add(&s->tally.given_back, cache_leave(&s->cache, seq, is_broken, most_needed(s)));
 }
 
 /* A step is over whose sequence was told to be over before. */
 static void let_go(struct stepper *s, struct seq *seq)
 {
-    tree_keep_end(s->cache.tree, &seq->view, seq->token, seq->n_cached);
-    seq_free(seq, s->cache.pool);
-    s->cache.looked_ns = 0;
+    tally_add(&s->tally.given_back, cache_leave(&s->cache, seq, false, most_needed(s)));
 }
 
 /* It has not begun by when it should have, or will not have. */
@@ -130,12 +138,23 @@ static void refuse(struct stepper *s, struct seq *seq, uint64_t now)
     finish(s, seq, ENGINE_REFUSED, reason);
 }
 
+/* Tokens in all. Who does not say how many has no more than pins leave, if his prompt fits there.
+ */
+static int limit_of(const struct stepper *s, const struct engine_request *request)
+{
+    int limit = s->cache.context, n_prompt = request->n_prompt;
+    int64_t left = (int64_t)pins_n_left(s->cache.pins) * PAGE_TOKENS;
+    if (request->care != CARE_NONE)
+        return n_prompt;
+    if (request->max_tokens > 0)
+        return request->max_tokens < limit - n_prompt ? n_prompt + request->max_tokens : limit;
+    return left > n_prompt && left < limit ? (int)left : limit;
+}
+
 void stepper_accept(struct stepper *s, uint64_t call, struct engine_request *request,
                     uint64_t submitted_ns)
 {
-    int limit = s->cache.context, n_prompt = request->n_prompt;
-    if (request->max_tokens > 0 && request->max_tokens < limit - n_prompt)
-        limit = n_prompt + request->max_tokens;
+    int limit = limit_of(s, request), n_prompt = request->n_prompt;
     struct seq *seq;
     int r =
         seq_new(call, request, model_vocab(s->model), limit, model_hparams(s->model)->vocab, &seq);
@@ -191,6 +210,8 @@ static void look_at_seqs(struct stepper *s, uint64_t now)
             continue;
         }
         seq->task.rests = seq->is_away || slots_is_paused(s->slots, seq->call);
+        if (!seq->task.has_begun)
+            pins_leave(s->cache.pins, seq->view.room);
         if (seq->task.is_busy)
             continue;
         seq->task.writes = seq_is_decoding(seq);
@@ -218,7 +239,8 @@ static void know(struct stepper *s, struct seq *seq)
 {
     seq->n_cached = seq->n_known;
     seq->task.n_rows = seq_n_waiting(seq);
-    tally_add(&s->tally.cached_tokens, (uint64_t)seq->n_known);
+    if (seq->request->care == CARE_NONE)
+        tally_add(&s->tally.cached_tokens, (uint64_t)seq->n_known);
     news_known(s->slots, s->outbox, seq);
 }
 
@@ -238,7 +260,7 @@ static void take_back(struct stepper *s)
     while (s->cache.archive && (seq = archive_serve(s->cache.archive))) {
         if (seq->is_over)
             seq_free(seq, s->cache.pool);
-        else
+        else if (!seq->park.is_done)
             know(s, seq);
     }
 }
@@ -296,10 +318,24 @@ static bool begin(struct stepper *s, struct seq *seq)
     seq->started_ns = seq->told_ns = now_ns();
     news_begun(s->slots, seq);
     sched_begin(s->sched, &seq->task, seq->started_ns);
-    if (!seq_is_full(seq) || seq->request->is_embedding)
+    if (!seq_is_full(seq) || seq->request->is_embedding || seq->request->care != CARE_NONE)
         return true;
     finish(s, seq, ENGINE_LENGTH, NULL);
     return false;
+}
+
+/* Its tokens are moved, not read: it is over, or away, or is to come again. */
+static void care(struct stepper *s, struct seq *seq)
+{
+    if (!seq->is_recalled)
+        recall(s, seq);
+    if (!seq->is_away && cache_care(&s->cache, seq)) {
+        int code = seq->park.code;
+        finish(s, seq, code < 0 ? ENGINE_ERROR : ENGINE_STOP, code < 0 ? seq->park.err.text : NULL);
+        return;
+    }
+    sched_give(s->sched, &seq->task, 0);
+    seq->task.rests = true;
 }
 
 /* Shares out a step; false: it is to be done again, since nobody is left of those who kept others
@@ -315,6 +351,11 @@ static bool plan(struct stepper *s, enum track track)
     while ((task = sched_next(s->sched, &rows))) {
         struct seq *seq = seq_of(task);
         if (!task->has_begun && !begin(s, seq)) {
+            is_left = true;
+            continue;
+        }
+        if (seq->request->care != CARE_NONE) {
+            care(s, seq);
             is_left = true;
             continue;
         }
@@ -498,6 +539,7 @@ static void publish(struct stepper *s)
     tally_set(&s->tally.pages_used, page_pool_used(s->cache.pool) - kept - shared);
     tally_set(&s->tally.pages_kept, kept);
     tally_set(&s->tally.pages_shared, shared);
+    tally_set(&s->tally.pages_pinned, pins_n_pages(s->cache.pins));
     if (s->cache.archive) {
         tally_store(&s->tally.lost, tree_n_lost(s->cache.tree));
         tally_store(&s->tally.unwritten, archive_n_failed(s->cache.archive));
@@ -529,6 +571,7 @@ bool stepper_step(struct stepper *s)
 {
     uint64_t asked_ns = now_ns();
     take_back(s);
+    pins_sweep(s->cache.pins);
     look_at_seqs(s, asked_ns);
     give_up_idle_passes(s);
     start_passes(s);
@@ -686,6 +729,11 @@ int stepper_context(const struct stepper *s)
 const void *stepper_cache(const struct stepper *s, size_t *bytes)
 {
     return page_pool_memory(s->cache.pool, bytes);
+}
+
+struct pins *stepper_pins(struct stepper *s)
+{
+    return s->cache.pins;
 }
 
 const struct meters *stepper_meters(const struct stepper *s)

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 
 struct outbox;
+struct pins;
 struct slots;
 struct stepper;
 
@@ -53,6 +54,7 @@ void stepper_nudge(struct stepper *stepper);
 bool stepper_press(struct stepper *stepper, enum rung rung);
 int stepper_context(
     const struct stepper *stepper); /* tokens: the model's, or what the cache holds */
+struct pins *stepper_pins(struct stepper *stepper);
 const struct meters *stepper_meters(const struct stepper *stepper);
 struct usage *stepper_usage(const struct stepper *stepper);  /* NULL: no experts */
 uint64_t stepper_end_pace_ns(const struct stepper *stepper); /* from one end to the next; 0: none */

@@ -72,6 +72,7 @@ void tally_read(const struct tally *tally, struct engine_stat *ret)
     ret->sequences = READ(tally, sequences);
     ret->pages_used = READ(tally, pages_used);
     ret->pages_kept = READ(tally, pages_kept);
+    ret->pages_pinned = READ(tally, pages_pinned);
     ret->queued = 0;
     for (int i = 0; i < N_CLASSES; i++) {
         ret->queued_by_class[i] = READ(tally, queued[i]);

@@ -13,7 +13,7 @@ struct tally {
     atomic_uint_fast64_t steps, prompt_tokens, cached_tokens, decoded_tokens, done, cancelled,
         errors, refused, prefill_ns, decode_ns, plan_ns, given_back, lost, unwritten;
     atomic_uint_fast64_t ended_ns, end_pace_ns; /* the last end; from one to the next */
-    atomic_uint sequences, queued[N_CLASSES], pages_used, pages_kept, pages_shared;
+    atomic_uint sequences, queued[N_CLASSES], pages_used, pages_kept, pages_shared, pages_pinned;
 };
 
 void tally_add(atomic_uint_fast64_t *counter, uint64_t n);

@@ -30,6 +30,7 @@ struct branch {
     TAILQ_ENTRY(branch) beside;
     TAILQ_ENTRY(branch) leaf; /* while it has no children */
     uint64_t used, tried;     /* when, by the tree's clock; to be saved */
+    uint64_t talk;            /* the session that used it last; 0: none */
     int n;                    /* tokens; where a talk ended there may be fewer than a page's */
     enum saving saving;
     int32_t token[PAGE_TOKENS];

@@ -6,9 +6,11 @@
 #include "kv/porter.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/ring.h"
@@ -32,21 +34,45 @@ struct porter {
     sem_t work;
     pthread_mutex_t lock;
     struct desk *desks;
+    pthread_mutex_t stat_lock; /* held for a moment, also by who has the other */
     struct store_stat stat;
 };
 
+enum { TALK_ROOM = 17 };
+
+/* The name of a session's rows. */
+static void name_talk(uint64_t talk, char dst[TALK_ROOM])
+{
+    *dst = '\0';
+    if (talk)
+        snprintf(dst, TALK_ROOM, "%016" PRIx64, talk);
+}
+
+static void publish(struct porter *p)
+{
+    pthread_mutex_lock(&p->stat_lock);
+    store_stat(p->store, &p->stat);
+    pthread_mutex_unlock(&p->stat_lock);
+}
+
 static int keep(struct store *store, struct porter_job *job)
 {
+    char name[TALK_ROOM];
+    name_talk(job->talk, name);
     struct rowfile_text text = {
         .token = job->token,
         .n_tokens = job->n_tokens,
         .n_rows = job->n_tokens,
         .answer = job->answer,
-        .name = "",
+        .name = name,
     };
     int r = store_limit(store, job->key.uid, job->uid_bytes);
-    return r < 0 ? err_set(&job->err, r, "no memory for uid %u", job->key.uid)
-                 : store_put(store, &job->key, &text, job->page, &job->err);
+    if (r < 0)
+        return err_set(&job->err, r, "no memory for uid %u", job->key.uid);
+    r = store_put(store, &job->key, &text, job->page, &job->err);
+    const struct kept *kept = r == 0 ? store_named(store, job->key.uid, name) : NULL;
+    job->bytes = kept ? kept->bytes : 0;
+    return r;
 }
 
 /* The bits of n rows, and zeros behind. */
@@ -92,7 +118,7 @@ static bool round_of_desks(struct porter *p)
             continue;
         any = true;
         job.result = job.task == PORTER_KEEP ? keep(p->store, &job) : fetch(p->store, &job);
-        store_stat(p->store, &p->stat);
+        publish(p);
         if (!ring_push(desk->up, &job))
             abort(); /* it has room for all that were sent */
         desk->wake(desk->arg);
@@ -106,7 +132,7 @@ static void *porter_main(void *arg)
     struct porter *p = arg;
     pthread_mutex_lock(&p->lock);
     store_scan(p->store, NULL); /* what it cannot list it has not */
-    store_stat(p->store, &p->stat);
+    publish(p);
     pthread_mutex_unlock(&p->lock);
     while (!atomic_load(&p->stop)) {
         if (round_of_desks(p))
@@ -126,6 +152,7 @@ int porter_open(const char *folder, uint64_t most_bytes, struct porter **ret, st
         return err_set(err, -ENOMEM, "no memory for a porter");
     sem_init(&p->work, 0, 0);
     pthread_mutex_init(&p->lock, NULL);
+    pthread_mutex_init(&p->stat_lock, NULL);
     int r = store_open(folder, most_bytes, &p->store, err);
     if (r < 0)
         return r;
@@ -149,14 +176,41 @@ void porter_close(struct porter *p)
     store_close(p->store);
     sem_destroy(&p->work);
     pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->stat_lock);
     free(p);
 }
 
 void porter_stat(struct porter *p, struct store_stat *ret)
 {
-    pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->stat_lock);
     *ret = p->stat;
+    pthread_mutex_unlock(&p->stat_lock);
+}
+
+int porter_let_go(struct porter *p, uint32_t uid, uint64_t talk, struct err *err)
+{
+    char name[TALK_ROOM];
+    name_talk(talk, name);
+    pthread_mutex_lock(&p->lock);
+    const struct kept *kept = store_named(p->store, uid, name);
+    int r = kept ? store_let_go(p->store, kept, err) : 0;
+    publish(p);
     pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+int porter_remove(struct porter *p, uint32_t uid, uint64_t talk, struct err *err)
+{
+    char name[TALK_ROOM];
+    const struct kept *kept;
+    int r = 0;
+    name_talk(talk, name);
+    pthread_mutex_lock(&p->lock);
+    while (r == 0 && (kept = store_named(p->store, uid, name)))
+        r = store_remove(p->store, kept, err);
+    publish(p);
+    pthread_mutex_unlock(&p->lock);
+    return r;
 }
 
 int desk_open(struct porter *porter, int jobs, void (*wake)(void *arg), void *arg,

@@ -4,7 +4,8 @@
  *
  * Each engine has a desk with him: jobs go down a ring, and come back up another when they are
  * done, in order. What a job points to is lent until then: pages must be held, and nobody may write
- * them or, if they are to be filled, read them. The disk is touched on his thread alone.
+ * them or, if they are to be filled, read them. The disk is touched on his thread, but for what
+ * porter_let_go() and porter_remove() do, whose callers wait until he has nothing in hand.
  */
 #pragma once
 
@@ -29,6 +30,7 @@ struct porter_job {
     uint64_t ticket; /* the sender's */
     struct rowfile_key key;
     const int32_t *token;
+    uint64_t talk;   /* KEEP: a session's, as which they are held; 0: they are not */
     int n_tokens;    /* KEEP: as many rows; FETCH: at most so many rows */
     uint8_t *answer; /* KEEP: a bit a row; FETCH: of the rows found, with room for n_tokens; before
                         that of the first n_made rows, else zeros */
@@ -39,6 +41,7 @@ struct porter_job {
                     they end are filled, or cleared if that fails */
     /* Filled when it comes back: */
     int result; /* 0; KEEP: 1 for rows that were there; FETCH: rows, 0: no more than are known */
+    uint64_t bytes; /* KEEP of a session's: of the file */
     struct err err;
 };
 
@@ -47,8 +50,13 @@ int porter_open(const char *folder, uint64_t most_bytes, struct porter **ret, st
 /* Ends the thread after the job in hand. Desks must be closed. */
 void porter_close(struct porter *porter);
 OWN_DEFINE(porter, porter_close);
-/* Any thread. */
+/* Any thread; waits for no disk. */
 void porter_stat(struct porter *porter, struct store_stat *ret);
+
+/* What is held as a session's: from now on it goes when room is needed; or it goes at once. 0 also
+ * if there is nothing; as the disk does. Any thread that may wait for a disk. */
+int porter_let_go(struct porter *porter, uint32_t uid, uint64_t talk, struct err *err);
+int porter_remove(struct porter *porter, uint32_t uid, uint64_t talk, struct err *err);
 
 /* A desk for one thread, at which at most `jobs` wait; `wake` is called on the porter's thread when
  * one comes back. Any thread; -ENOMEM. */

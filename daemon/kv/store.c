@@ -17,6 +17,13 @@
 
 enum { HASH_DIGITS = 32, NAME_ROOM = HASH_DIGITS + 8, UID_ROOM = 11 };
 
+/* Parts of the room that may be held: by one, by all. */
+enum { HELD_USER = 4, HELD_ALL = 2 };
+
+#define ENDING      ".kv"
+#define ENDING_HELD ".held"
+#define ENDING_HALF ".tmp"
+
 /* A user's folder. */
 struct holder {
     uint32_t uid;
@@ -28,7 +35,8 @@ struct entry {
     struct kept kept;     /* what callers hold */
     struct rowfile *file; /* NULL: never found, and goes when room is needed */
     int holder;
-    bool is_sure;         /* a crash does not lose it */
+    bool is_sure; /* a crash does not lose it */
+    bool is_held;
     char name[NAME_ROOM]; /* in the holder's folder */
 };
 
@@ -53,11 +61,6 @@ static void entry_free(struct entry *e)
     free(e);
 }
 OWN_DEFINE(entry, entry_free);
-
-static bool is_named(const struct entry *e)
-{
-    return e->file && *e->file->text.name;
-}
 
 /* Room for one more, so that adding cannot fail. */
 static int index_reserve(struct store *s)
@@ -93,6 +96,16 @@ static void index_drop(struct store *s, struct entry *e)
     s->bytes -= e->kept.bytes;
     s->holder[e->holder].bytes -= e->kept.bytes;
     entry_free(e);
+}
+
+/* Of a user, or of all (negative). */
+static uint64_t held_bytes(const struct store *s, int holder)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < s->n; i++)
+        if (s->entry[i]->is_held && (holder < 0 || s->entry[i]->holder == holder))
+            bytes += s->entry[i]->kept.bytes;
+    return bytes;
 }
 
 static struct entry *index_file(const struct store *s, int holder, const char *name)
@@ -275,11 +288,12 @@ void store_close(struct store *s)
 /* One name of a user's folder. -ENOMEM alone ends the scan. */
 static int scan_file(struct store *s, int holder, int folder, const char *name)
 {
-    if (is_hash(name, ".tmp")) { /* nobody else writes: we did, and died */
+    if (is_hash(name, ENDING_HALF)) { /* nobody else writes: we did, and died */
         unlinkat(folder, name, 0);
         return 0;
     }
-    if (!is_hash(name, ".kv"))
+    bool is_held = is_hash(name, ENDING_HELD);
+    if (!is_held && !is_hash(name, ENDING))
         return 0;
     struct stat st;
     OWN_FD fd = open_file(folder, name, &st, NULL);
@@ -301,7 +315,8 @@ static int scan_file(struct store *s, int holder, int folder, const char *name)
         e->file = NULL;
     }
     e->holder = holder;
-    strcpy(e->name, name); /* is_hash: it fits */
+    e->is_held = is_held && e->file; /* what is not found is of no use to anybody */
+    strcpy(e->name, name);           /* is_hash: it fits */
     e->is_sure = true;
     e->kept.bytes = (uint64_t)st.st_size;
     e->kept.used_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
@@ -388,7 +403,7 @@ static struct entry *victim(const struct store *s, int writer, uint64_t bytes,
     struct entry *best = NULL;
     for (int i = 0; i < s->n; i++) {
         struct entry *e = s->entry[i];
-        if (is_named(e) || e == spared || (alone && e->holder != writer))
+        if (e->is_held || e == spared || (alone && e->holder != writer))
             continue;
         uint64_t mine = held(s, e, writer, bytes), most = best ? held(s, best, writer, bytes) : 0;
         if (!best || mine > most || (mine == most && e->kept.used_ns < best->kept.used_ns))
@@ -431,10 +446,11 @@ static int make_room(struct store *s, int writer, uint64_t bytes, const struct e
     while (s->bytes - own > s->most_bytes - bytes || s->n > STORE_MOST_FILES - more) {
         struct entry *e = victim(s, writer, bytes, spared, false);
         if (!e)
-            return err_set(err, -ENOSPC,
-                           "rows with a name take %llu bytes of the store's %llu, %llu are needed",
-                           (unsigned long long)s->bytes, (unsigned long long)s->most_bytes,
-                           (unsigned long long)bytes);
+            return err_set(
+                err, -ENOSPC,
+                "rows that are held take %llu bytes of the store's %llu, %llu are needed",
+                (unsigned long long)s->bytes, (unsigned long long)s->most_bytes,
+                (unsigned long long)bytes);
         r = erase(s, e, err);
         if (r < 0)
             return r;
@@ -496,21 +512,16 @@ int store_find(const struct store *s, const struct rowfile_key *key, const int32
 
 const struct kept *store_named(const struct store *s, uint32_t uid, const char *name)
 {
-    for (int i = 0; i < s->n; i++)
-        if (is_named(s->entry[i]) && s->entry[i]->file->key.uid == uid &&
-            strcmp(s->entry[i]->file->text.name, name) == 0)
-            return &s->entry[i]->kept;
-    return NULL;
-}
-
-const struct kept *store_next(const struct store *s, const struct kept *kept)
-{
-    int i = 0;
-    while (kept && &s->entry[i++]->kept != kept)
-        ;
-    while (i < s->n && !s->entry[i]->file)
-        i++;
-    return i < s->n ? &s->entry[i]->kept : NULL;
+    const struct kept *let_go = NULL;
+    for (int i = 0; i < s->n; i++) {
+        const struct entry *e = s->entry[i];
+        if (!e->file || e->file->key.uid != uid || !*name || strcmp(e->file->text.name, name) != 0)
+            continue;
+        if (e->is_held)
+            return &e->kept;
+        let_go = &e->kept;
+    }
+    return let_go;
 }
 
 void store_stat(const struct store *s, struct store_stat *ret)
@@ -518,6 +529,7 @@ void store_stat(const struct store *s, struct store_stat *ret)
     *ret = (struct store_stat){
         .bytes = s->bytes,
         .most_bytes = s->most_bytes,
+        .held_bytes = held_bytes(s, -1),
         .n_files = s->n,
         .n_evicted = s->n_evicted,
         .n_broken = s->n_broken,
@@ -553,12 +565,28 @@ static void drop_beginnings(struct store *s, const struct entry *of)
 {
     for (int i = s->n - 1; i >= 0; i--) {
         struct entry *e = s->entry[i];
-        if (e == of || is_named(e) || !e->file)
+        if (e == of || e->is_held || !e->file)
             continue;
         const struct rowfile_text *text = &e->file->text;
         if (common(of, &e->file->key, text->token, text->n_rows, text->answer) == text->n_rows)
             erase(s, e, NULL); /* else it goes when room is needed */
     }
+}
+
+/* Whether a user may hold so many bytes instead of the old ones. */
+static int check_held(const struct store *s, int holder, uint64_t bytes, const struct entry *old,
+                      struct err *err)
+{
+    uint64_t own = old && old->is_held ? old->kept.bytes : 0;
+    uint64_t user = held_bytes(s, holder) - own + bytes, all = held_bytes(s, -1) - own + bytes;
+    if (user > s->most_bytes / HELD_USER)
+        return err_set(err, -EDQUOT, "%llu bytes would be held for one user, expected at most %llu",
+                       (unsigned long long)user, (unsigned long long)s->most_bytes / HELD_USER);
+    if (all > s->most_bytes / HELD_ALL)
+        return err_set(err, -ENOSPC,
+                       "%llu bytes would be held for all users, expected at most %llu",
+                       (unsigned long long)all, (unsigned long long)s->most_bytes / HELD_ALL);
+    return 0;
 }
 
 int store_put(struct store *s, const struct rowfile_key *key, const struct rowfile_text *text,
@@ -580,11 +608,15 @@ int store_put(struct store *s, const struct rowfile_key *key, const struct rowfi
     if (!e || holder < 0 || index_reserve(s) < 0)
         return err_set(err, -ENOMEM, "no memory to keep %d rows", text->n_rows);
     e->holder = holder;
-    snprintf(e->name, sizeof e->name, "%s.kv", hash);
-    snprintf(tmp, sizeof tmp, "%s.tmp", hash);
+    e->is_held = named;
+    snprintf(e->name, sizeof e->name, "%s%s", hash, named ? ENDING_HELD : ENDING);
+    snprintf(tmp, sizeof tmp, "%s" ENDING_HALF, hash);
 
     struct entry *old = index_file(s, holder, e->name);
-    int r = make_room(s, holder, rowfile_most_bytes(key, text), old, err);
+    uint64_t most = rowfile_most_bytes(key, text);
+    int r = named ? check_held(s, holder, most, old, err) : 0;
+    if (r == 0)
+        r = make_room(s, holder, most, old, err);
     if (r < 0)
         return r;
     OWN_FD folder = open_user(s, holder, true, err);
@@ -647,7 +679,7 @@ static void forget(struct store *s, struct entry *e, int why)
     }
     if (why == -EBADMSG || why == -ENOENT || why == -ESTALE) {
         index_drop(s, e);
-    } else if (!is_named(e)) { /* of a bad disk; it still takes room */
+    } else if (!e->is_held) { /* of a bad disk; it still takes room */
         rowfile_close(e->file);
         e->file = NULL;
     }
@@ -666,6 +698,28 @@ int store_get(struct store *s, const struct kept *kept, int from, int n_pages, v
     if (r != -ENOMEM)
         forget(s, e, r);
     return r;
+}
+
+int store_let_go(struct store *s, const struct kept *kept, struct err *err)
+{
+    struct entry *e = entry_of(kept);
+    if (!e->is_held)
+        return 0;
+    char name[NAME_ROOM];
+    snprintf(name, sizeof name, "%.*s" ENDING, HASH_DIGITS, e->name);
+    struct entry *old = index_file(s, e->holder, name); /* let go before, and held again since */
+    OWN_FD folder = open_user(s, e->holder, false, err);
+    if (folder < 0)
+        return folder;
+    if (renameat(folder, e->name, folder, name) < 0)
+        return err_set(err, -errno, "cannot rename '%s': %s", e->name, strerror(errno));
+    strcpy(e->name, name);
+    e->is_held = false;
+    if (old)
+        index_drop(s, old);
+    if (fsync(folder) < 0)
+        return err_set(err, -errno, "cannot sync a folder: %s", strerror(errno));
+    return 0;
 }
 
 int store_remove(struct store *s, const struct kept *kept, struct err *err)

@@ -3,6 +3,7 @@
  * The store: a folder of row files, found by whose they are, of what model, and by their tokens.
  *
  *     FOLDER/UID/HASH.kv      0700, all of it ours; HASH.tmp while one is written
+ *     FOLDER/UID/HASH.held    rows that stay until their owner lets them go
  *
  * A file comes into being by tmp, sync, rename, sync of the folder: it is there as a whole or not
  * at all. Heads are read once, at the scan, and kept in memory; blocks are checked when they are
@@ -12,9 +13,10 @@
  *
  * Room is a number of bytes and MOST_FILES files. Who holds the most pays first, by what was not
  * used for longest, so that nobody can push out another who holds less; but first who holds more
- * than a limit of his own. Rows with a name are kept until their owner removes them.
+ * than a limit of his own. Rows that are put with a name are held: they stay until their owner lets
+ * them go or removes them, and are a quarter of the room at most for one user, half of it for all.
  *
- * One thread; no other process: the folder is locked.
+ * One thread at a time; no other process: the folder is locked.
  */
 #pragma once
 
@@ -48,10 +50,11 @@ int store_scan(struct store *store, struct err *err);
  * Keep rows. Returns 1 if they were there already, as a part of others perhaps; else 0, and those
  * without a name that are a beginning of these are removed. What failed may be tried again.
  *
- *   text    with a name: replaces the user's rows of that name
+ *   text    with a name: replaces the user's rows of that name, and is held
  *   page    page[rowfile_pages(n_rows)]
  *   fails   -EFBIG   more than the store, or the user, may have in all
- *           -ENOSPC, -EDQUOT   the disk is full, or named rows leave no room: the words say which
+ *           -ENOSPC, -EDQUOT   the disk is full, or rows that are held leave no room, or are too
+ *                              many: the words say which
  *           -EIO … as the disk does; -ENOMEM
  */
 int store_put(struct store *store, const struct rowfile_key *key, const struct rowfile_text *text,
@@ -72,16 +75,16 @@ struct kept {
  */
 int store_find(const struct store *store, const struct rowfile_key *key, const int32_t *token,
                int n_tokens, const uint8_t *answer, const struct kept **ret);
-/* The user's rows of that name, of whatever model; NULL: none. */
+/* The user's rows of that name, of whatever model, those that are held first; NULL: none. */
 const struct kept *store_named(const struct store *store, uint32_t uid, const char *name);
-/* One after the other, in no order: NULL gives the first, and is what follows the last. */
-const struct kept *store_next(const struct store *store, const struct kept *kept);
-
 /* Reads pages as rowfile_read() does. When it fails all of the pages are zeros. -EBADMSG, -ENOENT:
- * broken or gone, and forgotten; -EIO … as the disk does, and not found again if it has no name;
+ * broken or gone, and forgotten; -EIO … as the disk does, and not found again unless it is held;
  * -ENOMEM. */
 int store_get(struct store *store, const struct kept *kept, int from, int n_pages,
               void *const *page, struct err *err);
+/* Rows with a name are as others from now on. Fails as the disk does; they may be held after a
+ * crash then. */
+int store_let_go(struct store *store, const struct kept *kept, struct err *err);
 /* Fails as the disk does; they may be found after a crash then, and until then if the file is
  * there. */
 int store_remove(struct store *store, const struct kept *kept, struct err *err);
@@ -92,6 +95,7 @@ int store_limit(struct store *store, uint32_t uid, uint64_t most_bytes);
 
 struct store_stat {
     uint64_t bytes, most_bytes;
+    uint64_t held_bytes; /* of bytes */
     int n_files;
     uint64_t n_evicted; /* for room, since the start */
     uint64_t n_broken;  /* removed for what they were */

@@ -86,10 +86,12 @@ static bool is_leaf(const struct branch *branch)
     return TAILQ_EMPTY(&branch->children) && branch->n_guests == 0;
 }
 
-static void touch(struct tree *tree, struct branch *branch)
+static void touch(struct tree *tree, struct branch *branch, uint64_t talk)
 {
     struct branches *list = siblings(branch->owner, branch->parent);
     branch->used = ++tree->clock;
+    if (talk)
+        branch->talk = talk;
     TAILQ_REMOVE(list, branch, beside);
     TAILQ_INSERT_HEAD(list, branch, beside);
     if (!is_leaf(branch))
@@ -199,25 +201,50 @@ void tree_make_room(struct tree *tree, const struct view *view, int pages)
     make_room(tree, view->uid, view->n > 0 ? view->home : ANY_HOME, pages);
 }
 
-int tree_drop_idle(struct tree *tree, bool saved_only)
+/* What goes of the idle branches: what is saved, all, or a session's. */
+struct choice {
+    bool saved_only;
+    uint64_t talk; /* 0: whosesoever */
+};
+
+static bool is_chosen(const struct branch *branch, const struct choice *choice)
+{
+    return branch->page->refs == 1 && (branch->saving == SAVED || !choice->saved_only) &&
+           (!choice->talk || branch->talk == choice->talk);
+}
+
+static int drop_chosen(struct tree *tree, struct owner *owner, const struct choice *choice)
 {
     int n = 0;
-    for (int i = 0; i < tree->n_owners; i++) {
-        struct owner *owner = &tree->owner[i];
-        struct branch *leaf = owner->n > 0 ? TAILQ_LAST(&owner->leaves, branches) : NULL;
-        while (leaf) {
-            struct branch *at = leaf;
-            leaf = TAILQ_PREV(leaf, branches, leaf);
-            while (at && at->owner == owner && is_leaf(at) && at->page->refs == 1 &&
-                   (at->saving == SAVED || !saved_only)) {
-                struct branch *parent = at->parent;
+    struct branch *leaf = owner->n > 0 ? TAILQ_LAST(&owner->leaves, branches) : NULL;
+    while (leaf) {
+        struct branch *at = leaf;
+        leaf = TAILQ_PREV(leaf, branches, leaf);
+        while (at && at->owner == owner && is_leaf(at) && is_chosen(at, choice)) {
+            struct branch *parent = at->parent;
+            if (choice->talk)
+                fell(tree, at);
+            else
                 drop(tree, at);
-                n++;
-                at = parent; /* else it would be passed over where it becomes a leaf */
-            }
+            n++;
+            at = parent; /* else it would be passed over where it becomes a leaf */
         }
     }
     return n;
+}
+
+int tree_drop_idle(struct tree *tree, bool saved_only)
+{
+    int n = 0;
+    for (int i = 0; i < tree->n_owners; i++)
+        n += drop_chosen(tree, &tree->owner[i], &(struct choice){.saved_only = saved_only});
+    return n;
+}
+
+int tree_drop_talk(struct tree *tree, uint32_t uid, uint64_t talk)
+{
+    struct owner *owner = find_owner(tree, uid);
+    return owner ? drop_chosen(tree, owner, &(struct choice){.talk = talk}) : 0;
 }
 
 uint64_t tree_n_lost(const struct tree *tree)
@@ -345,7 +372,7 @@ int tree_recall(struct tree *tree, struct view *view, const int32_t *token, int 
             next_known(tree, view->uid, view->branch, token, known, n, answers, &same);
         if (!branch)
             return known;
-        touch(tree, branch);
+        touch(tree, branch, view->talk);
         if (same < PAGE_TOKENS)
             return append_copy(tree, view, branch->page, same) ? known + same : known;
         page_ref(tree->pool, branch->page);
@@ -409,7 +436,7 @@ static struct branch *shared_branch(struct tree *tree, struct view *view, const 
     struct page *page = view->page[view->n_kept];
     struct branch *branch = find_holder(&tree->shared, view->branch, page, token, PAGE_TOKENS);
     if (branch)
-        touch(tree, branch);
+        touch(tree, branch, 0);
     return branch ? branch : grow(tree, &tree->shared, view->branch, page, token, PAGE_TOKENS);
 }
 
@@ -420,7 +447,7 @@ static struct branch *branch_of(struct tree *tree, struct view *view, const int3
     struct owner *owner = find_owner(tree, view->uid);
     struct branch *branch = owner ? find_holder(owner, view->branch, page, token, n) : NULL;
     if (branch) {
-        touch(tree, branch);
+        touch(tree, branch, view->talk);
         return branch;
     }
     int quota = view->quota < tree->quota ? view->quota : tree->quota;
@@ -439,7 +466,9 @@ static struct branch *branch_of(struct tree *tree, struct view *view, const int3
         owner = add_owner(tree, view->uid);
     owner->quota = quota;
     owner->disk_bytes = view->disk_bytes;
-    return grow(tree, owner, view->branch, page, token, n);
+    branch = grow(tree, owner, view->branch, page, token, n);
+    branch->talk = view->talk;
+    return branch;
 }
 
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n)
@@ -463,11 +492,13 @@ void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n
     }
 }
 
-void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n)
+struct page *tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n)
 {
     int whole = view->n_kept * PAGE_TOKENS;
-    if (n > whole && n < whole + PAGE_TOKENS)
-        branch_of(tree, view, token + whole, n - whole);
+    if (n <= whole || n >= whole + PAGE_TOKENS)
+        return NULL;
+    const struct branch *branch = branch_of(tree, view, token + whole, n - whole);
+    return branch ? branch->page : NULL;
 }
 
 void tree_forget(struct tree *tree, struct view *view)

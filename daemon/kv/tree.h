@@ -50,8 +50,9 @@ int tree_peek(struct tree *tree, uint32_t uid, const int32_t *token, int n,
  * that the rows of the first n tokens are made. The view may get other pages of the same bytes for
  * its own. */
 void tree_keep(struct tree *tree, struct view *view, const int32_t *token, int n);
-/* Takes in the last page too, which is not whole. The view may make more rows, of more tokens. */
-void tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
+/* Takes in the last page too, which is not whole. The view may make more rows, of more tokens.
+ * Returns the page that has its rows in the tree, which may be another; NULL: none. */
+struct page *tree_keep_end(struct tree *tree, struct view *view, const int32_t *token, int n);
 /* Puts a talk that was not saved yet, or of those that failed the one that was tried longest ago,
  * into an empty view, with one more reference to each page, and its tokens; says how many, 0: there
  * is none, or not one that the view has room for. */
@@ -66,6 +67,9 @@ enum tree_outcome {
 };
 /* What came of a talk that was given, whose pages the view has still. */
 void tree_settle(struct tree *tree, const struct view *view, enum tree_outcome outcome);
+/* Drops those pages that a session used last, and nobody uses, from the ends of talks on. What is
+ * not saved counts for nothing: another way of going on than the one that it keeps. How many. */
+int tree_drop_talk(struct tree *tree, uint32_t uid, uint64_t talk);
 /* Drops what nobody but this view and the tree has of its pages: there may be something wrong with
  * them. */
 void tree_forget(struct tree *tree, struct view *view);

@@ -18,6 +18,7 @@ struct view {
     struct page **page; /* [n] the same pages */
     int n, room;
     uint32_t uid;
+    uint64_t talk;       /* the session whose it is, for the tree; 0: of none */
     int home;            /* where its pages are, chosen with the first of them */
     int quota;           /* pages that its uid may keep, if it is less than all may */
     uint64_t disk_bytes; /* and how much may lie on the disk of what it says */

@@ -8,6 +8,7 @@
 #include "service/bridge.h"
 
 #include "engine/models.h"
+#include "service/care.h"
 #include "service/embedding.h"
 #include "service/generation.h"
 #include "service/hub.h"
@@ -24,8 +25,10 @@ bool bridge_poll(struct hub *hub)
         struct engine_event ev;
         int n = 0;
         while (n < TURN_EVENTS && engine_poll(engine, &ev)) {
-            if (!generation_event(hub, engine, &ev))
+            if (!generation_event(hub, engine, &ev)) {
                 embedding_event(hub, engine, &ev);
+                care_event(hub, engine, &ev);
+            }
             n++;
         }
         is_more |= n == TURN_EVENTS;
@@ -37,4 +40,5 @@ void bridge_forget(struct hub *hub)
 {
     generation_forget_all(hub);
     embedding_forget_all(hub);
+    care_forget_all(hub);
 }

@@ -17,6 +17,7 @@
 #include "service/call.h"
 #include "service/conn.h"
 #include "service/hub.h"
+#include "service/session.h"
 #include "service/status.h"
 #include "service/turn.h"
 
@@ -698,8 +699,12 @@ int generation_start(struct call *call, int entry, const char *model, struct ask
         r = receipt_meets(&g->voice[0].receipt, ask->receipt, &err);
     if (r == 0 && turn)
         r = turn_take(turn, entry, model, g->voice[0].vocab, ask, &err);
-    if (turn && r == 0)
+    if (turn && r == 0) {
+        const struct record *record = &turn_session(turn)->record;
         g->voice[0].call_id = turn_call_id(turn);
+        g->voice[0].request->talk = record->id;
+        g->voice[0].request->is_pinned = record->is_pinned;
+    }
     bool is_ready = r == 0;
     if (r == 0)
         r = submit(g, &g->voice[0], &err);

@@ -16,6 +16,7 @@
 #include "service/ration.h"
 #include "service/service.h"
 
+struct care;
 struct voice;
 struct conn;
 struct embedding;
@@ -86,7 +87,8 @@ struct hub {
     uint64_t n_sought;
     struct generation *generations;          /* running ones */
     struct embedding *embeddings;            /* likewise */
-    int n_running;                           /* of both */
+    struct care *cares;                      /* likewise */
+    int n_running;                           /* of all three */
     struct voice *by_call[HUB_CALL_BUCKETS]; /* by the engine's number */
     struct order *orders;                    /* that are not done */
 

@@ -134,7 +134,7 @@ static void list(struct call *call, const ProtobufCMessage *message)
         found[n++] = s;
     qsort(found, n, sizeof(struct session *), by_use);
     for (size_t i = 0; i < n; i++) {
-        session_view(found[i], &d[i]);
+        session_view(call->hub, found[i], &d[i]);
         messages[i] = &d[i].message;
     }
     Moed__V1__SessionListResponse response = MOED__V1__SESSION_LIST_RESPONSE__INIT;
@@ -219,7 +219,7 @@ static void show(struct call *call, const ProtobufCMessage *message)
     if (!show_lines(&shown, t, first, most, request->tokens) || (t->settings && !settings)) {
         call_fail(call, TTRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
     } else {
-        session_view(session, &d);
+        session_view(call->hub, session, &d);
         response.session = &d.message;
         response.settings = settings;
         response.messages = shown.message;

@@ -95,6 +95,8 @@ static void set_model(const struct models_entry *entry, Moed__V1__ModelStats *m,
     m->has_cached_tokens = m->has_pages_kept = true;
     m->cached_tokens = s->cached_tokens;
     m->pages_kept = s->pages_kept;
+    m->has_pages_pinned = true;
+    m->pages_pinned = s->pages_pinned;
     m->queued_by_class = s->queued_by_class;
     m->n_queued_by_class = N_CLASSES;
     m->has_refused = m->has_plan_seconds = true;

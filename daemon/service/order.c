@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/models.h"
+#include "service/care.h"
 #include "service/embedding.h"
 #include "service/generation.h"
 #include "service/hub.h"
@@ -54,6 +55,7 @@ int order_unload(struct hub *hub, struct models_entry *entry, struct err *err)
         return 0;
     generation_stop_all(hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
     embedding_stop_all(hub, index, TTRPC_UNAVAILABLE, "the model is being unloaded");
+    care_stop_all(hub, index);
     if (entry->state == MODELS_READY)
         hub_unload(hub, index);
     return -EINPROGRESS;

@@ -2,6 +2,7 @@
 #include "service/record.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,9 @@
 #include "ttrpc.h"
 
 static const char magic[8] = {'m', 'o', 'e', 'd', 't', 'a', 'l', 'k'};
-enum { VERSION = 1 };
+enum { VERSION = 2, FIRST_VERSION = 1 };
+
+enum { PINNED = 1, PARKED = 2 }; /* flags */
 
 struct head {
     char magic[8];
@@ -20,6 +23,9 @@ struct head {
     uint64_t id, revision, vocabulary;
     int64_t created_s, used_s;
     uint32_t n_name, n_model, n_settings, n_lines;
+    /* since version 2 */
+    uint32_t flags, none;
+    uint64_t parked_bytes;
 };
 
 struct line_head {
@@ -91,6 +97,8 @@ int record_pack(const struct record *record, uint8_t **ret, size_t *n_ret)
         .n_model = (uint32_t)strlen(record->model),
         .n_settings = t->settings ? (uint32_t)t->settings->n : 0,
         .n_lines = (uint32_t)t->n,
+        .flags = (record->is_pinned ? PINNED : 0) | (record->is_parked ? PARKED : 0),
+        .parked_bytes = record->parked_bytes,
     };
     memcpy(head.magic, magic, sizeof magic);
     at = put(at, &head, sizeof head);
@@ -172,10 +180,15 @@ static int take_lines(struct bytes *from, const struct head *head, struct transc
     return from->left == 0 ? 0 : -EBADMSG;
 }
 
-static int parse(struct bytes *from, struct record *ret)
+static size_t head_bytes(uint32_t version)
 {
-    struct head head;
-    take(from, &head, sizeof head);
+    return version == FIRST_VERSION ? offsetof(struct head, flags) : sizeof(struct head);
+}
+
+static int parse(struct bytes *from, size_t n_head, struct record *ret)
+{
+    struct head head = {0};
+    take(from, &head, n_head);
     *ret = (struct record){
         .id = head.id,
         .uid = head.uid,
@@ -183,6 +196,9 @@ static int parse(struct bytes *from, struct record *ret)
         .vocabulary = head.vocabulary,
         .created_s = head.created_s,
         .used_s = head.used_s,
+        .is_pinned = head.flags & PINNED,
+        .is_parked = head.flags & PARKED,
+        .parked_bytes = head.parked_bytes,
     };
     if (head.n_lines > RECORD_MOST_LINES ||
         !take_string(from, ret->name, head.n_name, RECORD_MOST_NAME) ||
@@ -196,12 +212,14 @@ int record_parse(const uint8_t *data, size_t n, struct record *ret, struct err *
 {
     struct head head;
     XXH128_hash_t sum;
-    if (n < sizeof head || memcmp(data, magic, sizeof magic) != 0)
+    if (n < head_bytes(FIRST_VERSION) || memcmp(data, magic, sizeof magic) != 0)
         return err_set(err, -ESTALE, "it is no session");
-    memcpy(&head, data, sizeof head);
-    if (head.version != VERSION)
-        return err_set(err, -ESTALE, "its version is %u, expected %d", head.version, VERSION);
-    if (head.bytes != n || n < sizeof head + sizeof sum)
+    memcpy(&head, data, head_bytes(FIRST_VERSION));
+    if (head.version < FIRST_VERSION || head.version > VERSION)
+        return err_set(err, -ESTALE, "its version is %u, expected %d to %d", head.version,
+                       FIRST_VERSION, VERSION);
+    size_t n_head = head_bytes(head.version);
+    if (head.bytes != n || n < n_head + sizeof sum)
         return err_set(err, -EBADMSG, "it has %zu bytes, expected %llu", n,
                        (unsigned long long)head.bytes);
     memcpy(&sum, data + n - sizeof sum, sizeof sum);
@@ -209,7 +227,7 @@ int record_parse(const uint8_t *data, size_t n, struct record *ret, struct err *
         return err_set(err, -EBADMSG, "its sum is another");
     struct bytes from = {data, n - sizeof sum};
     struct record record;
-    int r = parse(&from, &record);
+    int r = parse(&from, n_head, &record);
     if (r < 0) {
         record_fini(&record);
         return err_set(err, r, r == -ENOMEM ? "no memory for it" : "it is not what a session is");

@@ -7,7 +7,8 @@
  *     lines     kind, tokens and size of each, then its bytes
  *     sum       XXH3, 128 bits, of all that
  *
- * Numbers are in the machine's byte order: a file never leaves it. Pure; any thread.
+ * A file of the first version is read, too. Numbers are in the machine's byte order: a file never
+ * leaves it. Pure; any thread.
  */
 #pragma once
 
@@ -31,6 +32,8 @@ struct record { /* zeroed is empty */
     uint64_t revision;
     uint64_t vocabulary; /* digest of the one that raw text and a cut answer are of; 0: neither */
     int64_t created_s, used_s;
+    bool is_pinned, is_parked;
+    uint64_t parked_bytes; /* on the disk, of what it has in an engine's memory else */
     char name[RECORD_MOST_NAME + 1];
     char model[RECORD_MOST_MODEL + 1];
     struct transcript transcript;

@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "engine/models.h"
+#include "kv/porter.h"
 #include "service/cabinet.h"
 #include "service/hub.h"
 
@@ -182,24 +184,57 @@ int change_draft(struct change *change, struct session *session, int n_lines)
                            n_lines < 0 ? from->transcript.n : n_lines);
 }
 
+/* What is parked goes first: nobody would know of it. */
+static int erase(struct change *change)
+{
+    const struct record *draft = &change->draft;
+    struct cabinet *cabinet = change->sessions->cabinet;
+    int r = change->porter ? porter_remove(change->porter, draft->uid, draft->id, &change->err) : 0;
+    return r == 0 && cabinet ? cabinet_remove(cabinet, draft->uid, draft->id, &change->err) : r;
+}
+
 static void on_run(struct clerk_job *job)
 {
     struct change *change = (struct change *)job;
     struct cabinet *cabinet = change->sessions->cabinet;
     if (change->make)
         change->code = change->make(change);
-    if (change->code < 0 || !cabinet)
+    if (change->code == 0 && change->deletes)
+        change->code = erase(change);
+    if (change->code < 0 || change->deletes)
         return;
-    if (change->deletes)
-        change->code = cabinet_remove(cabinet, change->draft.uid, change->draft.id, &change->err);
-    else
+    if (cabinet)
         change->is_unkept = cabinet_put(cabinet, &change->draft, &change->err) < 0;
+    if (change->lets_go && change->porter) /* or else it stays until it is parked or deleted */
+        porter_let_go(change->porter, change->draft.uid, change->draft.id, NULL);
+}
+
+static struct engine *engine_of(struct hub *hub, const struct record *record)
+{
+    struct models_entry *entry = *record->model ? models_find(hub->models, record->model) : NULL;
+    return entry ? entry->engine : NULL;
+}
+
+uint64_t session_pinned_bytes(struct hub *hub, const struct session *session)
+{
+    const struct record *record = &session->record;
+    struct engine *engine = record->is_pinned ? engine_of(hub, record) : NULL;
+    return engine ? engine_pinned_bytes(engine, record->uid, record->id) : 0;
+}
+
+static void unpin(struct hub *hub, const struct record *record)
+{
+    struct engine *engine = record->is_pinned ? engine_of(hub, record) : NULL;
+    if (engine)
+        engine_unpin(engine, record->uid, record->id);
 }
 
 static void commit(struct change *change)
 {
     struct session *session = change->session;
     struct sessions *s = change->sessions;
+    if (!change->draft.is_pinned)
+        unpin(s->hub, &session->record);
     record_fini(&session->record);
     session->record = change->draft;
     change->draft = (struct record){0};
@@ -218,6 +253,8 @@ static void on_done(struct clerk_job *job)
     if (change->code == 0 && !change->deletes)
         commit(change);
     release(change->session);
+    if (change->code == 0 && change->deletes)
+        unpin(s->hub, &change->session->record);
     if (change->session->is_new || (change->code == 0 && change->deletes)) {
         session_drop(s, change->session);
         change->session = NULL;
@@ -232,6 +269,8 @@ static void on_done(struct clerk_job *job)
 void change_start(struct sessions *s, struct change *change)
 {
     change->sessions = s;
+    change->porter = models_porter(s->hub->models);
+    change->lets_go = change->session->record.is_parked && !change->draft.is_parked;
     change->job.run = on_run;
     change->job.done = on_done;
     clerk_give(s->clerk, &change->job);

@@ -17,6 +17,7 @@
 #include "service/record.h"
 
 struct hub;
+struct porter;
 struct sessions;
 
 struct session {
@@ -73,7 +74,9 @@ struct change {
     struct session *session;
     struct record draft; /* what it becomes */
     bool deletes;
-    int code; /* negative errno: it stays as it was, and why */
+    struct porter *porter; /* NULL: nothing is parked */
+    bool lets_go;          /* of what was */
+    int code;              /* negative errno: it stays as it was, and why */
     struct err err;
     bool is_unkept; /* it became that, but not on the disk, and err says why */
     /* On the clerk's thread: finishes the draft, or says in `err` why not; NULL: it is finished. */
@@ -82,6 +85,8 @@ struct change {
     void (*done)(struct change *change);
     void (*free)(struct change *change); /* then: what it holds, not itself; NULL: nothing */
 };
+/* What an engine has of it, pinned; 0: nothing, now. */
+uint64_t session_pinned_bytes(struct hub *hub, const struct session *session);
 /* Begins the draft of a change: the session's first n lines, or all (-1). -ENOMEM */
 int change_draft(struct change *change, struct session *session, int n_lines);
 void change_start(struct sessions *sessions, struct change *change);

@@ -15,7 +15,7 @@
 enum { NO_ENTRY = -1 };
 
 /* ---- telling */
-void session_view(const struct session *session, struct session_view *ret)
+void session_view(struct hub *hub, const struct session *session, struct session_view *ret)
 {
     const struct record *record = &session->record;
     const struct transcript *t = &record->transcript;
@@ -38,13 +38,19 @@ void session_view(const struct session *session, struct session_view *ret)
     m->has_tokens = m->tokens > 0;
     m->has_busy = m->busy = session->is_held;
     m->has_cut = m->cut = last && last->kind == LINE_CUT;
+    m->has_pinned = m->pinned = record->is_pinned;
+    m->has_parked = m->parked = record->is_parked;
+    m->memory_bytes = session_pinned_bytes(hub, session);
+    m->has_memory_bytes = m->memory_bytes > 0;
+    m->disk_bytes = record->parked_bytes;
+    m->has_disk_bytes = m->disk_bytes > 0;
     m->unkept = *session->unkept ? (char *)session->unkept : NULL;
 }
 
 void session_reply(struct call *call, const struct session *session)
 {
     struct session_view d;
-    session_view(session, &d);
+    session_view(call->hub, session, &d);
     call_reply(call, &d.message.base);
 }
 
@@ -158,6 +164,15 @@ void edit_free(struct edit *edit)
     record_fini(&edit->change.draft);
     free(edit);
 }
+
+void edit_give_up(struct edit *edit)
+{
+    if (!edit)
+        return;
+    session_let_go(edit->hub->sessions, edit->change.session);
+    edit_free(edit);
+}
+
 static void on_edited(struct change *change)
 {
     struct edit *edit = (struct edit *)change;
@@ -227,10 +242,15 @@ void edit_hold(struct edit *edit, const struct models_entry *entry)
     hub_hold(edit->hub, edit->entry);
 }
 
+void edit_wait(struct edit *edit)
+{
+    edit->call->data = edit;
+    edit->call->hooks = &edit_hooks;
+}
+
 void edit_start(struct edit *edit)
 {
-    struct call *call = edit->call;
-    call->data = edit;
-    call->hooks = &edit_hooks;
-    change_start(call->hub->sessions, &edit->change);
+    if (edit->call)
+        edit_wait(edit);
+    change_start(edit->hub->sessions, &edit->change);
 }

@@ -23,7 +23,7 @@ struct session_view {
 };
 /* Borrows from the session. What is zero or false is left out: lists are bounded by their fields.
  */
-void session_view(const struct session *session, struct session_view *ret);
+void session_view(struct hub *hub, const struct session *session, struct session_view *ret);
 void session_reply(struct call *call, const struct session *session);
 void session_fail(struct call *call, int code, const struct err *err);
 
@@ -55,7 +55,11 @@ int edit_add(struct edit *edit, const char *name, uint64_t bytes, struct err *er
 /* One of the first lines (-1: all) of a session that is taken; NULL: the call has failed, and the
  * session is let go. */
 struct edit *edit_of(struct call *call, struct session *session, int n_lines);
+/* Of a session that is taken, and is let go. */
+void edit_give_up(struct edit *edit);
 /* Holds a model for it, until it is through. */
 void edit_hold(struct edit *edit, const struct models_entry *entry);
-/* The call waits until it is through, and is answered with the session. */
+/* The call hangs on it: its data and hooks are the edit's. */
+void edit_wait(struct edit *edit);
+/* The call, if it waits still, does so until it is through, and is answered with the session. */
 void edit_start(struct edit *edit);

@@ -235,7 +235,7 @@ static void on_written(struct change *change)
     end(turn, change->code < 0 ? change->err.text : change->session->unkept);
 }
 
-static int begin_writing(struct turn *turn, struct writing *writing)
+static int begin_writing(struct turn *turn, struct writing *writing, bool has_answer)
 {
     struct record *draft = &writing->change.draft;
     struct saying *saying = &turn->saying;
@@ -244,13 +244,17 @@ static int begin_writing(struct turn *turn, struct writing *writing)
         r = transcript_add(&draft->transcript, TAKE(saying->line[i]));
     draft->vocabulary = saying->is_raw ? saying->vocabulary : 0;
     strcpy(draft->model, turn->model);
+    if (has_answer) { /* for which it was read back */
+        draft->is_parked = false;
+        draft->parked_bytes = 0;
+    }
     return r;
 }
 
 static void write_up(struct turn *turn, bool has_answer)
 {
     struct writing *writing = calloc(1, sizeof *writing);
-    if (!writing || begin_writing(turn, writing) < 0) {
+    if (!writing || begin_writing(turn, writing, has_answer) < 0) {
         if (writing)
             record_fini(&writing->change.draft);
         free(writing);

@@ -337,6 +337,102 @@ class Kept(Client):
         self.assertEqual(len(self.show(conn, "fox")), 6)
         self.assertEqual(list(self.list(conn)), ["fox"])
 
+    def move(self, conn, method, session, extra=b""):
+        return conn.call("Session" + method, blob(1, session) + extra, "Session")
+
+    def stats(self, conn):
+        return conn.stats()["models"][0]
+
+    def wait_for(self, holds):
+        end = time.monotonic() + 60
+        while not holds():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def test_parked(self):
+        conn = self.born()
+        self.create(conn, "empty")
+        self.assertTrue(self.move(conn, "Park", "empty")["parked"])
+        one = self.say(conn, "fox", STORY, create=True)
+        two = self.say(conn, "fox", "And then?")
+        kept = self.stats(conn)["pages_kept"]
+        self.assertGreater(kept, 1)
+        parked = self.move(conn, "Park", "fox")
+        self.assertTrue(parked["parked"])
+        self.assertGreater(parked["disk_bytes"], 0)
+        held = glob.glob(self.folder + "/*/*.held")
+        self.assertEqual([os.path.getsize(path) for path in held], [parked["disk_bytes"]])
+        self.wait_for(lambda: not self.stats(conn)["pages_kept"])
+        self.assertEqual(self.move(conn, "Park", "fox")["revision"], parked["revision"])
+        self.daemon.kill()  # what was told is there, at once
+        conn = self.born()
+        self.assertEqual(self.list(conn)["fox"], parked)
+        resumed = self.move(conn, "Resume", "fox")
+        self.assertFalse(resumed["parked"])
+        self.assertIsNone(resumed["disk_bytes"])
+        self.assertGreater(self.stats(conn)["pages_kept"], 1)
+        self.assertEqual(glob.glob(self.folder + "/*/*.held"), [])
+        parked = self.move(conn, "Park", "fox")
+        self.daemon.kill()
+        conn = self.born()
+        three = self.say(conn, "fox", "And then?")  # resumes it, too
+        self.assertGreaterEqual(three.usage["cached_tokens"], self.whole(two))
+        self.assertGreater(self.whole(two), self.whole(one))
+        self.assertFalse(self.list(conn)["fox"]["parked"])
+        self.move(conn, "Park", "fox")
+        conn.call("SessionDelete", blob(1, "fox"))
+        self.assertEqual(glob.glob(self.folder + "/*/*.held"), [])
+        self.refused("NOT_FOUND", "no session 'fox'", self.move, conn, "Park", "fox")
+
+    def test_pinned(self):
+        conn = self.born()
+        self.say(conn, "fox", STORY, create=True)
+        pinned = self.move(conn, "Pin", "fox")
+        self.assertTrue(pinned["pinned"])
+        self.assertGreater(pinned["memory_bytes"], 0)
+        pages = self.stats(conn)["pages_pinned"]
+        self.assertGreater(pages, 0)
+        two = self.say(conn, "fox", "And then? " * 20)
+        now = self.list(conn)["fox"]
+        self.assertGreater(now["memory_bytes"], pinned["memory_bytes"])
+        self.assertFalse(self.fork(conn, "fox", "owl")["pinned"])
+        self.wait_for(lambda: glob.glob(self.folder + "/*/*.kv"))
+        self.daemon.kill()
+        conn = self.born()
+        waiting = self.list(conn)["fox"]
+        self.assertEqual((waiting["pinned"], waiting["memory_bytes"]), (True, None))
+        self.assertEqual(self.move(conn, "Resume", "fox")["memory_bytes"], now["memory_bytes"])
+        self.daemon.kill()
+        conn = self.born()
+        three = self.say(conn, "fox", "And then?")
+        self.assertGreaterEqual(three.usage["cached_tokens"], two.usage["prompt_tokens"])
+        self.assertGreaterEqual(self.list(conn)["fox"]["memory_bytes"], now["memory_bytes"])
+        parked = self.move(conn, "Park", "fox")
+        self.assertEqual((parked["pinned"], parked["memory_bytes"]), (None, None))
+        again = self.move(conn, "Pin", "fox")
+        self.assertEqual((again["parked"], again["disk_bytes"]), (None, None))
+        self.assertGreater(again["memory_bytes"], 0)
+        self.assertFalse(self.move(conn, "Pin", "fox", num(3, 1))["pinned"])
+        self.wait_for(lambda: not self.stats(conn)["pages_pinned"])
+        self.move(conn, "Pin", "fox")
+        conn.call("SessionDelete", blob(1, "fox"))
+        self.wait_for(lambda: not self.stats(conn)["pages_pinned"])
+
+    def test_too_much_is_pinned_or_parked(self):
+        config = os.path.join(self.daemon.room, "moed.conf")
+        with open(config, "w") as file:
+            file.write("[Engine]\nCacheBytes=4M\nKeepBytes=1K\n")
+        self.daemon.args += ["--config", config]
+        conn = self.born()
+        self.say(conn, "fox", STORY * 30, create=True)
+        self.refused("RESOURCE_EXHAUSTED", "that you may pin", self.move, conn, "Pin", "fox")
+        self.refused("RESOURCE_EXHAUSTED", "for one user", self.move, conn, "Park", "fox")
+        fox = self.list(conn)["fox"]
+        self.assertFalse(fox["pinned"] or fox["parked"] or fox["busy"])
+        self.say(conn, "fox", "And then?")
+        conn.call("Unload", blob(1, fox["model"]))
+        self.refused("FAILED_PRECONDITION", "load it first", self.move, conn, "Pin", "fox")
+
     def test_ended_in_the_middle(self):
         conn = self.born()
         answer = conn.generate(messages=[("user", STORY)], ignore_end=True,

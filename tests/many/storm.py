@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Many clients in the same few sessions: they speak, hang up in the middle, fork, rewind, rename,
-show, delete. Nothing hangs, nothing crashes, and after kill -9 every session is what it was.
+show, pin, park, resume, delete. Nothing hangs, nothing crashes, and after kill -9 every session is what it was.
 
 usage: storm.py MOED MODEL [--seconds N] [--clients N] [--seed N]
 """
 import argparse
+import glob
 import os
 import random
 import sys
@@ -71,12 +72,22 @@ class Client:
         show(self.conn, name)
         list_of(self.conn)
 
+    def move(self, name):
+        method, more = self.dice.choice((("Park", b""), ("Park", b""), ("Resume", b""),
+                                         ("Pin", b""), ("Pin", num(3, 1))))
+        stream = self.conn.open("Session" + method, blob(1, name) + more)
+        if self.dice.random() < 0.2:  # what was begun is done all the same
+            self.conn.close()
+            self.conn = self.daemon.connect()
+            return
+        self.conn.response(stream)
+
     def delete(self, name):
         self.conn.call("SessionDelete", blob(1, name))
 
     def run(self, end):
         deeds = ([self.speak] * 6 + [self.rewind] * 2 + [self.fork, self.rename, self.append]
-                 + [self.show] * 2 + [self.delete])
+                 + [self.show] * 2 + [self.move] * 5 + [self.delete])
         while time.monotonic() < end and not self.faults:
             deed = self.dice.choice(deeds)
             try:
@@ -136,6 +147,14 @@ def main():
         names = [one["name"] for one in before.values() if one["name"]]
         checks.append(("names are one session's each", len(names) == len(set(names))))
         said = {session: show(conn, session) for session in before}
+        held = sorted(os.path.getsize(path)
+                      for path in glob.glob(os.path.join(daemon.room, "kept/*/*.held")))
+        checks.append(("on the disk is held what is parked", held == sorted(
+            one["disk_bytes"] for one in before.values() if one["disk_bytes"])))
+        checks.append(("in memory what is pinned", (conn.stats()["models"][0]["pages_pinned"] > 0)
+                       == any(one["memory_bytes"] for one in before.values())))
+        for one in before.values():
+            one["memory_bytes"] = None  # until it is used
         conn.close()
         daemon.kill()
         daemon.start()

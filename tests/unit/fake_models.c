@@ -383,6 +383,8 @@ static void end_run(struct engine *e, struct run *run, enum engine_finish finish
     ev.n_prompt = run->request->n_prompt;
     ev.n_tokens = run->n_done;
     ev.n_thinking = run->n_thinking;
+    ev.care_bytes = run->request->care == CARE_PARK ? 1000 : 0;
+    ev.care_code = run->request->care != CARE_NONE && finish == ENGINE_ERROR ? -EIO : 0;
     strcpy(ev.text, why);
     say(e, &ev);
     struct run **at = &e->runs;
@@ -406,6 +408,11 @@ static void step(struct engine *e, struct run *run)
     }
     if (run->paused || run->script == HANG || (run->due_ns && now_ns() < run->due_ns))
         return;
+    if (request->care != CARE_NONE) {
+        end_run(e, run, run->script == ERROR ? ENGINE_ERROR : ENGINE_STOP,
+                run->script == ERROR ? "the disk is broken" : "");
+        return;
+    }
     if (request->is_embedding) {
         say(e, &(struct engine_event){
                    .call = run->call, .kind = ENGINE_VALUES, .n_values = 2, .value = {3, 4}});
@@ -617,6 +624,25 @@ void engine_press(struct engine *engine, enum rung rung)
 {
     (void)engine;
     (void)rung;
+}
+
+uint64_t engine_pinned_bytes(struct engine *engine, uint32_t uid, uint64_t talk)
+{
+    (void)engine;
+    return uid + talk > 0 ? 2000 : 0;
+}
+
+void engine_unpin(struct engine *engine, uint32_t uid, uint64_t talk)
+{
+    (void)engine;
+    (void)uid;
+    (void)talk;
+}
+
+struct porter *models_porter(const struct models *m)
+{
+    (void)m;
+    return NULL;
 }
 
 static struct meters meters;

@@ -18,6 +18,9 @@ static inline void fixture_record(struct record *ret, uint64_t id, uint64_t revi
                            .vocabulary = 5,
                            .created_s = 1700000000,
                            .used_s = 1700000001,
+                           .is_pinned = id % 2,
+                           .is_parked = !(id % 2),
+                           .parked_bytes = id % 2 ? 0 : 12345,
                            .name = "the fox",
                            .model = "fake"};
     Moed__V1__GenerateRequest request = MOED__V1__GENERATE_REQUEST__INIT;
@@ -47,6 +50,9 @@ static inline void fixture_assert_same(const struct record *a, const struct reco
     assert_int_equal(a->vocabulary, b->vocabulary);
     assert_int_equal(a->created_s, b->created_s);
     assert_int_equal(a->used_s, b->used_s);
+    assert_int_equal(a->is_pinned, b->is_pinned);
+    assert_int_equal(a->is_parked, b->is_parked);
+    assert_int_equal(a->parked_bytes, b->parked_bytes);
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->model, b->model);
     assert_int_equal(a->transcript.n, b->transcript.n);

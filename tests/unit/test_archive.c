@@ -373,6 +373,188 @@ static int change_middle(const char *path, const struct stat *st, int type, stru
 }
 
 /* The disk gives half of the pages and then a wrong one: none of them counts. */
+enum { TALK = 0x7a1c };
+
+static struct engine_request *turn(int same, int n, bool is_pinned)
+{
+    struct engine_request *q = words(ALICE, same, n, 20);
+    q->talk = TALK;
+    q->is_pinned = is_pinned;
+    return q;
+}
+
+static struct answer *take_care(struct life *life, enum engine_care care, uint64_t talk, int n)
+{
+    struct engine_request *q = words(ALICE, n, n, 0);
+    q->talk = talk;
+    q->care = care;
+    q->is_pinned = care == CARE_PIN;
+    return ask_beside(life, q);
+}
+
+static struct store_stat files_of(const struct life *life)
+{
+    struct store_stat stat;
+    porter_stat(life->porter, &stat);
+    return stat;
+}
+
+/* Its rows are on the disk, are held there, and are in memory again when they are wanted. */
+static void a_session_is_parked(void **state)
+{
+    (void)state;
+    struct life life;
+    struct answer *a, *plain;
+    be_born(&life, 1, 1 << 30);
+    hold(&life); /* nothing is saved by itself */
+    free(ask_beside(&life, turn(100, 100, false)));
+    free(ask_beside(&life, words(ALICE, 40, 70, 20))); /* no session's */
+    plain = ask_beside(&life, words(BOB, 100, 130, 20));
+    int kept = (int)stat_of(&life).pages_kept;
+    a = take_care(&life, CARE_PARK, TALK, 119);
+    assert_int_equal(a->last.finish, ENGINE_STOP);
+    assert_int_equal(a->last.n_cached, 100);
+    assert_int_equal(a->last.care_bytes, files_of(&life).held_bytes);
+    assert_int_equal(files_of(&life).n_files, 1);
+    assert_true(a->last.care_bytes > 0);
+    free(a);
+    WAIT_FOR((int)stat_of(&life).pages_kept == kept - 3); /* the first page is the other's too */
+    assert_int_equal(stat_of(&life).pages_kept, kept - 3);
+    assert_int_equal(stat_of(&life).pages_lost, 0);
+    assert_true(stat_of(&life).given_back_bytes > 0);
+
+    a = take_care(&life, CARE_RESUME, TALK, 119);
+    assert_int_equal(a->last.n_cached, 100);
+    free(a);
+    free(take_care(&life, CARE_PARK, TALK, 119));
+    assert_int_equal(files_of(&life).n_files, 1);
+    let_go(&life);
+    die(&life, false);
+
+    be_born(&life, 1, 1 << 30);
+    hold(&life);
+    a = ask_beside(&life, turn(100, 130, false));
+    assert_int_equal(a->last.n_cached, 100);
+    plain->call = a->call;
+    assert_same_answer(a, plain);
+    free(a);
+    free(plain);
+    let_go(&life);
+    die(&life,
+        true); /* what is longer takes the place of what is let go, and not of what is held */
+    be_born(&life, 1, 1 << 30);
+    WAIT_FOR(files_of(&life).held_bytes > 0);
+    assert_true(files_of(&life).held_bytes > 0);
+    assert_int_equal(porter_let_go(life.porter, BOB, TALK, NULL), 0);
+    assert_true(files_of(&life).held_bytes > 0);
+    assert_int_equal(porter_let_go(life.porter, ALICE, TALK, NULL), 0);
+    assert_int_equal(files_of(&life).held_bytes, 0);
+    int n = n_files(&life);
+    assert_int_equal(porter_remove(life.porter, ALICE, TALK, NULL), 0);
+    assert_int_equal(n_files(&life), n - 1);
+    die(&life, false);
+}
+
+/* A disk that takes nothing, and none: the session stays as it was. */
+static void a_session_cannot_be_parked(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 10);
+    free(ask(&life.bench, turn(100, 100, false)));
+    struct answer *a = take_care(&life, CARE_PARK, TALK, 119);
+    assert_int_equal(a->last.finish, ENGINE_ERROR);
+    assert_int_equal(a->last.care_code, -EDQUOT);
+    assert_non_null(strstr(a->last.text, "held for one user"));
+    free(a);
+    a = ask(&life.bench, turn(100, 130, false));
+    assert_int_equal(a->last.n_cached, 100);
+    free(a);
+    die(&life, false);
+
+    struct bench bench;
+    start(&bench, 1, &usual);
+    struct engine_request *q = turn(100, 100, false);
+    q->care = CARE_PARK;
+    a = ask(&bench, q);
+    assert_int_equal(a->last.finish, ENGINE_ERROR);
+    assert_int_equal(a->last.care_code, -EUNATCH);
+    free(a);
+    end(&bench);
+}
+
+static uint64_t pinned(const struct life *life, uint64_t talk)
+{
+    return engine_pinned_bytes(life->bench.engine, ALICE, talk);
+}
+
+/* What is pinned stays when all else has to go, and grows with each turn. */
+static void a_pin_stays(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    uint64_t page = stat_of(&life).cache_bytes / stat_of(&life).pages_total;
+    hold(&life);
+    free(ask_beside(&life, turn(100, 100, false)));
+    assert_int_equal(pinned(&life, TALK), 0);
+    free(take_care(&life, CARE_PIN, TALK, 119));
+    assert_int_equal(pinned(&life, TALK), 4 * page);
+    free(ask_beside(&life, turn(100, 150, true)));
+    assert_int_equal(pinned(&life, TALK), 6 * page); /* 169 rows */
+    WAIT_FOR(stat_of(&life).pages_pinned == 6);
+    free(ask_beside(&life, words(ALICE, 0, 100, 1)));
+    engine_press(life.bench.engine, RUNG_DROP);
+    WAIT_FOR(stat_of(&life).pages_kept == 0);
+    assert_int_equal(stat_of(&life).pages_kept, 0);
+    struct answer *a = ask_beside(&life, words(ALICE, 100, 150, 20));
+    assert_int_equal(a->last.n_cached, 149);
+    free(a);
+    engine_unpin(life.bench.engine, BOB, TALK);
+    assert_int_equal(pinned(&life, TALK), 6 * page);
+    engine_unpin(life.bench.engine, ALICE, TALK);
+    assert_int_equal(pinned(&life, TALK), 0);
+    WAIT_FOR(stat_of(&life).pages_pinned == 0 && stat_of(&life).pages_kept == 0);
+    assert_int_equal(stat_of(&life).pages_pinned, 0);
+    assert_int_equal(stat_of(&life).pages_kept, 0);
+    let_go(&life);
+    die(&life, false);
+}
+
+/* Forty pages: a user pins five of them. */
+static void pins_leave_room(void **state)
+{
+    (void)state;
+    struct life life;
+    be_born(&life, 1, 1 << 30);
+    uint64_t page = stat_of(&life).cache_bytes / stat_of(&life).pages_total;
+    die(&life, false);
+    be_born_with(&life, 1, 1 << 30, page * 40);
+    free(ask(&life.bench, turn(100, 120, false)));
+    struct answer *a = take_care(&life, CARE_PIN, TALK, 100);
+    assert_int_equal(a->last.finish, ENGINE_STOP);
+    assert_int_equal(pinned(&life, TALK), 4 * page);
+    free(a);
+    a = take_care(&life, CARE_PIN, TALK + 1, 100);
+    assert_int_equal(a->last.finish, ENGINE_ERROR);
+    assert_int_equal(a->last.care_code, -ENOSPC);
+    assert_int_equal(pinned(&life, TALK + 1), 0);
+    free(a);
+    free(ask(&life.bench, turn(100, 200, true))); /* as much of it as may be */
+    assert_int_equal(pinned(&life, TALK), 5 * page);
+
+    /* Who needs no more than what is left has it, who does has it all. */
+    a = ask(&life.bench, words(BOB, 0, 900, 180));
+    assert_int_equal(a->n, 180);
+    free(a);
+    assert_int_equal(pinned(&life, TALK), 5 * page);
+    a = ask(&life.bench, words(BOB, 0, 900, 300));
+    assert_int_equal(a->n, 300);
+    free(a);
+    assert_int_equal(pinned(&life, TALK), 0);
+    die(&life, false);
+}
+
 static void a_changed_file_is_not_believed(void **state)
 {
     (void)state;
@@ -515,6 +697,10 @@ int main(int argc, char **argv)
         TEST(what_is_dropped_is_on_the_disk),
         TEST(a_flush_writes_all_there_is),
         TEST(memory_is_given_back),
+        TEST(a_session_is_parked),
+        TEST(a_session_cannot_be_parked),
+        TEST(a_pin_stays),
+        TEST(pins_leave_room),
         TEST(a_changed_file_is_not_believed),
         TEST(a_full_store_costs_nothing_else),
         TEST(what_cannot_be_written_is_tried_again),

@@ -134,6 +134,31 @@ static void test_foreign(void **state)
     assert_int_equal(parse(bytes, n_bytes), -ESTALE);
 }
 
+/* As it was packed before sessions were pinned and parked. */
+static void test_first_version(void **state)
+{
+    (void)state;
+    enum { HEAD = 80, MORE = 16 };
+    struct record was, is;
+    fixture_record(&was, 7, 3);
+    was.is_pinned = false;
+    memmove(bytes + HEAD, bytes + HEAD + MORE, n_bytes - HEAD - MORE);
+    n_bytes -= MORE;
+    uint64_t n = n_bytes;
+    memcpy(bytes + 16, &n, sizeof n);
+    bytes[8] = 1;
+    sign();
+    assert_int_equal(record_parse(bytes, n_bytes, &is, NULL), 0);
+    fixture_assert_same(&was, &is);
+    record_fini(&was);
+    record_fini(&is);
+    test_any_bit(state);
+    test_any_length(state);
+    bytes[8] = 0;
+    sign();
+    assert_int_equal(parse(bytes, n_bytes), -ESTALE);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -166,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_any_length, setup, teardown),
         cmocka_unit_test_setup_teardown(test_any_lie, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_first_version, setup, teardown),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -428,6 +428,18 @@ MOED_API int moed_session_fork(struct moed *moed, const char *session, uint64_t 
 MOED_API int moed_session_update(struct moed *moed, const char *session, uint64_t revision,
                                  const char *name, const struct moed_request *settings,
                                  struct moed_call **ret, struct moed_error *error);
+/* Keeps what the model has of it in memory, turn after turn, or no longer.
+ * RESOURCE_EXHAUSTED where the user pins more than he may; its words say what was found. The model
+ * must be loaded, here (but to unpin) and for the next two. */
+MOED_API int moed_session_pin(struct moed *moed, const char *session, uint64_t revision, bool pin,
+                              struct moed_call **ret, struct moed_error *error);
+/* Writes that to the disk, where it stays, and gives its memory back; done when it is durable. The
+ * next turn reads it back. */
+MOED_API int moed_session_park(struct moed *moed, const char *session, uint64_t revision,
+                               struct moed_call **ret, struct moed_error *error);
+/* Reads it back ahead of the next turn. */
+MOED_API int moed_session_resume(struct moed *moed, const char *session, uint64_t revision,
+                                 struct moed_call **ret, struct moed_error *error);
 MOED_API int moed_session_delete(struct moed *moed, const char *session, uint64_t revision,
                                  struct moed_call **ret, struct moed_error *error);
 
@@ -634,6 +646,9 @@ struct moed_session { /* strings are "" where unknown */
     bool is_busy;          /* somebody generates in it, or changes it */
     bool is_cut;           /* it ends in an answer that was cut, and may go on */
     const char *unkept;    /* why it is not on the disk as it is; "": it is */
+    bool is_pinned, is_parked;
+    uint64_t memory_bytes; /* pinned: what the model has of it in memory now */
+    uint64_t disk_bytes;   /* parked: what it has of it on the disk */
 };
 MOED_API size_t moed_call_n_sessions(const struct moed_call *call);
 MOED_API const struct moed_session *moed_call_session(const struct moed_call *call, size_t i);
@@ -728,6 +743,7 @@ struct moed_model_stats {
     uint64_t broken, mended; /* matrices: with a wrong one; of them read from the file again */
     uint64_t saves_failed;   /* talks that could not be written, each time one was tried */
     uint32_t pages_shared;   /* beside those: of prompts that the administrator lets all share */
+    uint32_t pages_pinned;   /* of pages_used: of sessions; two that share one count it twice */
 };
 struct moed_generation { /* a running call */
     size_t size;
