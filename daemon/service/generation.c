@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the events of an engine to those of a stream. Loop thread.
+ * From a request to the events of an engine, and from those to what is told. Loop thread.
  */
 #include "service/generation.h"
 
@@ -12,48 +12,15 @@
 #include "base/own.h"
 #include "engine/models.h"
 #include "model/model.h"
-#include "service/voice.h"
 #include "service/ask.h"
 #include "service/call.h"
 #include "service/conn.h"
+#include "service/generation_parts.h"
 #include "service/hub.h"
 #include "service/session.h"
 #include "service/status.h"
+#include "service/telling.h"
 #include "service/turn.h"
-
-struct generation {
-    struct generation *next; /* hub->generations; until all answers are over */
-    struct hub *hub;
-    struct call *call; /* NULL: nobody reads any more */
-    struct engine *engine;
-    int entry;
-    uint32_t uid;
-    uint64_t started_ms;
-    uint8_t id[GENERATION_ID_BYTES];
-    char *model;
-    char **stops;
-    int n_stops;
-    struct turn *turn; /* NULL: in no session; else there is one answer */
-
-    int32_t *prompt; /* of the first event, if asked for */
-    int n_prompt;
-    uint64_t seq;
-    bool is_started; /* the first event is out */
-    enum sched_class class;
-    bool is_reading; /* there is news of how far the prompt is: */
-    int n_read;
-    uint64_t left_ns;
-    bool is_paused;
-    int stop_code; /* why we stopped it; 0: we did not */
-    Moed__V1__Finish stop_finish;
-    const char *stop_words;
-
-    /* The engine has them in order: the first reads the prompt, then the others know it. */
-    int n_answers, n_submitted, n_over;
-    int n_asked, n_told; /* the best of them */
-    int n_tokens;
-    struct voice voice[];
-};
 
 static const struct call_hooks hooks;
 static const char no_memory[] = "no memory for the answer";
@@ -187,139 +154,6 @@ static void drop_rest(struct generation *g)
     g->n_submitted = g->n_answers;
 }
 
-/* ---- sending */
-static void describe_stream(struct generation *g, Moed__V1__GenerateEvent *ev)
-{
-    ev->has_generation_id = true;
-    ev->generation_id = (ProtobufCBinaryData){sizeof g->id, g->id};
-    ev->model = g->model;
-    ev->prompt = g->prompt;
-    ev->n_prompt = g->prompt ? (size_t)g->n_prompt : 0;
-}
-
-static Moed__V1__Finish finish_of(const struct generation *g, const struct voice *a)
-{
-    bool is_stopped = a->done.finish == ENGINE_CANCELLED && g->stop_code;
-    return is_stopped ? g->stop_finish : voice_finish(a);
-}
-
-/* The stop string that ended an answer; NULL: none. */
-static char *stop_of(const struct generation *g, const struct voice *a)
-{
-    const struct engine_event *done = &a->done;
-    bool is_one = done->finish == ENGINE_STOP && done->stop_index >= 0;
-    return is_one && done->stop_index < g->n_stops ? g->stops[done->stop_index] : NULL;
-}
-
-/* Of an answer's last event. */
-static void describe_end(struct generation *g, struct voice *a, Moed__V1__GenerateEvent *ev,
-                         Moed__V1__Receipt *receipt)
-{
-    voice_fill_end(a, ev, receipt);
-    ev->finish = finish_of(g, a);
-    ev->stop = stop_of(g, a);
-    if (!g->turn)
-        return;
-    ev->has_session_revision = true;
-    ev->session_revision = turn_revision(g->turn);
-    ev->session_unkept = (char *)turn_unkept(g->turn);
-}
-
-/* The prompt is the first answer's: the others knew it. Seconds are those of all together. */
-static void count(const struct generation *g, Moed__V1__Usage *usage)
-{
-    const struct engine_event *first = &g->voice[0].done;
-    uint64_t decode_ns = first->decode_ns;
-    usage->has_prompt_tokens = usage->has_cached_tokens = usage->has_completion_tokens = true;
-    usage->has_thinking_tokens = true;
-    usage->prompt_tokens = first->n_prompt;
-    usage->cached_tokens = first->n_cached;
-    for (int i = 0; i < g->n_answers; i++) {
-        const struct engine_event *done = &g->voice[i].done;
-        uint64_t ns = done->queue_ns + done->prefill_ns + done->decode_ns;
-        usage->completion_tokens += done->n_tokens;
-        usage->thinking_tokens += done->n_thinking;
-        if (i > 0 && ns > decode_ns) /* it began when the first had its first token */
-            decode_ns = ns;
-    }
-    usage->has_queue_seconds = usage->has_prefill_seconds = usage->has_decode_seconds = true;
-    usage->queue_seconds = (double)first->queue_ns * 1e-9;
-    usage->prefill_seconds = (double)first->prefill_ns * 1e-9;
-    usage->decode_seconds = (double)decode_ns * 1e-9;
-}
-
-static void describe_reading(struct generation *g, Moed__V1__Progress *ret)
-{
-    moed__v1__progress__init(ret);
-    ret->has_tokens_done = ret->has_tokens_all = ret->has_seconds_left = true;
-    ret->tokens_done = g->n_read;
-    ret->tokens_all = g->n_prompt;
-    ret->seconds_left = (double)g->left_ns * 1e-9;
-}
-
-/* What waits of an answer; with `is_end` that is its end. */
-static void send_event(struct generation *g, struct voice *a, bool is_end)
-{
-    Moed__V1__GenerateEvent ev = MOED__V1__GENERATE_EVENT__INIT;
-    Moed__V1__Usage usage = MOED__V1__USAGE__INIT;
-    Moed__V1__Estimate estimate;
-    Moed__V1__Receipt receipt;
-    Moed__V1__Progress progress;
-    ev.has_seq = true;
-    ev.seq = g->seq++;
-    ev.has_index = g->n_asked > 1;
-    ev.index = a->index > 0 ? a->index : 0;
-    if (!g->is_started)
-        describe_stream(g, &ev);
-    if (g->is_reading) {
-        describe_reading(g, &progress);
-        ev.progress = &progress;
-        g->is_reading = false;
-    }
-    voice_fill(a, &ev, &estimate);
-    if (is_end) {
-        describe_end(g, a, &ev, &receipt);
-        a->is_told = true;
-        if (++g->n_told == g->n_asked) {
-            count(g, &usage);
-            ev.usage = &usage;
-        }
-    }
-    call_event(g->call, &ev.base, &a->tokens);
-    hub_count(g->hub, COUNTER_EVENTS);
-    g->hub->counters[COUNTER_TOKENS] += (uint64_t)a->n_waiting;
-    voice_sent(a);
-    g->is_started = true;
-    free(g->prompt);
-    g->prompt = NULL;
-}
-
-/* The stream is over: success or failure. */
-static void end_stream(struct generation *g)
-{
-    const struct voice *failed = NULL, *cancelled = NULL, *refused = NULL;
-    for (int i = 0; i < g->n_answers; i++) {
-        const struct voice *a = &g->voice[i];
-        if (a->index < 0)
-            continue; /* not chosen */
-        if (a->done.finish == ENGINE_ERROR && !failed)
-            failed = a;
-        if (a->done.finish == ENGINE_CANCELLED)
-            cancelled = a;
-        if (a->done.finish == ENGINE_REFUSED)
-            refused = a;
-    }
-    if (failed)
-        call_fail(g->call, TTRPC_INTERNAL, "%s", failed->done.text);
-    else if (cancelled)
-        call_fail(g->call, g->stop_code ? g->stop_code : TTRPC_CANCELLED, "%s",
-                  g->stop_words ? g->stop_words : "cancelled");
-    else if (refused)
-        call_refuse(g->call, refused->done.left_ns, "%s", refused->done.text);
-    else
-        call_finish(g->call);
-}
-
 static void fail(struct generation *g, int code, const char *words)
 {
     call_fail(g->call, code, "%s", words); /* the end hook cancels */
@@ -382,12 +216,12 @@ static void on_pump(struct call *call)
             return;
         }
         if (a->is_done && !a->is_told && (!g->turn || turn_is_over(g->turn)))
-            send_event(g, a, true); /* whoever hears of the end finds it in the session */
+            telling_event(g, a, true); /* whoever hears of the end finds it in the session */
         else if (may_write && (voice_is_waiting(a) || g->is_reading || !g->is_started))
-            send_event(g, a, false);
+            telling_event(g, a, false);
     }
     if (g->n_told == g->n_asked)
-        end_stream(g);
+        telling_end(g);
     else
         set_pace(g);
 }
@@ -540,7 +374,7 @@ static void end_turn(struct generation *g)
     if (a->done.finish == ENGINE_ERROR || a->done.finish == ENGINE_REFUSED)
         turn_leave(TAKE(g->turn));
     else
-        turn_end(g->turn, finish_of(g, a), stop_of(g, a), on_turned, g);
+        turn_end(g->turn, telling_finish(g, a), telling_stop(g, a), on_turned, g);
 }
 
 static void note_done(struct generation *g, struct voice *a, const struct engine_event *ev)
@@ -585,7 +419,7 @@ static int take(struct generation *g, struct voice *a, const struct engine_event
     if (is_choosing(g) && !is_known && ev->kind != ENGINE_ESTIMATE)
         return ev->kind == ENGINE_DONE ? 0 : voice_hold(a, ev);
     if (!voice_has_room(a, ev))
-        send_event(g, a, false);
+        telling_event(g, a, false);
     return ev->kind == ENGINE_DONE ? voice_end(a) : voice_take(a, ev);
 }
 
