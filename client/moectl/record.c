@@ -18,8 +18,6 @@ int record_open(const struct options *o, struct record *ret)
                            "--save is for requests that hold all they say, --session for others");
     if (!o->save)
         return 0;
-    if (o->is_several)
-        return usage_error(o, "--save keeps one answer: not with --n or --best-of");
     ret->file = fopen(o->save, "we");
     return ret->file ? 0 : link_error(o, "cannot open '%s': %s", o->save, strerror(errno));
 }
@@ -63,10 +61,10 @@ static json_t *text_json(const struct text *text)
     return screen_json_text(text->n ? text->data : "", text->n);
 }
 
-json_t *record_answer(const struct answer *a)
+json_t *record_answer(const struct answer *a, int i)
 {
     char hash[20];
-    const struct told *part = &a->parts[0];
+    const struct told *part = &a->parts[i];
     json_t *object = json_object();
     snprintf(hash, sizeof hash, "%016" PRIx64, part->text_hash);
     json_object_set(object, "prompt_tokens", a->prompt);
@@ -79,8 +77,16 @@ json_t *record_answer(const struct answer *a)
     return object;
 }
 
+/* As that of one answer alone, whose receipt has its seed. */
+static void single_out(Moed__V1__GenerateRequest *message)
+{
+    message->has_n = message->has_best_of = false;
+    if (message->sampling)
+        message->sampling->has_seed = false;
+}
+
 /* NULL: no memory. */
-static json_t *request_json(const struct moed_request *request)
+static json_t *request_json(const struct moed_request *request, bool is_several)
 {
     OWN_MEM uint8_t *bytes = NULL;
     size_t n;
@@ -89,27 +95,39 @@ static json_t *request_json(const struct moed_request *request)
     Moed__V1__GenerateRequest *message = moed__v1__generate_request__unpack(NULL, n, bytes);
     if (!message)
         return NULL;
+    if (is_several)
+        single_out(message);
     json_t *object = reflect_to_json(&message->base);
     moed__v1__generate_request__free_unpacked(message, NULL);
     return object;
 }
 
-int record_write(struct record *record, const struct moed_request *request, const struct answer *a)
+static int write_answer(struct record *record, const struct moed_request *request,
+                        const struct answer *a, int i)
 {
-    if (!record->file)
-        return 0;
-    if (!a->parts[0].receipt)
+    if (!a->parts[i].receipt)
         return link_error(record->o, "the daemon told no receipt: nothing is saved");
     json_t *object = json_object();
-    json_t *asked = request_json(request);
-    if (!asked)
+    json_t *asked = request_json(request, record->o->is_several);
+    if (!asked) {
+        json_decref(object);
         return link_error(record->o, "no memory to save the request");
+    }
     json_object_set_new(object, "request", asked);
-    json_object_set(object, "receipt", a->parts[0].receipt);
-    json_object_set_new(object, "answer", record_answer(a));
+    json_object_set(object, "receipt", a->parts[i].receipt);
+    json_object_set_new(object, "answer", record_answer(a, i));
     json_dumpf(object, record->file, JSON_COMPACT | JSON_REAL_PRECISION(9));
     fputc('\n', record->file);
-    fflush(record->file); /* a chat may be left by a signal */
     json_decref(object);
     return 0;
+}
+
+int record_write(struct record *record, const struct moed_request *request, const struct answer *a)
+{
+    int r = 0;
+    for (int i = 0; record->file && i < a->n_parts && r == 0; i++)
+        r = write_answer(record, request, a, i);
+    if (record->file)
+        fflush(record->file); /* a chat may be left by a signal */
+    return r;
 }

@@ -23,9 +23,9 @@ int record_open(const struct options *o, struct record *ret);
 int record_close(struct record *record);
 /* Before the request is sent: the answer must tell more if it is kept. */
 void record_prepare(const struct record *record, struct moed_request *request, struct answer *a);
-/* Keeps an answer that has ended well. */
+/* Keeps the answers of a request that has ended well, each as if it had been asked for alone. */
 int record_write(struct record *record, const struct moed_request *request, const struct answer *a);
 
-/* What is compared: {"prompt_tokens", "tokens", "thinking", "text", "calls", "finish_reason",
- * "text_hash"}. */
-json_t *record_answer(const struct answer *a);
+/* What is compared of the i-th answer: {"prompt_tokens", "tokens", "thinking", "text", "calls",
+ * "finish_reason", "text_hash"}. */
+json_t *record_answer(const struct answer *a, int i);

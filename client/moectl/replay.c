@@ -153,7 +153,7 @@ static void print_receipt(const json_t *differences)
 
 static int tell(const struct options *o, const struct saved *saved, const struct answer *a)
 {
-    json_t *is = record_answer(a);
+    json_t *is = record_answer(a, 0);
     json_t *differences = compare(saved->answer, is);
     json_t *receipt =
         receipt_difference(json_object_get(saved->object, "receipt"), a->parts[0].receipt);

@@ -37,8 +37,8 @@ class Replay(unittest.TestCase):
         """A chat, an answer, and a talk in tokens, while others load the daemon."""
         cls.room = tempfile.mkdtemp(prefix="moed-replay.")
         cls.addClassCleanup(shutil.rmtree, cls.room)
-        cls.chat, cls.ask, cls.raw, cls.turns = (
-            os.path.join(cls.room, name) for name in ("chat", "ask", "raw", "turns"))
+        cls.chat, cls.ask, cls.raw, cls.turns, cls.several, cls.best = (
+            os.path.join(cls.room, name) for name in ("chat", "ask", "raw", "turns", "several", "best"))
         with Daemon(MOED, MODEL, args=["--threads", "2"]) as daemon:
             daemon.ready().close()
             others = subprocess.Popen(
@@ -51,6 +51,9 @@ class Replay(unittest.TestCase):
                    moectl(daemon, "ask", "--save", cls.ask, "--temperature", "0", "-n", "20", "Why?"),
                    moectl(daemon, "--json", "generate", "--save", cls.raw, "--raw", "Once upon",
                           "--logit-bias", "77:-100", "--dry", "0.8", "--ban", "fox", *sampled)]
+            ran += [moectl(daemon, "ask", "--save", cls.several, "--n", "3", *sampled, "Why?"),
+                    moectl(daemon, "--json", "generate", "--save", cls.best, "--raw", "Once upon",
+                           "--n", "2", "--best-of", "4", "--seed", "11", *sampled)]
             said = []
             for _ in range(3):
                 ids = ["--tokens-in", ",".join(map(str, said))] if said else ["--raw", "A bell"]
@@ -91,7 +94,8 @@ class Replay(unittest.TestCase):
         with Daemon(MOED, copy, args=["--threads", "1"]) as daemon:
             daemon.ready().close()
             for _ in range(2):  # with nothing known, and with all of it
-                for path, n in ((self.chat, 3), (self.ask, 1), (self.raw, 1), (self.turns, 1)):
+                for path, n in ((self.chat, 3), (self.ask, 1), (self.raw, 1), (self.turns, 1),
+                                (self.several, 3), (self.best, 2)):
                     rc, out, err = moectl(daemon, "replay", path)
                     self.assertEqual(rc, 0, (out, err))
                     self.assertEqual(out.count(": the same, "), n, out)
