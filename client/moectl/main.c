@@ -75,7 +75,10 @@ const struct verb verb_table[] = {
      "--pooling the daemon gives advice instead.\n",
      GROUP_MODEL | GROUP_EMBED, 0, -1, verb_embed},
     {"status", "", "Show the daemon, its models and what to do next", NULL, 0, 0, 0, verb_status},
-    {"ps", "", "List running generations", NULL, 0, 0, 0, verb_ps},
+    {"ps", "", "List running generations",
+     "With their class, what was known of their prompts and how fast they go; and how\n"
+     "requests have fared, in percentiles, as stats has it.\n",
+     0, 0, 0, verb_ps},
     {"stats", "", "Show how requests fare, in percentiles",
      "For each loaded model. Half of all values are at most what stands under P50,\n"
      "and so on, as far as buckets tell. --experts adds, for each layer, the experts\n"

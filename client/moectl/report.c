@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "moectl/screen.h"
 
@@ -137,12 +138,77 @@ double report_percentile(const struct moed_histogram *h, double percent)
     return h->n_bounds ? h->bounds[h->n_bounds - 1] : 0;
 }
 
+static const struct {
+    const char *key, *title;
+    double percent;
+} percentiles[] = {{"p50", "P50", 50}, {"p90", "P90", 90}, {"p95", "P95", 95}, {"p99", "P99", 99}};
+enum { N_PERCENTILES = sizeof percentiles / sizeof *percentiles };
+
+static const char *value_text(char *buffer, size_t size, const char *unit, double value)
+{
+    if (strcmp(unit, "s") != 0)
+        snprintf(buffer, size, "%.0f %%", value * 100);
+    else if (value < 0.001)
+        snprintf(buffer, size, "%.0f us", value * 1e6);
+    else if (value < 1)
+        snprintf(buffer, size, "%.*f ms", value < 0.1 ? 1 : 0, value * 1e3);
+    else
+        snprintf(buffer, size, "%.*f s", value < 100 ? 1 : 0, value);
+    return buffer;
+}
+
+static void print_histogram(const struct moed_histogram *h, int name_width)
+{
+    char text[32];
+    uint64_t n = report_count(h);
+    fputs("  ", stdout);
+    screen_cell(h->name, name_width);
+    printf("%9" PRIu64, n);
+    if (n > 0)
+        printf(" %9s", value_text(text, sizeof text, h->unit, h->sum / (double)n));
+    for (int i = 0; i < N_PERCENTILES && n > 0; i++)
+        printf(" %9s", value_text(text, sizeof text, h->unit,
+                                  report_percentile(h, percentiles[i].percent)));
+    putchar('\n');
+}
+
+void report_histograms(const struct moed_model_stats *m)
+{
+    int width = 0;
+    for (size_t i = 0; i < m->n_histograms; i++) {
+        int w = screen_width(m->histograms[i]->name);
+        width = w > width ? w : width;
+    }
+    fputs("  ", stdout);
+    screen_cell("", width);
+    printf("%9s %9s", "COUNT", "MEAN");
+    for (int i = 0; i < N_PERCENTILES; i++)
+        printf(" %9s", percentiles[i].title);
+    putchar('\n');
+    for (size_t i = 0; i < m->n_histograms; i++)
+        print_histogram(m->histograms[i], width);
+}
+
+bool report_has_fared(const struct moed_model_stats *m)
+{
+    return m->n_histograms > 0 && report_count(m->histograms[0]) > 0;
+}
+
+void report_fares(const struct moed_stats_info *stats)
+{
+    for (size_t i = 0; i < stats->n_models; i++) {
+        const struct moed_model_stats *m = stats->models[i];
+        if (!report_has_fared(m))
+            continue;
+        putchar('\n');
+        screen_word(stdout, m->model);
+        puts(", since it was loaded");
+        report_histograms(m);
+    }
+}
+
 static json_t *histogram_json(const struct moed_histogram *h)
 {
-    static const struct {
-        const char *key;
-        double percent;
-    } percentiles[] = {{"p50", 50}, {"p90", 90}, {"p99", 99}};
     uint64_t n = report_count(h);
     json_t *object = json_object(), *bounds = json_array(), *counts = json_array();
     for (size_t i = 0; i < h->n_bounds; i++)
@@ -153,7 +219,7 @@ static json_t *histogram_json(const struct moed_histogram *h)
     set_word(object, "help", h->help);
     set_count(object, "count", n);
     json_object_set_new(object, "mean", n ? screen_json_real(h->sum / (double)n) : json_null());
-    for (size_t i = 0; i < sizeof percentiles / sizeof *percentiles; i++)
+    for (int i = 0; i < N_PERCENTILES; i++)
         json_object_set_new(object, percentiles[i].key,
                             n ? screen_json_real(report_percentile(h, percentiles[i].percent))
                               : json_null());

@@ -13,50 +13,6 @@
 
 enum { HOTTEST = 6 };
 
-/* ---- histograms */
-static const char *value_text(char *buffer, size_t size, const char *unit, double value)
-{
-    if (strcmp(unit, "s") != 0)
-        snprintf(buffer, size, "%.0f %%", value * 100);
-    else if (value < 0.001)
-        snprintf(buffer, size, "%.0f us", value * 1e6);
-    else if (value < 1)
-        snprintf(buffer, size, "%.*f ms", value < 0.1 ? 1 : 0, value * 1e3);
-    else
-        snprintf(buffer, size, "%.*f s", value < 100 ? 1 : 0, value);
-    return buffer;
-}
-
-static void print_histogram(const struct moed_histogram *h, int name_width)
-{
-    char text[32];
-    uint64_t n = report_count(h);
-    fputs("  ", stdout);
-    screen_cell(h->name, name_width);
-    printf("%9" PRIu64, n);
-    if (n > 0) {
-        printf(" %9s", value_text(text, sizeof text, h->unit, h->sum / (double)n));
-        printf(" %9s", value_text(text, sizeof text, h->unit, report_percentile(h, 50)));
-        printf(" %9s", value_text(text, sizeof text, h->unit, report_percentile(h, 90)));
-        printf(" %9s", value_text(text, sizeof text, h->unit, report_percentile(h, 99)));
-    }
-    putchar('\n');
-}
-
-static void print_histograms(const struct moed_model_stats *m)
-{
-    int width = 0;
-    for (size_t i = 0; i < m->n_histograms; i++) {
-        int w = screen_width(m->histograms[i]->name);
-        width = w > width ? w : width;
-    }
-    fputs("  ", stdout);
-    screen_cell("", width);
-    printf("%9s %9s %9s %9s %9s\n", "COUNT", "MEAN", "P50", "P90", "P99");
-    for (size_t i = 0; i < m->n_histograms; i++)
-        print_histogram(m->histograms[i], width);
-}
-
 /* ---- experts */
 /* Who has the most, after those that were told. */
 static size_t next_hottest(const struct moed_expert_layer *l, const size_t *told, int n_told)
@@ -124,7 +80,7 @@ static void print_stats(const struct options *o, const struct moed_stats_info *s
         const struct moed_model_stats *m = stats->models[i];
         screen_word(stdout, m->model);
         putchar('\n');
-        print_histograms(m);
+        report_histograms(m);
         if (o->experts)
             puts(m->n_experts ? "  hottest experts of late, with their share" : "  no experts");
         for (size_t j = 0; j < m->n_experts; j++)

@@ -166,6 +166,8 @@ static void print_place(const struct moed_model_stats *m)
         printf("  broken   %" PRIu64 " matrices in %s of weights looked at, %" PRIu64
                " read from the file again: this machine's memory loses bits\n",
                m->broken, screen_bytes(size, sizeof size, m->scrubbed_bytes), m->mended);
+    if (report_has_fared(m))
+        report_histograms(m);
 }
 
 /* Whether a restart loads again what is loaded now. */
@@ -282,14 +284,14 @@ static void print_generation(const struct moed_generation *g)
 
 static void print_ps(const struct moed_stats_info *stats)
 {
-    if (stats->n_generations == 0) {
+    if (stats->n_generations == 0)
         puts("nothing is running");
-        return;
-    }
-    printf("%-32s  %6s  %-11s %7s %6s %7s %7s  %-16s  %s\n", "GENERATION", "UID", "CLASS", "PROMPT",
-           "KNOWN", "TOKENS", "SECONDS", "NOW", "MODEL");
+    else
+        printf("%-32s  %6s  %-11s %7s %6s %7s %7s  %-16s  %s\n", "GENERATION", "UID", "CLASS",
+               "PROMPT", "KNOWN", "TOKENS", "SECONDS", "NOW", "MODEL");
     for (size_t i = 0; i < stats->n_generations; i++)
         print_generation(stats->generations[i]);
+    report_fares(stats);
 }
 
 int verb_ps(const struct options *o)

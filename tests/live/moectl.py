@@ -299,7 +299,7 @@ class WithDaemon(unittest.TestCase):
             self.assertEqual(len(one["counts"]), len(one["bounds"]) + 1)
             self.assertEqual(sum(one["counts"]), one["count"])
             self.assertGreater(one["count"], 0, name)
-            self.assertTrue(one["p50"] <= one["p90"] <= one["p99"], one)
+            self.assertTrue(one["p50"] <= one["p90"] <= one["p95"] <= one["p99"], one)
         used = int(self.run_json("show")["metadata"]["deepseek2.expert_used_count"])
         self.assertTrue(model["experts"])
         for layer in model["experts"]:
@@ -307,6 +307,10 @@ class WithDaemon(unittest.TestCase):
             self.assertGreater(sum(layer["chosen"]), 5 * used)
             self.assertTrue(all(r <= c * 1.001 for r, c in zip(layer["recent"], layer["chosen"])))
         self.assertNotIn("experts", self.run_json("stats")["models"][0])
+        for verb in ("status", "ps"):
+            words = moectl(verb, "--socket", self.daemon.path)[1].decode()
+            self.assertRegex(words, r"(?m) COUNT +MEAN +P50 +P90 +P95 +P99$", verb)
+            self.assertRegex(words, r"(?m)^  queue_time +[0-9]+ +[0-9.]+ (us|ms|s) ", verb)
         words = moectl("stats", "--experts", "--socket", self.daemon.path)[1].decode()
         self.assertRegex(words, r"(?m)^  time_to_first_token +[0-9]+ +[0-9.]+ (us|ms|s) ")
         self.assertRegex(words, r"(?m)^  cached_share +[0-9]+ +[0-9]+ % ")
