@@ -19,6 +19,7 @@ import time
 from unit import (HERE, PROMPTS, SOCKET, Closed, Conn, Failure, adopted, answers, ask, attempt, check,
                   drop_in, figure, fresh, hold, instance, journal, kill, main_pid, moectl, n_stored, ready,
                   restart, run, same, seconds_again, settings, show, systemctl, until, version, whole)
+import press
 import unit
 
 CANARY = "quetzalcoatlus"
@@ -475,6 +476,32 @@ def moectl_lines(*args):
     return [json.loads(line) for line in run("moectl", "--json", *args).splitlines()]
 
 
+# ---- memory
+
+def memory():
+    what = "memory that is really short moves the ladder, answers stay right, and nobody is killed"
+    fresh()
+    with check("what the unit's own group waits for is looked at"):
+        source = moectl("status")["pressure"]["source"]
+        assert "moed.service/memory.pressure" in source, source
+    reason = press.why_not()
+    if reason:
+        unit.skip(what, reason)
+        return
+    with check(what):
+        pid, since, expected = main_pid(), time.time(), answers()
+        with press.hog(show("ControlGroup")):
+            until(lambda: moectl("status")["pressure"]["rung"] != "calm", pause=0.2)
+            seen = moectl("status")["pressure"]
+            figure("rung %s, %.1f %% of the time waited for" % (seen["rung"], seen["some_percent"]))
+            if seen["rung"] != "refuse":
+                assert answers() == expected
+        until(lambda: moectl("status")["pressure"]["rung"] == "calm", pause=0.2)
+        assert answers() == expected
+        assert main_pid() == pid and show("Result") == "success"
+        assert "memory is short" in journal("--unit=moed", since=since)
+
+
 # ---- packages come and go while it runs
 
 def upgrade():
@@ -535,7 +562,7 @@ def comms(name):
     return found
 
 
-PARTS = [activation, restarts, safe_mode, watchdog, reload, stop, access, sandbox, secrets, log,
+PARTS = [activation, restarts, safe_mode, watchdog, reload, stop, access, sandbox, secrets, log, memory,
          upgrade, removal]
 
 if __name__ == "__main__":
