@@ -115,8 +115,8 @@ static void look_at_processor(struct visit *v)
              "a virtual machine may hide them: pass the host's processor",
              "neither AVX2 nor better is here: answers are many times slower");
     else if (has_flag(flags, "avx512f") && !has_flag(flags, "avx512_vnni"))
-        find(v, LEVEL_NOTE, "processor", "", "AVX-512 is not used, for it lacks VNNI; used:%s",
-             found);
+        find(v, LEVEL_NOTE, "processor", "none on this machine: AVX2 is used instead",
+             "AVX-512 is not used, for it lacks VNNI; used:%s", found);
     else
         find(v, LEVEL_OK, "processor", "", "used:%s", found);
 }
@@ -189,6 +189,45 @@ static void look_at_group(struct visit *v, const char *process)
          screen_bytes(all, sizeof all, strtoull(text, NULL, 10)));
 }
 
+/* The soft limit, as the kernel words it: "8388608", "unlimited"; "" if nobody tells. */
+static void read_memlock(const char *process, char *dst, size_t size)
+{
+    static const char key[] = "\nMax locked memory";
+    char path[300], text[4096];
+    snprintf(path, sizeof path, "/proc/%s/limits", process);
+    const char *at = slurp(path, text, sizeof text) ? strstr(text, key) : NULL;
+    at = at ? at + strlen(key) + strspn(at + strlen(key), " ") : "";
+    snprintf(dst, size, "%.*s", (int)strcspn(at, " \n"), at);
+}
+
+/* Weights are not locked: they are too large for what a limit mostly is, and huge pages are never
+ * swapped. Of `status`, the process's, comes what is swapped out of it. */
+static void look_at_memlock(struct visit *v, const char *process, const char *status)
+{
+    static const char fix[] = "huge pages are never swapped: as root moectl config set HugePages "
+                              "20G, or what the models need; or systemctl edit moed, and there "
+                              "[Service] MemorySwapMax=0";
+    char text[8192], limit[32], out[32], swap[32];
+    read_memlock(process, limit, sizeof limit);
+    if (!*limit || !slurp("/proc/meminfo", text, sizeof text))
+        return;
+    uint64_t swap_bytes = number_of(text, "SwapTotal:") * 1024;
+    uint64_t out_bytes = number_of(status, "\nVmSwap:") * 1024;
+    screen_bytes(swap, sizeof swap, swap_bytes);
+    if (out_bytes > 0)
+        find(v, LEVEL_FAULT, "memlock", fix, "%s of moed, process %s, are swapped out",
+             screen_bytes(out, sizeof out, out_bytes), process);
+    else if (swap_bytes > 0 && number_of(text, "HugePages_Total:") == 0)
+        find(v, LEVEL_NOTE, "memlock", fix,
+             "moed, process %s, may be swapped out, to %s of swap; it may lock %s bytes and locks "
+             "none",
+             process, swap, limit);
+    else
+        find(v, LEVEL_OK, "memlock", "", "moed, process %s, may lock %s bytes and need not: %s",
+             process, limit,
+             swap_bytes > 0 ? "its weights go into huge pages" : "there is no swap");
+}
+
 static void look_at_process(struct visit *v, const char *process)
 {
     char path[300], text[8192];
@@ -200,6 +239,7 @@ static void look_at_process(struct visit *v, const char *process)
              "moed, process %s, runs with all rights of its user", process);
     else
         find(v, LEVEL_OK, "sandbox", "", "moed, process %s, runs in one", process);
+    look_at_memlock(v, process, text);
     look_at_group(v, process);
 }
 

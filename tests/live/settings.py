@@ -169,7 +169,38 @@ class Settings(unittest.TestCase):
         self.start()
         found = {f["name"]: f for f in json.loads(self.moectl("doctor", "--json")[1])["findings"]}
         self.assertEqual(found["socket"]["level"], "ok")
-        self.assertLessEqual({"processor", "memory", "huge pages", "sandbox"}, set(found))
+        self.assertLessEqual({"processor", "memory", "huge pages", "sandbox", "memlock"}, set(found))
+        for finding in found.values():
+            self.assertTrue(finding["fix"] or finding["level"] == "ok", finding)
+
+    def test_doctor_on_swap(self):
+        """With another /proc/meminfo, and one of a process from whom something is swapped out."""
+        self.start()
+        status = f"/proc/{self.process.pid}/status"
+
+        def found(swap, pages, swapped):
+            with open(status) as file:
+                lines = file.read().replace("VmSwap:\t       0 kB", f"VmSwap:\t {swapped} kB")
+            fake = (self.write(f"SwapTotal: {swap} kB\nHugePages_Total: {pages}\n", "meminfo"),
+                    self.write(lines, "status"))
+            script = (f"mount --bind {fake[0]} /proc/meminfo && mount --bind {fake[1]} {status} "
+                      '&& exec "$@"')
+            _, out, words = self.run_to_end("unshare", "--mount", "sh", "-c", script, "sh", MOECTL,
+                                            "doctor", "--json", "-S", self.socket)
+            if not out:
+                self.skipTest("no mount namespaces here: " + words)
+            return next(f for f in json.loads(out)["findings"]
+                        if f["name"] == "memlock" and f" {self.process.pid}" in f["found"])
+        self.assertEqual(found(0, 0, 0)["level"], "ok")
+        self.assertEqual(found(1000, 5, 0)["level"], "ok")
+        may = found(1000000, 0, 0)
+        self.assertEqual(may["level"], "note")
+        self.assertIn("976.6 MiB of swap", may["found"])
+        is_out = found(1000000, 5, 2048)
+        self.assertEqual(is_out["level"], "fault")
+        self.assertIn("2.0 MiB of moed", is_out["found"])
+        for finding in (may, is_out):
+            self.assertIn("HugePages", finding["fix"])
 
     # ---- read again
 
