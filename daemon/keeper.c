@@ -14,10 +14,12 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/own.h"
+#include "service/ration.h"
 
 enum { WAIT_S = 5, MESSAGE_BYTES = 1 + VAULT_NAME_BYTES };
 
@@ -90,6 +92,7 @@ struct helper {
     struct holding held[VAULT_MOST];
     int n;
     int client; /* -1: nobody */
+    struct ration ration;
 };
 
 static void drop(struct helper *h, const char *name)
@@ -143,6 +146,21 @@ static void set_patience(int sock)
     setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
 }
 
+/* Whoever can open the socket can try as often as he likes. */
+static void say_turned_away(struct helper *h, uid_t uid)
+{
+    struct timespec now;
+    uint32_t kept_back;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (!ration_take(&h->ration, 1000 * (uint64_t)now.tv_sec, &kept_back))
+        return;
+    if (kept_back > 0)
+        log_warning("keeper", "uid %u was turned away (and %u lines like it were kept back)",
+                    (unsigned)uid, kept_back);
+    else
+        log_warning("keeper", "uid %u was turned away", (unsigned)uid);
+}
+
 static void welcome(struct helper *h, int listener)
 {
     struct ucred peer;
@@ -151,7 +169,7 @@ static void welcome(struct helper *h, int listener)
     if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
         return;
     if (peer.uid != geteuid()) {
-        log_warning("keeper", "uid %u was turned away", (unsigned)peer.uid);
+        say_turned_away(h, peer.uid);
         return;
     }
     if (h->client >= 0)

@@ -63,7 +63,7 @@ class Journald:
 
     def read(self):
         while True:
-            data = self.socket.recv(65536).decode()
+            data = self.socket.recv(65536).decode(errors="replace")
             if not data:
                 return
             assert data.endswith("\n") and "\n\n" not in data, data
@@ -181,6 +181,15 @@ class Silence(unittest.TestCase):
                     self.assertEqual(daemon.stop(), 0)
                     self.assertGreater(len(answer), 20)
                     self.grep(daemon.room, CANARY, answer[:20])
+
+    @unittest.skipUnless(MAY_MOUNT, "no mount namespaces here")
+    def test_no_prompt_in_the_journal(self):
+        with Journalled(MOED, MODEL) as daemon:
+            answer = self.talk(daemon)
+            self.assertEqual(daemon.stop(), 0)
+            daemon.journald.until("STOPPING")
+            for word in (CANARY, answer[:20]):
+                self.assertNotIn(word, str(daemon.journald.lines))
 
 
 class Verb(unittest.TestCase):

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -372,6 +373,27 @@ class Helper(unittest.TestCase):
         model, _, words = self.born()
         self.assertFalse(model["adopted"])
         self.assertEqual(words, said)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_somebody_else_is_turned_away(self):
+        """As often as he tries; ten lines a minute say so."""
+        self.start_helper()
+        for path, mode in ((self.daemon.room, 0o755), (self.socket, 0o777)):
+            os.chmod(path, mode)
+        child = os.fork()
+        if child == 0:
+            os.setuid(61003)
+            for _ in range(40):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+                    client.connect(self.socket)
+                    try:
+                        if client.recv(1) != b"":
+                            os._exit(1)
+                    except ConnectionResetError:
+                        pass
+            os._exit(0)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        self.assertEqual(self.daemon.words().count("uid 61003 was turned away"), 10)
 
     def test_no_helper(self):
         model, vault, _ = self.born()
