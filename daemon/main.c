@@ -498,6 +498,8 @@ static int start(struct moed *m, struct err *err)
     models_sweep_vault(m->models);
     if (service_start(m->service, m->models, err) < 0 || listen_somewhere(m, err) < 0)
         return EXIT_FAILURE;
+    if (!m->heritage.is_safe)
+        load_models(m);
     m->deputy = (struct deputy){.models = m->models,
                                 .service = m->service,
                                 .access = (const struct access *const *)&m->access,
@@ -506,8 +508,6 @@ static int start(struct moed *m, struct err *err)
                                 .arg = m};
     if (deputy_open(&m->deputy, m->config.bus, &m->loop, err) < 0)
         return EX_CONFIG;
-    if (!m->heritage.is_safe)
-        load_models(m);
     models_scan(m->models); /* so that what is wrong with a folder is said now */
     sd_tell_ready();
     start_watchdog(m);

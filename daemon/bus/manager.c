@@ -269,6 +269,8 @@ static void errand_done(void *to, const struct err *err)
     if (m) {
         TAILQ_REMOVE(&m->errands, e, beside);
         m->n_errands--;
+        if (e->what != SERVICE_LIST)
+            manager_look(m); /* who hears that it is done finds it done */
         if (err->code < 0)
             reply_error(e->message, err);
         else if (e->what == SERVICE_LIST)

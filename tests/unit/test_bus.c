@@ -326,6 +326,19 @@ static void test_changes(void **state)
     UNTIL(&w, *changes.names);
     assert_string_equal(changes.names, "Models ");
     assert_int_equal(changes.n, 2);
+
+    /* Who hears that his order is done has heard what came of it. */
+    struct answer a = {0};
+    w.verdict = BUS_MAY;
+    w.is_held = true;
+    *changes.names = '\0';
+    send_call(&w, &a, false, "LoadModel", "s", "little");
+    UNTIL(&w, w.done);
+    w.model_state = "loading";
+    finish(&w);
+    UNTIL(&w, a.reply);
+    assert_string_equal(changes.names, "Models ");
+    answer_fini(&a);
     end(&w);
 }
 
