@@ -21,6 +21,7 @@ from unit import (HERE, PROMPTS, SOCKET, Closed, Conn, Failure, adopted, answers
                   restart, run, same, seconds_again, settings, show, systemctl, until, version, whole)
 import press
 import unit
+from desktop import desktop
 
 CANARY = "quetzalcoatlus"
 KILLS = 20
@@ -562,8 +563,8 @@ def comms(name):
     return found
 
 
-PARTS = [activation, restarts, safe_mode, watchdog, reload, stop, access, sandbox, secrets, log, memory,
-         upgrade, removal]
+PARTS = [activation, restarts, safe_mode, watchdog, reload, stop, access, desktop, sandbox, secrets,
+         log, memory, upgrade, removal]
 
 if __name__ == "__main__":
     named = {part.__name__: part for part in PARTS}
