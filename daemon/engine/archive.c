@@ -182,13 +182,13 @@ bool archive_ask(struct archive *a, struct seq *seq)
     struct asked *asked = find_place(a);
     if (!asked)
         return false;
+    tree_make_room(a->tree, &seq->view, view_pages(most) - seq->view.n);
+    if (view_grow(&seq->view, a->pool, most) < 0) /* some are with the porter just now */
+        return false;
     uint8_t *answer = calloc(bits_bytes(most), 1);
     if (!answer)
         return false;
     fill_answers(seq, most, answer);
-    tree_make_room(a->tree, &seq->view, view_pages(most) - seq->view.n);
-    if (view_grow(&seq->view, a->pool, most) < 0)
-        abort(); /* it was promised them */
     *asked = (struct asked){.seq = seq, .answer = answer};
     struct porter_job job = {
         .task = PORTER_FETCH,

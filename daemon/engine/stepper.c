@@ -338,6 +338,15 @@ static void care(struct stepper *s, struct seq *seq)
     seq->task.rests = true;
 }
 
+/* Of what was promised when it began the porter may have some, kept by nobody else: then false, and
+ * it waits until he brings that back. */
+static bool take_pages(struct stepper *s, struct seq *seq, int rows)
+{
+    int n = seq->n_cached + rows;
+    tree_make_room(s->cache.tree, &seq->view, view_pages(n) - seq->view.n);
+    return view_grow(&seq->view, s->cache.pool, n) == 0;
+}
+
 /* Shares out a step; false: it is to be done again, since nobody is left of those who kept others
  * out. */
 static bool plan(struct stepper *s, enum track track)
@@ -361,6 +370,10 @@ static bool plan(struct stepper *s, enum track track)
         }
         if (!task->writes)
             rows = rows_to_read(s, seq, rows, n_scored);
+        if (rows > 0 && !take_pages(s, seq, rows)) {
+            task->rests = true;
+            rows = 0;
+        }
         n_scored += !task->writes && seq->request->prompt_logprobs ? rows : 0;
         sched_give(s->sched, task, rows);
         if (rows > 0)
@@ -371,16 +384,6 @@ static bool plan(struct stepper *s, enum track track)
     return s->n_shares > 0 || !is_left;
 }
 
-static void add_rows(struct stepper *s, struct batch *batch, const struct share *share)
-{
-    struct view *view = &share->seq->view;
-    int n = share->seq->n_cached + share->rows;
-    tree_make_room(s->cache.tree, view, view_pages(n) - view->n);
-    if (view_grow(view, s->cache.pool, n) < 0)
-        abort(); /* pages were promised when it began */
-    batch_add(batch, share->seq, share->rows);
-}
-
 /* Rows that are made as those of answers come first, home by home: then workers have shares of rows
  * whose pages are near. */
 static void fill_batch(struct stepper *s, struct batch *batch)
@@ -389,10 +392,10 @@ static void fill_batch(struct stepper *s, struct batch *batch)
     for (int home = 0; home < page_pool_homes(s->cache.pool); home++)
         for (int i = 0; i < s->n_shares; i++)
             if (seq_is_writing(s->share[i].seq) && s->share[i].seq->view.home == home)
-                add_rows(s, batch, &s->share[i]);
+                batch_add(batch, s->share[i].seq, s->share[i].rows);
     for (int i = 0; i < s->n_shares; i++)
         if (!seq_is_writing(s->share[i].seq))
-            add_rows(s, batch, &s->share[i]);
+            batch_add(batch, s->share[i].seq, s->share[i].rows);
 }
 
 /* Begins the steps that can be begun. */

@@ -625,6 +625,66 @@ static void what_cannot_be_written_is_tried_again(void **state)
     }
 }
 
+/* A desk whose owner keeps the porter waiting. */
+struct obstacle {
+    struct desk *desk;
+    sem_t reached, over;
+};
+
+static void stand_in_the_way(void *arg)
+{
+    struct obstacle *o = arg;
+    sem_post(&o->reached);
+    sem_wait(&o->over);
+}
+
+static void get_in_the_way(struct obstacle *o, struct porter *porter)
+{
+    static int32_t token[1];
+    static uint8_t answer[1];
+    static void *page[1];
+    sem_init(&o->reached, 0, 0);
+    sem_init(&o->over, 0, 0);
+    assert_int_equal(desk_open(porter, 1, stand_in_the_way, o, &o->desk), 0);
+    struct porter_job job = {
+        .task = PORTER_FETCH, .token = token, .n_tokens = 1, .answer = answer, .page = page};
+    assert_true(desk_send(o->desk, &job));
+    sem_wait(&o->reached);
+}
+
+static void get_out_of_the_way(struct obstacle *o)
+{
+    sem_post(&o->over);
+    desk_close(o->desk);
+    sem_destroy(&o->reached);
+    sem_destroy(&o->over);
+}
+
+/* What was promised to one who has begun may be with the porter when it is needed: he waits. */
+static void promised_pages_come_back(void **state)
+{
+    (void)state;
+    struct life life;
+    struct obstacle obstacle = {0};
+    be_born(&life, 1, 1 << 30);
+    struct engine_stat stat = stat_of(&life);
+    die(&life, false);
+    be_born_with(&life, 1, 1 << 30, stat.cache_bytes / stat.pages_total * 40);
+    free(ask(&life.bench, words(ALICE, 400, 400, 1)));
+    get_in_the_way(&obstacle, life.porter); /* a second later she would be written */
+    struct answer *a = calloc(1, sizeof *a);
+    struct engine_request *q = words(BOB, 0, 1100, 1);
+    q->is_embedding = true; /* nobody looks on the disk for it */
+    a->call = submit(&life.bench, q);
+    WAIT_FOR(stat_of(&life).pages_used >= 39); /* with those of the other; a step takes two */
+    assert_true(stat_of(&life).pages_used >= 39);
+    get_out_of_the_way(&obstacle);
+    collect(&life.bench, a, 1, 0);
+    assert_int_equal(a->last.finish, ENGINE_STOP);
+    free(a);
+    die(&life, false);
+}
+
 /* At any moment, also while the porter has the sequence's pages; they come back all of them. */
 static void calls_end_while_they_are_away(void **state)
 {
@@ -704,6 +764,7 @@ int main(int argc, char **argv)
         TEST(a_changed_file_is_not_believed),
         TEST(a_full_store_costs_nothing_else),
         TEST(what_cannot_be_written_is_tried_again),
+        TEST(promised_pages_come_back),
         TEST(calls_end_while_they_are_away),
         TEST(rows_of_other_arithmetic_are_others),
     };
