@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/own.h"
+#include "engine/engine.h"
 #include "engine/models.h"
 #include "service/hub.h"
 
@@ -35,6 +36,14 @@ static uint64_t due_ms(struct use *use, const struct models_entry *entry, uint64
     return use->worked_ms + entry->idle_ms;
 }
 
+/* Somebody wants to find his session in memory. */
+static bool is_pinned(const struct models_entry *entry)
+{
+    struct engine_stat stat;
+    engine_stat(entry->engine, &stat);
+    return stat.pages_pinned > 0;
+}
+
 void idle_look(struct idle *idle)
 {
     struct hub *hub = idle->hub;
@@ -46,6 +55,10 @@ void idle_look(struct idle *idle)
         uint64_t due = due_ms(&hub->uses[i], entry, now);
         if (due == 0)
             continue;
+        if (due <= now && is_pinned(entry)) { /* nobody tells when that ends */
+            hub->uses[i].worked_ms = now;
+            due = now + entry->idle_ms;
+        }
         if (due > now)
             next = next == 0 || due < next ? due : next;
         else if (models_rest(hub->models, entry, &err) < 0)

@@ -4,7 +4,7 @@
  * for one of them has it loaded again (SEEK_WAKE).
  *
  * Loop thread. Work is what an engine does: looking at a model, or tokenising, keeps it a little
- * from going, but not from being idle.
+ * from going, but not from being idle. A pinned session keeps its model.
  */
 #pragma once
 

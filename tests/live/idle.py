@@ -189,6 +189,15 @@ class Idle(unittest.TestCase):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.02)
 
+    def test_a_pin_keeps_it(self):
+        self.start()
+        self.ask(extra=in_session("fox", create=True))
+        self.conn.call("SessionPin", blob(1, "fox"))
+        time.sleep(3 * IDLE)
+        self.assertEqual(self.state(), READY)
+        self.conn.call("SessionPin", blob(1, "fox") + num(3, 1))
+        self.rests()
+
     def test_one_stays(self):
         with open(self.room + "/models.d/%s.conf" % TINY, "w") as file:
             file.write("[Engine]\nIdleUnloadSec=0\n")
