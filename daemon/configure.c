@@ -34,15 +34,23 @@ struct places { /* the folders that are looked into, and the name of the main fi
     char name[NAME_MAX + 1];
 };
 
+/* Of a user's service the folder that his systemd made for what he sets, and no other; NULL: we are
+ * none. */
+static const char *users_folder(void)
+{
+    return getenv("XDG_RUNTIME_DIR") ? getenv("CONFIGURATION_DIRECTORY") : NULL;
+}
+
 /* `below` is a folder inside of each. */
 static int find_places(const struct task *task, const char *below, struct places *ret,
                        struct err *err)
 {
     const char *path = task->config, *slash = path ? strrchr(path, '/') : NULL;
-    *ret = (struct places){.n = path ? 1 : N_FOLDERS};
+    const char *own = path ? NULL : users_folder();
+    *ret = (struct places){.n = path || own ? 1 : N_FOLDERS};
     snprintf(ret->name, sizeof ret->name, "%s", !path ? CONF_NAME : slash ? slash + 1 : path);
     for (int i = 0; i < ret->n; i++) {
-        const char *folder = !path ? folders[i] : slash ? path : ".";
+        const char *folder = own ? own : !path ? folders[i] : slash ? path : ".";
         int n = path && slash ? (int)(slash - path) : (int)strlen(folder);
         size_t size = sizeof ret->folder[i];
         if ((size_t)snprintf(ret->folder[i], size, "%.*s%s", n, folder, below) >= size)

@@ -229,14 +229,26 @@ static int add_models(struct moed *m, struct err *err)
     return 0;
 }
 
+/* Where models lie that nobody has named a folder for: below the first that systemd made for our
+ * state, if it did. */
+static int add_standard_folder(struct moed *m, const char *standard, struct err *err)
+{
+    const char *state = getenv("STATE_DIRECTORY");
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", standard);
+    if (state && *state)
+        snprintf(path, sizeof path, "%.*s/models", (int)strcspn(state, ":"), state);
+    return access(path, F_OK) < 0 ? 0 : models_add_folder(m->models, path, err);
+}
+
 /* The standard folder is there where a package made it. Somebody's own that is missing gets a
  * warning when the folders are listed. */
 static int add_folders(struct moed *m, struct err *err)
 {
     const struct config_list *folders = &m->config.folders;
+    if (folders->origin == CONFIG_STANDARD)
+        return add_standard_folder(m, folders->items[0], err);
     for (int i = 0; i < folders->n; i++) {
-        if (folders->origin == CONFIG_STANDARD && access(folders->items[i], F_OK) < 0)
-            continue;
         int r = models_add_folder(m->models, folders->items[i], err);
         if (r < 0)
             return r;

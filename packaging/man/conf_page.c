@@ -28,6 +28,7 @@ static const char description[] =
     "/dev/null, hides the other. A file for the model NAME, which may have drop-ins of its own in\n"
     "NAME.conf.d, may set keys of [Engine] for this model alone, but for KeepFolder and "
     "KeepBytes.\n"
+    "The service of a user's own systemd reads ~/.config/moed alone in the same way.\n"
     "A key that nobody knows is ignored, with a warning that names the nearest one.\n\n"
     "After a change, moectl reload or SIGHUP makes LogLevel, DrainSec and what stands in [Access]\n"
     "count at once and most keys of [Engine] for models that are loaded from then on, and names\n"

@@ -187,6 +187,26 @@ class Birth(unittest.TestCase):
         wait_for("the socket", lambda: os.path.exists(room + "/moed.sock"))
         self.stop(process)
 
+    def test_a_users_own(self):
+        """As the user's systemd starts it: settings, models and socket are in his folders."""
+        run, conf, state = (self.room + "/" + name for name in ("run", "config", "state"))
+        for folder in (run + "/moed", conf + "/models.d", state + "/models"):
+            os.makedirs(folder)
+        with open(conf + "/moed.conf", "w") as file:
+            file.write("[Engine]\nThreads=1\n")
+        shutil.copy(MODEL, state + "/models/mine.gguf")
+        env = self.env(XDG_RUNTIME_DIR=run, RUNTIME_DIRECTORY=run + "/moed",
+                       CONFIGURATION_DIRECTORY=conf, STATE_DIRECTORY=f"{state}:{state}/models")
+        env.pop("MOED_SOCKET", None)
+        process = subprocess.Popen([MOED], stderr=subprocess.PIPE, text=True, env=env)
+        self.started.append(process)
+        wait_for("the socket", lambda: os.path.exists(run + "/moed/moed.sock"))
+        for args, words in ((("load", "mine"), "mine is ready"), (("status",), "1 on processor")):
+            done = subprocess.run([MOECTL, *args], capture_output=True, text=True, timeout=WAIT,
+                                  env=env)
+            self.assertIn(words, done.stdout, done.stderr)
+        self.stop(process)
+
     def test_living_socket_is_kept(self):
         first = self.start_on_socket()
         code, _, words = self.run_to_end("--socket", self.socket)
