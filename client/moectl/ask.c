@@ -24,8 +24,9 @@ static bool is_worth_printing(int r)
 static int run(struct moed *moed, struct moed_request *request, struct record *record,
                struct answer *a)
 {
-    record_prepare(record, request, a);
-    int r = answer_run(moed, request, a);
+    int r = record_prepare(record, moed, request, a);
+    if (r == EXIT_DONE)
+        r = answer_run(moed, request, a);
     if (r == EXIT_DONE)
         r = record_write(record, request, a);
     int closed = record_close(record);

@@ -163,8 +163,6 @@ static int resume(struct chat *c)
 
 static int set_session(struct chat *c, const char *rest)
 {
-    if (c->record.file)
-        return link_error(c->o, "answers of a session are not saved: --save is for talks without");
     set_word(&c->session, rest);
     c->options.session = c->session;
     drop_turns(c, 0);
@@ -236,8 +234,9 @@ static void show_end(struct chat *c, const struct answer *a)
 static int generate(struct chat *c, struct moed_request *request)
 {
     struct answer a = {.to_screen = !c->o->json, .o = c->o};
-    record_prepare(&c->record, request, &a);
-    int r = answer_run(c->moed, request, &a);
+    int r = record_prepare(&c->record, c->moed, request, &a);
+    if (r == EXIT_DONE)
+        r = answer_run(c->moed, request, &a);
     if (r == EXIT_DONE || r == EXIT_INTERRUPTED)
         show_end(c, &a);
     else if (!c->o->json && !a.ends_line)
@@ -327,7 +326,7 @@ int verb_chat(const struct options *o)
         set_word(&c.model, o->model);
     int r = link_open(o, &c.moed);
     if (r == 0)
-        r = record_open(o, &c.record);
+        r = record_open(c.o, &c.record);
     if (r == 0) {
         c.line = line_new();
         r = o->session ? resume(&c) : 0;

@@ -96,7 +96,8 @@ const struct verb verb_table[] = {
     {"plan", "FILE", "What memory a model file would take, and whether it fits", NULL, 0, 1, 1,
      verb_plan},
     {"replay", "FILE", "Have saved answers computed again, and compare",
-     "FILE is what --save of ask, chat and generate wrote: a line each answer. Its\n"
+     "FILE is what --save of ask, chat and generate wrote: a line each answer, with\n"
+     "all that its session held, which may be gone by now. Its\n"
      "receipt says what computed it and which rows of the prompt had been read and\n"
      "which written before; the daemon makes them so again, whatever it has kept,\n"
      "and the answer has the same bytes. Where another model, processor or setting\n"

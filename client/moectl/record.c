@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "moectl/link.h"
@@ -13,9 +14,6 @@
 int record_open(const struct options *o, struct record *ret)
 {
     *ret = (struct record){.o = o};
-    if (o->save && o->session)
-        return usage_error(o,
-                           "--save is for requests that hold all they say, --session for others");
     if (!o->save)
         return 0;
     ret->file = fopen(o->save, "we");
@@ -24,6 +22,7 @@ int record_open(const struct options *o, struct record *ret)
 
 int record_close(struct record *record)
 {
+    held_fini(&record->held);
     if (!record->file)
         return 0;
     errno = 0;
@@ -33,12 +32,21 @@ int record_close(struct record *record)
                   : 0;
 }
 
-void record_prepare(const struct record *record, struct moed_request *request, struct answer *a)
+int record_prepare(struct record *record, struct moed *moed, struct moed_request *request,
+                   struct answer *a)
 {
+    const char *session = record->o->session;
     if (!record->file)
-        return;
+        return 0;
     a->keep_ids = true;
     moed_request_set_integer(request, MOED_RETURN_PROMPT, 1);
+    if (!session)
+        return 0;
+    held_fini(&record->held);
+    int r = held_fetch(record->o, moed, session, &record->held);
+    if (r == 0) /* what was taken in is what it goes on from */
+        moed_request_set_session(request, session, record->held.revision, true);
+    return r;
 }
 
 /* Names and arguments; ids are new each time. */
@@ -85,19 +93,69 @@ static void single_out(Moed__V1__GenerateRequest *message)
         message->sampling->has_seed = false;
 }
 
+/* As one that holds all it says: answers that were cut are whole where more was said. Raw text is
+ * what its prompt was. */
+static void take_out(Moed__V1__GenerateRequest *message, const int32_t *prompt, size_t n_prompt,
+                     Moed__V1__Tokens *tokens)
+{
+    moed__v1__in_session__free_unpacked(message->in_session, NULL);
+    message->in_session = NULL;
+    const Moed__V1__Chat *chat = message->chat;
+    for (size_t i = 0; chat && i + 1 < chat->n_messages; i++)
+        chat->messages[i]->has_prefix = chat->messages[i]->prefix = false;
+    if (chat && chat->n_messages > 0)
+        return;
+    free(message->text);
+    message->text = NULL;
+    if (message->tokens)
+        moed__v1__tokens__free_unpacked(message->tokens, NULL);
+    tokens->ids = (int32_t *)prompt;
+    tokens->n_ids = n_prompt;
+    message->tokens = tokens;
+}
+
 /* NULL: no memory. */
-static json_t *request_json(const struct moed_request *request, bool is_several)
+static int32_t *ids_of(const json_t *list)
+{
+    int32_t *ids = calloc(json_array_size(list) + 1, sizeof *ids);
+    for (size_t i = 0; ids && i < json_array_size(list); i++)
+        ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    return ids;
+}
+
+/* The request, behind what its session holds; NULL: no memory. */
+static Moed__V1__GenerateRequest *unpack(const struct held *held,
+                                         const struct moed_request *request)
 {
     OWN_MEM uint8_t *bytes = NULL;
     size_t n;
     if (moed_request_pack(request, &bytes, &n) < 0)
         return NULL;
-    Moed__V1__GenerateRequest *message = moed__v1__generate_request__unpack(NULL, n, bytes);
+    OWN_MEM uint8_t *all = malloc(held->n + n + 1);
+    if (!all)
+        return NULL;
+    if (held->n > 0)
+        memcpy(all, held->bytes, held->n);
+    memcpy(all + held->n, bytes, n);
+    return moed__v1__generate_request__unpack(NULL, held->n + n, all);
+}
+
+/* NULL: no memory. */
+static json_t *request_json(const struct record *record, const struct moed_request *request,
+                            const struct answer *a)
+{
+    Moed__V1__Tokens tokens = MOED__V1__TOKENS__INIT;
+    OWN_MEM int32_t *prompt = ids_of(a->prompt);
+    Moed__V1__GenerateRequest *message = prompt ? unpack(&record->held, request) : NULL;
     if (!message)
         return NULL;
-    if (is_several)
+    if (record->o->is_several)
         single_out(message);
+    if (message->in_session)
+        take_out(message, prompt, json_array_size(a->prompt), &tokens);
     json_t *object = reflect_to_json(&message->base);
+    if (message->tokens == &tokens)
+        message->tokens = NULL;
     moed__v1__generate_request__free_unpacked(message, NULL);
     return object;
 }
@@ -108,7 +166,7 @@ static int write_answer(struct record *record, const struct moed_request *reques
     if (!a->parts[i].receipt)
         return link_error(record->o, "the daemon told no receipt: nothing is saved");
     json_t *object = json_object();
-    json_t *asked = request_json(request, record->o->is_several);
+    json_t *asked = request_json(record, request, a);
     if (!asked) {
         json_decref(object);
         return link_error(record->o, "no memory to save the request");

@@ -11,18 +11,22 @@
 #include <stdio.h>
 
 #include "moectl/answer.h"
+#include "moectl/held.h"
 
 struct record {
     const struct options *o;
     FILE *file; /* NULL: nothing is kept */
+    struct held held;
 };
 
 /* Opens the file of --save, if there is one. An exit code; a failure has been reported. */
 int record_open(const struct options *o, struct record *ret);
 /* Says whether all could be written. */
 int record_close(struct record *record);
-/* Before the request is sent: the answer must tell more if it is kept. */
-void record_prepare(const struct record *record, struct moed_request *request, struct answer *a);
+/* Before the request is sent: the answer must tell more if it is kept, and what its session holds
+ * is part of the request. An exit code; a failure has been reported. */
+int record_prepare(struct record *record, struct moed *moed, struct moed_request *request,
+                   struct answer *a);
 /* Keeps the answers of a request that has ended well, each as if it had been asked for alone. */
 int record_write(struct record *record, const struct moed_request *request, const struct answer *a);
 

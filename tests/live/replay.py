@@ -37,8 +37,9 @@ class Replay(unittest.TestCase):
         """A chat, an answer, and a talk in tokens, while others load the daemon."""
         cls.room = tempfile.mkdtemp(prefix="moed-replay.")
         cls.addClassCleanup(shutil.rmtree, cls.room)
-        cls.chat, cls.ask, cls.raw, cls.turns, cls.several, cls.best = (
-            os.path.join(cls.room, name) for name in ("chat", "ask", "raw", "turns", "several", "best"))
+        cls.chat, cls.ask, cls.raw, cls.turns, cls.several, cls.best, cls.held, cls.spoken = (
+            os.path.join(cls.room, name) for name in ("chat", "ask", "raw", "turns", "several", "best", "held",
+                                                "spoken"))
         with Daemon(MOED, MODEL, args=["--threads", "2"]) as daemon:
             daemon.ready().close()
             others = subprocess.Popen(
@@ -54,6 +55,12 @@ class Replay(unittest.TestCase):
             ran += [moectl(daemon, "ask", "--save", cls.several, "--n", "3", *sampled, "Why?"),
                     moectl(daemon, "--json", "generate", "--save", cls.best, "--raw", "Once upon",
                            "--n", "2", "--best-of", "4", "--seed", "11", *sampled)]
+            ran += [moectl(daemon, "session", "create", "fox", "--temperature", "0.9", "-n", "30"),
+                    moectl(daemon, "chat", "--session", "fox", "--save", cls.held, stdin=TALK),
+                    moectl(daemon, "--json", "generate", "--session", "bell", "--raw", "A bell",
+                           "-n", "9", "--ignore-end"),
+                    moectl(daemon, "--json", "generate", "--session", "bell", "--raw", " rang", "-n",
+                           "9", "--ignore-end", "--save", cls.spoken)]
             said = []
             for _ in range(3):
                 ids = ["--tokens-in", ",".join(map(str, said))] if said else ["--raw", "A bell"]
@@ -112,6 +119,20 @@ class Replay(unittest.TestCase):
             self.assertEqual(rc, 1, err)
             self.assertRegex(out, "^1: another answer, 20 tokens, .*; the answer from token 4; its "
                                   "text from byte 9\n$")
+
+    def test_what_sessions_held(self):
+        """By who has no such session."""
+        turns = self.records(self.held)
+        self.assertEqual([len(one["request"]["chat"]["messages"]) for one in turns], [1, 3, 5])
+        self.assertEqual(turns[2]["request"]["max_tokens"], 30)  # by its settings
+        self.assertNotIn("in_session", turns[2]["request"])
+        self.assertNotIn("text", self.records(self.spoken)[0]["request"])
+        with Daemon(MOED, MODEL, args=["--threads", "1"]) as daemon:
+            daemon.ready().close()
+            for path, n in ((self.held, 3), (self.spoken, 1)):
+                rc, out, err = moectl(daemon, "replay", path)
+                self.assertEqual(rc, 0, (out, err))
+                self.assertEqual(out.count(": the same, "), n, out)
 
     def test_what_is_another_is_named_first(self):
         with Daemon(MOED, MODEL, args=["--threads", "2"]) as daemon:
