@@ -200,7 +200,8 @@ static int parse(struct bytes *from, size_t n_head, struct record *ret)
         .is_parked = head.flags & PARKED,
         .parked_bytes = head.parked_bytes,
     };
-    if (head.n_lines > RECORD_MOST_LINES ||
+    if (head.flags & ~(uint32_t)(PINNED | PARKED) || head.none ||
+        head.n_lines > RECORD_MOST_LINES ||
         !take_string(from, ret->name, head.n_name, RECORD_MOST_NAME) ||
         !take_string(from, ret->model, head.n_model, RECORD_MOST_MODEL) ||
         (head.n_name > 0 && !record_is_name(ret->name)))

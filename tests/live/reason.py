@@ -300,9 +300,6 @@ class Shell(unittest.TestCase):
         self.assertEqual((rc, out), (1, b""))
         self.assertIn(b"generate.n is 17", err)
         self.assertEqual(moectl("chat", "--n", "2")[0], 2)
-        rc, out, err = moectl("-S", self.daemon.path, "ask", "Hi", "--best-of=2", "--save", "/dev/null")
-        self.assertEqual(rc, 2)
-        self.assertIn(b"one answer", err)
 
     def test_ask_limits_thinking(self):
         free = self.run_json("ask", "--think", "What is memory bandwidth?", "--temperature", "0")
