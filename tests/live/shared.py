@@ -59,27 +59,27 @@ class Shared(unittest.TestCase):
         return self.ask(conn, messages=[("system", system), ("user", user)])
 
     def test_a_system_prompt(self):
-        with self.born() as plain, self.born(SYSTEM.strip() + "\n") as daemon:
-            nobody = self.connect(plain, ALICE)
-            alice, bob = self.connect(daemon, ALICE), self.connect(daemon, BOB)
-            n = len(alice.tokenize(SYSTEM))
-            expected = [self.chat(nobody, SYSTEM.strip(), words)[0]
-                        for words in (SECRET, SECRET + "Why?", "Good morning!")]
-            self.assertEqual(self.chat(alice, SYSTEM.strip(), SECRET), (expected[0], 0))
-            # what she said is in no page that he gets
-            for words, ids in zip((SECRET + "Why?", "Good morning!"), expected[1:]):
-                got, known = self.chat(bob, SYSTEM.strip(), words)
-                self.assertEqual(got, ids)
-                self.assertEqual(known % PAGE, 0)
-                self.assertGreater(known, n - 2 * PAGE)
-                self.assertLess(known, n + PAGE)
-            self.assertGreater(self.chat(alice, SYSTEM.strip(), SECRET)[1], n + 2 * PAGE)
-            # another prompt is nobody else's, nor is the listed one behind something else
-            for system in ("Be brief. " + SYSTEM, SECRET):
-                self.chat(alice, system, SECRET)
-                self.assertLess(self.chat(bob, system, SECRET)[1], PAGE)
-            stats = bob.stats()["models"][0]
-            self.assertEqual(stats["pages_shared"], known // PAGE)
+        plain, daemon = self.born(), self.born(SYSTEM.strip() + "\n")
+        nobody = self.connect(plain, ALICE)
+        alice, bob = self.connect(daemon, ALICE), self.connect(daemon, BOB)
+        n = len(alice.tokenize(SYSTEM))
+        expected = [self.chat(nobody, SYSTEM.strip(), words)[0]
+                    for words in (SECRET, SECRET + "Why?", "Good morning!")]
+        self.assertEqual(self.chat(alice, SYSTEM.strip(), SECRET), (expected[0], 0))
+        # what she said is in no page that he gets
+        for words, ids in zip((SECRET + "Why?", "Good morning!"), expected[1:]):
+            got, known = self.chat(bob, SYSTEM.strip(), words)
+            self.assertEqual(got, ids)
+            self.assertEqual(known % PAGE, 0)
+            self.assertGreater(known, n - 2 * PAGE)
+            self.assertLess(known, n + PAGE)
+        self.assertGreater(self.chat(alice, SYSTEM.strip(), SECRET)[1], n + 2 * PAGE)
+        # another prompt is nobody else's, nor is the listed one behind something else
+        for system in ("Be brief. " + SYSTEM, SECRET):
+            self.chat(alice, system, SECRET)
+            self.assertLess(self.chat(bob, system, SECRET)[1], PAGE)
+        stats = bob.stats()["models"][0]
+        self.assertEqual(stats["pages_shared"], known // PAGE)
 
     def test_plain_text(self):
         daemon = self.born(SYSTEM)
