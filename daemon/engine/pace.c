@@ -3,8 +3,11 @@
 
 enum {
     MOST_NS = 50000000, /* of prompts, within a step of answers */
-    FEW_ROWS = 128,     /* whose weights are read for a bearable part of the time */
-    LEAST_ROWS = 16,
+    MANY_ROWS = 128,    /* for which weights, and a long past, may be looked at */
+    LEAST_ROWS = 32,
+    DEAR = 3,   /* times what one of many takes */
+    N_DEAR = 2, /* steps say more than one, and that for so many: */
+    MOST_SINCE = 32,
     NEW_PART = 4, /* of an average, that the last measurement is: a quarter */
 };
 
@@ -57,8 +60,9 @@ enum track pace_next(const struct pace *p)
         return works(p, TRACK_ANSWERS) ? TRACK_ANSWERS : N_TRACKS;
     if (!works(p, TRACK_ANSWERS))
         return prompts;
-    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= most_ns(p) ||
-                p->at[prompts].is_owed;
+    if (p->at[prompts].is_owed)
+        return p->owed_ns > -MOST_NS ? prompts : TRACK_ANSWERS;
+    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= most_ns(p);
     return p->owed_ns > 0 && fits ? prompts : TRACK_ANSWERS;
 }
 
@@ -81,18 +85,30 @@ void pace_spend(struct pace *p, enum track track, uint64_t ns)
         p->ahead_ns += track == TRACK_SHORT ? (int64_t)ns : -(int64_t)ns;
 }
 
-/* Beside answers: by how long its ops were, but weights, or a long past, are not looked at for a
- * few rows. */
-static void learn_rows(struct pace *p, double row_ns)
+/* Whether so few rows were dear the last times. */
+static bool is_dear(struct pace *p, int rows, double row_ns)
+{
+    if (rows >= MANY_ROWS)
+        average(&p->many_row_ns, row_ns);
+    else
+        p->n_dear = p->many_row_ns > 0 && row_ns > DEAR * p->many_row_ns ? p->n_dear + 1 : 0;
+    if (p->n_dear < N_DEAR)
+        return false;
+    if (++p->since > MOST_SINCE)
+        p->n_dear = p->since = 0; /* it is time to look again */
+    return true;
+}
+
+/* Beside answers: by how long its ops were. */
+static void learn_rows(struct pace *p, bool is_dear)
 {
     double ratio = (double)most_ns(p) / (double)(p->at[TRACK_LONG].op_ns + 1);
+    if (ratio > 0.75 &&
+        ratio < 1.25) /* near enough: what is not in rows does not shrink with them */
+        ratio = 1;
     ratio = ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio;
-    int was = p->at[TRACK_LONG].rows, rows = (int)(was * ratio);
-    if (row_ns > 1.5 * p->best_row_ns && was > p->dear_rows)
-        p->dear_rows = was;
-    if (rows <= p->dear_rows) /* so many that they are not, or it does not matter */
-        rows = 2 * p->dear_rows < FEW_ROWS ? 2 * p->dear_rows : FEW_ROWS;
-    p->rows = rows > LEAST_ROWS ? rows : LEAST_ROWS;
+    int rows = (int)(p->at[TRACK_LONG].rows * ratio), few = is_dear ? MANY_ROWS : LEAST_ROWS;
+    p->rows = rows > few ? rows : few;
 }
 
 void pace_stop(struct pace *p, enum track track, bool is_done)
@@ -103,16 +119,15 @@ void pace_stop(struct pace *p, enum track track, bool is_done)
     else if (is_done)
         average(&p->row_ns, row_ns);
     if (is_done && track == TRACK_LONG) {
-        if (p->best_row_ns <= 0 || row_ns < p->best_row_ns)
-            p->best_row_ns = row_ns;
+        bool dear = is_dear(p, p->at[track].rows, row_ns);
         if (p->met && p->answers_ns > 0)
-            learn_rows(p, row_ns);
+            learn_rows(p, dear);
     }
     p->at[track].rows = 0;
 }
 
 int pace_rows(const struct pace *p, int most)
 {
-    int rows = p->rows > 0 ? p->rows : FEW_ROWS;
+    int rows = p->rows > 0 ? p->rows : MANY_ROWS;
     return rows < most ? rows : most;
 }

@@ -4,8 +4,8 @@
  *
  * Answers go on in one step, prompts are read in two others: what is soon done does not wait for
  * what is long. Prompts get three quarters of the time that answers take beside them, within a step
- * of answers 50 ms at most, or one op; only short ones of somebody who has no answers there may
- * have what they are owed at once. Pure; the engine's thread's.
+ * of answers no more than that and 50 ms, or one op; only short ones of somebody who has no answers
+ * there begin with 50 ms in advance. Pure; the engine's thread's.
  */
 #pragma once
 
@@ -25,10 +25,10 @@ struct pace { /* zeroed knows nothing */
     uint64_t beside_ns; /* what prompts have had since the step of answers began */
     bool met;           /* answers were under way beside the long step */
     int rows;           /* of a long step beside answers; 0: not known */
-    int dear_rows;      /* so few were once dear, each */
+    int n_dear, since;  /* steps of few rows that were dear, in a row; steps after them */
     double answers_ns;  /* a step of answers; 0: not known */
-    double row_ns;      /* of a prompt; in the long step where it took the least: */
-    double best_row_ns;
+    double row_ns;      /* of a prompt */
+    double many_row_ns; /* where many are read */
 };
 
 /* A step of so many rows, at least one, is under way. */
@@ -40,5 +40,5 @@ void pace_spend(struct pace *pace, enum track track, uint64_t ns);
 /* The step is over, or given up. */
 void pace_stop(struct pace *pace, enum track track, bool is_done);
 /* How many rows a long step may have beside answers, so that none of its ops takes longer than
- * prompts may: at most `most`, but no less than 128 where few rows take as long as many. */
+ * prompts may: at most `most`, but no less than 128 where few rows take about as long as many. */
 int pace_rows(const struct pace *pace, int most);
