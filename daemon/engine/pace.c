@@ -3,12 +3,7 @@
 
 enum {
     MOST_NS = 50000000, /* of prompts, within a step of answers */
-    MANY_ROWS = 128,    /* for which weights, and a long past, may be looked at */
-    LEAST_ROWS = 32,
-    DEAR = 3,   /* times what one of many takes */
-    N_DEAR = 2, /* steps say more than one, and that for so many: */
-    MOST_SINCE = 32,
-    NEW_PART = 4, /* of an average, that the last measurement is: a quarter */
+    NEW_PART = 4,       /* of an average, that the last measurement is: a quarter */
 };
 
 static void average(double *known, double measured)
@@ -43,6 +38,7 @@ void pace_start(struct pace *p, enum track track, int rows, bool is_owed)
 {
     p->at[track].rows = rows;
     p->at[track].is_owed = is_owed;
+    p->at[track].before_ns = p->at[track].op_ns;
     p->at[track].ns = p->at[track].op_ns = 0;
     if (track == TRACK_ANSWERS)
         p->beside_ns = 0;
@@ -62,7 +58,9 @@ enum track pace_next(const struct pace *p)
         return prompts;
     if (p->at[prompts].is_owed)
         return p->owed_ns > -MOST_NS ? prompts : TRACK_ANSWERS;
-    bool fits = p->beside_ns == 0 || p->beside_ns + p->at[prompts].op_ns <= most_ns(p);
+    uint64_t op_ns = p->at[prompts].op_ns > p->at[prompts].before_ns ? p->at[prompts].op_ns
+                                                                     : p->at[prompts].before_ns;
+    bool fits = p->beside_ns == 0 || p->beside_ns + op_ns <= most_ns(p);
     return p->owed_ns > 0 && fits ? prompts : TRACK_ANSWERS;
 }
 
@@ -85,30 +83,12 @@ void pace_spend(struct pace *p, enum track track, uint64_t ns)
         p->ahead_ns += track == TRACK_SHORT ? (int64_t)ns : -(int64_t)ns;
 }
 
-/* Whether so few rows were dear the last times. */
-static bool is_dear(struct pace *p, int rows, double row_ns)
-{
-    if (rows >= MANY_ROWS)
-        average(&p->many_row_ns, row_ns);
-    else
-        p->n_dear = p->many_row_ns > 0 && row_ns > DEAR * p->many_row_ns ? p->n_dear + 1 : 0;
-    if (p->n_dear < N_DEAR)
-        return false;
-    if (++p->since > MOST_SINCE)
-        p->n_dear = p->since = 0; /* it is time to look again */
-    return true;
-}
-
 /* Beside answers: by how long its ops were. */
-static void learn_rows(struct pace *p, bool is_dear)
+static void learn_rows(struct pace *p)
 {
     double ratio = (double)most_ns(p) / (double)(p->at[TRACK_LONG].op_ns + 1);
-    if (ratio > 0.75 &&
-        ratio < 1.25) /* near enough: what is not in rows does not shrink with them */
-        ratio = 1;
     ratio = ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio;
-    int rows = (int)(p->at[TRACK_LONG].rows * ratio), few = is_dear ? MANY_ROWS : LEAST_ROWS;
-    p->rows = rows > few ? rows : few;
+    p->rows = (int)(p->at[TRACK_LONG].rows * ratio);
 }
 
 void pace_stop(struct pace *p, enum track track, bool is_done)
@@ -118,16 +98,13 @@ void pace_stop(struct pace *p, enum track track, bool is_done)
         average(&p->answers_ns, (double)p->at[track].ns);
     else if (is_done)
         average(&p->row_ns, row_ns);
-    if (is_done && track == TRACK_LONG) {
-        bool dear = is_dear(p, p->at[track].rows, row_ns);
-        if (p->met && p->answers_ns > 0)
-            learn_rows(p, dear);
-    }
+    if (is_done && track == TRACK_LONG && p->met && p->answers_ns > 0)
+        learn_rows(p);
     p->at[track].rows = 0;
 }
 
 int pace_rows(const struct pace *p, int most)
 {
-    int rows = p->rows > 0 ? p->rows : MANY_ROWS;
+    int rows = p->rows > p->few_rows ? p->rows : p->few_rows;
     return rows < most ? rows : most;
 }

@@ -14,10 +14,12 @@
 
 enum track { TRACK_ANSWERS, TRACK_SHORT, TRACK_LONG, N_TRACKS };
 
-struct pace { /* zeroed knows nothing */
+struct pace {     /* zeroed but for few_rows knows nothing */
+    int few_rows; /* of a long step: fewer take about as long */
     struct {
         int rows;           /* of the step under way; 0: there is none */
         uint64_t ns, op_ns; /* it has had so far; its longest op */
+        uint64_t before_ns; /* the longest op of the one before */
         bool is_owed;       /* somebody's who has no answers under way */
     } at[N_TRACKS];
     int64_t owed_ns;    /* to prompts, by answers; below 0: the other way round */
@@ -25,10 +27,8 @@ struct pace { /* zeroed knows nothing */
     uint64_t beside_ns; /* what prompts have had since the step of answers began */
     bool met;           /* answers were under way beside the long step */
     int rows;           /* of a long step beside answers; 0: not known */
-    int n_dear, since;  /* steps of few rows that were dear, in a row; steps after them */
     double answers_ns;  /* a step of answers; 0: not known */
     double row_ns;      /* of a prompt */
-    double many_row_ns; /* where many are read */
 };
 
 /* A step of so many rows, at least one, is under way. */
@@ -40,5 +40,5 @@ void pace_spend(struct pace *pace, enum track track, uint64_t ns);
 /* The step is over, or given up. */
 void pace_stop(struct pace *pace, enum track track, bool is_done);
 /* How many rows a long step may have beside answers, so that none of its ops takes longer than
- * prompts may: at most `most`, but no less than 128 where few rows take about as long as many. */
+ * prompts may: at most `most`, but few_rows at least. */
 int pace_rows(const struct pace *pace, int most);

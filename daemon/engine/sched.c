@@ -60,7 +60,7 @@ struct sched {
     int tasks_left, rows_left;
 };
 
-int sched_new(int answers, int rows, struct sched **ret)
+int sched_new(int answers, int rows, int few_rows, struct sched **ret)
 {
     struct sched *s = calloc(1, sizeof *s);
     if (!s)
@@ -68,6 +68,7 @@ int sched_new(int answers, int rows, struct sched **ret)
     TAILQ_INIT(&s->lanes);
     s->most_answers = answers;
     s->most_rows = rows;
+    s->pace.few_rows = few_rows;
     *ret = s;
     return 0;
 }

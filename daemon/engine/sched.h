@@ -59,8 +59,9 @@ struct sched_task { /* part of a sequence, which outlives its time here */
     TAILQ_ENTRY(sched_task) beside;
 };
 
-/* For steps of at most so many answers, and rows of prompts. -ENOMEM. */
-int sched_new(int answers, int rows, struct sched **ret);
+/* For steps of at most so many answers, and rows of prompts, of which few_rows take about as long
+ * as fewer. -ENOMEM. */
+int sched_new(int answers, int rows, int few_rows, struct sched **ret);
 /* Tasks must have gone. */
 void sched_free(struct sched *sched);
 OWN_DEFINE(sched, sched_free);

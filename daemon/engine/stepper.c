@@ -30,7 +30,9 @@
 enum {
     SAVE_AFTER_NS = 1000000000, /* without a step */
     NUMBER_NS = 250000000,      /* from one count of who waits to the next */
-    LOOK_NS = 2000000,          /* from one look at who waits to the next, while ops run */
+    FEW_ROWS = 12,              /* for each expert's weights */
+    LEAST_ROWS = 32,
+    LOOK_NS = 2000000, /* from one look at who waits to the next, while ops run */
 };
 
 struct share { /* of a step */
@@ -658,13 +660,21 @@ void stepper_end(struct stepper *s)
 
 /* ------------------------------------------------------------------ open and close */
 
+/* Each expert's weights are read for some 12 of them, so that reading is not all there is to do. */
+static int few_rows(const struct hparams *hp)
+{
+    int rows = hp->experts > 0 ? FEW_ROWS * hp->experts / hp->experts_used : FEW_ROWS;
+    return rows > LEAST_ROWS ? rows : LEAST_ROWS;
+}
+
 static int open_memory(struct stepper *s)
 {
     int sequences = s->config.max_sequences;
     s->share = calloc((size_t)sequences + SCHED_READERS, sizeof *s->share);
     int r = s->share ? draw_open(&s->draw, s->model, s->outbox) : -ENOMEM;
     if (r == 0)
-        r = sched_new(sequences, pass_size(&s->config, TRACK_LONG).rows, &s->sched);
+        r = sched_new(sequences, pass_size(&s->config, TRACK_LONG).rows,
+                      few_rows(model_hparams(s->model)), &s->sched);
     return r;
 }
 

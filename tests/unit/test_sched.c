@@ -60,7 +60,7 @@ struct world {
 static void start(struct world *w, const struct machine *machine, int tasks, int rows)
 {
     *w = (struct world){.machine = machine, .now_ns = 1, .free_pages = PAGES};
-    assert_int_equal(sched_new(tasks, rows, &w->sched), 0);
+    assert_int_equal(sched_new(tasks, rows, 100, &w->sched), 0);
 }
 
 static int come(struct world *w, uint32_t uid, enum sched_class class, int prompt, int answer)
@@ -547,10 +547,10 @@ static void a_wait_is_estimated_by_those_before(void **state)
 static void pace_says_how_many_rows(void **state)
 {
     (void)state;
-    struct pace p = {0};
+    struct pace p = {.few_rows = 90};
     assert_int_equal(pace_next(&p), N_TRACKS);
-    assert_int_equal(pace_rows(&p, 100), 100);
-    assert_int_equal(pace_rows(&p, 1000), 128);
+    assert_int_equal(pace_rows(&p, 50), 50);
+    assert_int_equal(pace_rows(&p, 1000), 90);
     static const struct {
         uint64_t answers_ns, op_ns;
         int rows, want;
@@ -559,9 +559,10 @@ static void pace_says_how_many_rows(void **state)
         {20 * MS, 30 * MS, 600, 300},  /* an op takes no longer than prompts may: 15 ms */
         {200 * MS, 80 * MS, 640, 400}, /* nor than 50 ms */
         {20 * MS, 60 * MS, 200, 100},  /* at most half as few */
+        {20 * MS, 60 * MS, 100, 90},   /* and no fewer than make sense */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        p = (struct pace){0};
+        p = (struct pace){.few_rows = 90};
         pace_start(&p, TRACK_ANSWERS, 1, false);
         assert_int_equal(pace_next(&p), TRACK_ANSWERS);
         pace_spend(&p, TRACK_ANSWERS, cases[i].answers_ns);
@@ -573,17 +574,6 @@ static void pace_says_how_many_rows(void **state)
         assert_int_equal(pace_next(&p), TRACK_ANSWERS);
         pace_stop(&p, TRACK_LONG, true);
         assert_in_range(pace_rows(&p, 1000), cases[i].want - 1, cases[i].want + 1);
-    }
-    for (int dear = 0; dear < 2; dear++) { /* where one of few rows is dearer than of many, twice */
-        p = (struct pace){.answers_ns = 20 * MS, .many_row_ns = dear ? MS : 2 * MS};
-        for (int i = 0; i < 2; i++) {
-            assert_int_equal(pace_rows(&p, 1000), i ? 32 : 128);
-            pace_start(&p, TRACK_ANSWERS, 1, false);
-            pace_start(&p, TRACK_LONG, 60, false);
-            pace_spend(&p, TRACK_LONG, 240 * MS);
-            pace_stop(&p, TRACK_LONG, true);
-        }
-        assert_int_equal(pace_rows(&p, 1000), dear ? 128 : 32);
     }
 }
 
